@@ -1,0 +1,59 @@
+# `make train` and `make test` do all set-up by themselves; Python 3.11+ and make are all that must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The CPU build of torch by its exact version: an open range pulls several GB of CUDA libraries. On a machine with a GPU:
+#   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"      (what pytorch.org names for your CUDA)
+TORCH ?= torch==2.13.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+OUTPUT ?= outputs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check format bench clean
+
+help:
+	@echo "make train   set up, train the embedded demo (about 3 minutes on 2 cores), print where the run folder is"
+	@echo "make test    set up, run the tests"
+	@echo "make check   set up, lint, format, types, import rules"
+	@echo "make bench   set up, cost of the callbacks beside their peers"
+
+# One stamp per set of extras: the demo does not need the test tools.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "hf_monitor needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing $(TORCH) and the package (some minutes, once)"
+	@$(PIP) install $(TORCH)
+	@$(PIP) install -c constraints.txt -e '.[korean]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing the test tools (once)"
+	@$(PIP) install -c constraints.txt -e '.[korean,kiwi,lora,notebook,test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	@$(PIP) install -c constraints.txt -e '.[bench]'
+	@touch $@
+
+train: $(VENV)/.installed
+	$(BIN)/python scripts/train_summarizer.py --output_dir $(OUTPUT)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python scripts/bench_callbacks.py
+
+clean:
+	rm -rf $(VENV) outputs build dist .mypy_cache .pytest_cache .ruff_cache

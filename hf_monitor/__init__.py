@@ -1,0 +1,21 @@
+"""hf_monitor: a Hugging Face training that records itself, explains itself and never runs out of GPU memory."""
+
+from hf_monitor._lazy import lazy_names
+from hf_monitor._version import __version__ as __version__
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
+        "Logger": "hf_monitor.loggers.file_logger",
+        "PlottingCallback": "hf_monitor.callbacks.plotting",
+        "Run": "hf_monitor.run.reader",
+        "RunWriter": "hf_monitor.run.writer",
+        "TextMetrics": "hf_monitor.metrics.text_metrics",
+        "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
+        "attach": "hf_monitor.callbacks.attach",
+        "default_callbacks": "hf_monitor.callbacks.defaults",
+        "load_run": "hf_monitor.run.reader",
+        "score_texts": "hf_monitor.metrics.scoring",
+    },
+)

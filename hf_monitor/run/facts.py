@@ -1,0 +1,124 @@
+"""What is true of a process when a run starts: its command, its code, its packages, its machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PACKAGES", "boot_id", "git_facts", "package_versions", "process_facts"]
+
+PACKAGES = (
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "hf-monitor",
+    "matplotlib",
+    "mecab-ko",
+    "numpy",
+    "nvidia-ml-py",
+    "peft",
+    "rouge-score",
+    "sacrebleu",
+    "sentencepiece",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "wandb",
+)
+
+
+def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Give the versions of the installed packages among `names`; no package is imported."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def boot_id() -> str | None:
+    """Give the identity of this boot of the machine (Linux), or None where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: float = 5.0) -> dict[str, Any] | None:
+    """Give the git commit that the code was run from.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        A folder in the repository; the one of the started script by default, else the working folder.
+    timeout_seconds : float
+        For each of the two git commands (a repository on a slow network drive must not hold up a training).
+
+    Returns
+    -------
+    dict or None
+        ``commit``, ``branch`` and ``dirty`` (True where tracked files differ from the commit; None where git took too
+        long). None outside a repository or without git.
+    """
+    if folder is None:
+        script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+        folder = script.resolve().parent if script.is_file() else Path.cwd()
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=timeout_seconds,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return None
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    branch = git("rev-parse", "--abbrev-ref", "HEAD")
+    return {"commit": commit, "branch": branch, "dirty": None if changes is None else bool(changes)}
+
+
+def process_facts() -> dict[str, Any]:
+    """Give the facts about this process; nothing here is masked yet.
+
+    Returns
+    -------
+    dict
+        ``command`` (can be pasted into a shell), ``working_folder``, ``python``, ``platform``, ``host``, ``pid``,
+        ``pid_started`` (epoch seconds; with the pid it names a process for good), ``boot_id``, ``git``, ``packages``.
+    """
+    import psutil
+
+    arguments = list(getattr(sys, "orig_argv", sys.argv))
+    return {
+        "command": shlex.join(arguments),
+        "working_folder": str(Path.cwd()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_started": psutil.Process().create_time(),
+        "boot_id": boot_id(),
+        "cpu_count": os.cpu_count(),
+        "memory_total_mib": psutil.virtual_memory().total // 2**20,
+        "git": git_facts(),
+        "packages": package_versions(),
+    }

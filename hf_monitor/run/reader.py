@@ -1,0 +1,268 @@
+"""Run: what is in a run folder, read without torch, whether the run is finished, still going or dead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import orjson
+
+from hf_monitor.errors import RunFolderError
+from hf_monitor.run.facts import boot_id
+from hf_monitor.run.rows import iter_lines
+from hf_monitor.run.writer import FORMAT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Best", "Rows", "Run", "load_run"]
+
+Status = Literal["finished", "running", "crashed", "interrupted", "killed", "unknown"]
+
+
+class Best(NamedTuple):
+    """The best value of a metric, and where it was reached."""
+
+    value: float
+    step: int
+    attempt: int
+
+
+class Rows(list[dict[str, Any]]):
+    """A list of rows that can become a data frame."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Give the rows as a :class:`pandas.DataFrame`, a column a key."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self))
+
+    def of(self, kind: str) -> Rows:
+        """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"event"``."""
+        return Rows(row for row in self if row.get("kind") == kind)
+
+
+class Run:
+    """A run folder, read. Files are read when first asked for, and once; make a new ``Run`` to see later rows.
+
+    Parameters
+    ----------
+    path : path-like
+        The run folder. Use :func:`load_run`, which checks it.
+
+    Attributes
+    ----------
+    broken_lines : dict of str to int
+        Lines that could not be read, by file (a run that was killed leaves at most one); known once a file was read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.broken_lines: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Run {str(self.path)!r}: {self.status}, {len(self.attempts)} attempt(s), step {self.last_step}>"
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` holds: command, arguments, model, data, git, packages, devices, precision, seed."""
+        try:
+            facts = orjson.loads((self.path / "run.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The training arguments of the latest attempt."""
+        arguments = self.facts.get("arguments")
+        return arguments if isinstance(arguments, dict) else {}
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """One entry for each attempt: number, time, host, process."""
+        attempts = self.facts.get("attempts")
+        return attempts if isinstance(attempts, list) else []
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Every row of ``metrics.jsonl`` in the order written, all attempts."""
+        return self._read("metrics.jsonl")
+
+    @cached_property
+    def metrics(self) -> Rows:
+        """Training, evaluation and summary rows, each (kind, step) once: where attempts overlap, the later one wins."""
+        merged: dict[tuple[str, int], dict[str, Any]] = {}
+        for row in self.rows:
+            kind = row.get("kind", "")
+            if kind == "event":
+                continue
+            key = (kind, row.get("step", 0))
+            earlier = merged.get(key)
+            # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
+            merged[key] = {**earlier, **row} if earlier and earlier.get("attempt") == row.get("attempt") else row
+        return Rows(sorted(merged.values(), key=lambda row: (row.get("step", 0), row.get("time", 0.0))))
+
+    @cached_property
+    def predictions(self) -> Rows:
+        """Evaluated texts: input, references, prediction and scores."""
+        return self._read("predictions.jsonl")
+
+    @cached_property
+    def system(self) -> Rows:
+        """Samples of GPU, CPU and memory."""
+        return self._read("system.jsonl")
+
+    @cached_property
+    def trials(self) -> Rows:
+        """Trials of batch sizes."""
+        return self._read("trials.jsonl")
+
+    @property
+    def events(self) -> Rows:
+        """Events: train_begin, save, train_end, error ..."""
+        return self.rows.of("event")
+
+    @property
+    def last_step(self) -> int:
+        """The highest step of the latest attempt; 0 where nothing was logged."""
+        if not self.rows:
+            return 0
+        last = self.rows[-1].get("attempt")
+        return max((row.get("step") or 0 for row in self.rows if row.get("attempt") == last), default=0)
+
+    @property
+    def status(self) -> Status:
+        """How the latest attempt stands.
+
+        ``finished``: its training ended, or it only evaluated. ``crashed``, ``interrupted``: an error, or Ctrl-C, was
+        recorded. Otherwise the process decides: ``running`` when it lives (same boot, same pid, same start time),
+        ``killed`` when it is gone, ``unknown`` when it ran on another machine.
+        """
+        attempt = max((row.get("attempt") or 0 for row in self.rows), default=0)
+        state: Status | None = None
+        training = False
+        for row in self.events:
+            if row.get("attempt") != attempt:
+                continue
+            name = row.get("event")
+            if name == "train_begin":
+                state, training = None, True
+            elif name == "train_end":
+                state = "finished"
+            elif name == "error":
+                state = "interrupted" if row.get("type") == "KeyboardInterrupt" else "crashed"
+        if state is not None:
+            return state
+        alive = self._process_alive()
+        if alive is None:
+            return "unknown"
+        if alive:
+            return "running"
+        return "killed" if training or not self.rows else "finished"
+
+    def _process_alive(self) -> bool | None:
+        if not self.attempts:
+            return None
+        import socket
+
+        import psutil
+
+        last = self.attempts[-1]
+        if last.get("host") != socket.gethostname():
+            return None
+        if last.get("boot_id") != boot_id():
+            return False  # the same machine, started anew since
+        try:
+            return abs(psutil.Process(int(last["pid"])).create_time() - float(last["pid_started"])) < 1.0
+        except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
+            return False
+        except psutil.AccessDenied:
+            return None
+
+    def best(self, metric: str, *, greater_is_better: bool | None = None) -> Best | None:
+        """Find the best value of a metric.
+
+        Parameters
+        ----------
+        metric : str
+            As it stands in the rows: ``"eval_rougeL"``.
+        greater_is_better : bool, optional
+            By default False for names that end with ``loss``, else True (the Trainer's own rule).
+
+        Returns
+        -------
+        Best or None
+            None where the metric was never a finite number.
+        """
+        greater = not metric.endswith("loss") if greater_is_better is None else greater_is_better
+        found: Best | None = None
+        for row in self.metrics:
+            value = row.get(metric)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
+                continue
+            if found is None or (value > found.value if greater else value < found.value):
+                found = Best(value, row.get("step", 0), row.get("attempt", 0))
+        return found
+
+    def _read(self, name: str) -> Rows:
+        try:
+            data = (self.path / name).read_bytes()
+        except FileNotFoundError:
+            self.broken_lines[name] = 0
+            return Rows()
+        pairs = list(iter_lines(data))
+        self.broken_lines[name] = sum(row is None for _, row in pairs)
+        return Rows(row for _, row in pairs if row is not None)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Open a run folder for reading.
+
+    Parameters
+    ----------
+    path : path-like
+        The run folder (``run.json`` lies in it), or the Trainer's ``output_dir`` with the run folder ``monitor`` in it.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunFolderError
+        If there is no such folder, no run in it, or one that a newer hf_monitor wrote.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise RunFolderError(f"there is no run folder {str(folder)!r}. Pass the folder that was given to attach().")
+    if not folder.is_dir():
+        raise RunFolderError(f"{str(folder)!r} is a file; a run is a folder. Pass the folder that the file lies in.")
+    if not _has_run(folder):
+        inner = folder / "monitor"
+        if not _has_run(inner):
+            there = sorted(entry.name for entry in folder.iterdir())
+            shown = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "") if there else "nothing"
+            raise RunFolderError(
+                f"{str(folder)!r} is not a run folder: run.json and metrics.jsonl are missing (found: {shown}). "
+                "Pass the folder that was given to attach(); by default it is <output_dir>/monitor."
+            )
+        folder = inner
+    run = Run(folder)
+    written = run.facts.get("format", FORMAT)
+    if isinstance(written, int) and written > FORMAT:
+        raise RunFolderError(
+            f"the run folder {str(folder)!r} has format {written}, this hf_monitor reads up to format {FORMAT}. "
+            "Update it: pip install -U hf-monitor"
+        )
+    return run
+
+
+def _has_run(folder: Path) -> bool:
+    return (folder / "run.json").is_file() or (folder / "metrics.jsonl").is_file()

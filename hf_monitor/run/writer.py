@@ -1,0 +1,237 @@
+"""RunWriter: the one way into a run folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from hf_monitor.errors import RunFolderError
+from hf_monitor.run.facts import process_facts
+from hf_monitor.run.files import AppendFile, replace_file
+from hf_monitor.run.rows import encode_row, iter_lines, plain
+from hf_monitor.run.secrets import environment_secrets, mask_values
+
+__all__ = ["FORMAT", "RESERVED_KEYS", "RunWriter"]
+
+FORMAT = 1
+"""Number of the run folder's format; a reader refuses a folder with a higher one."""
+
+RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
+"""Keys that every row has; a value logged under one of these names is kept as ``<name>_``."""
+
+# Facts that belong to an attempt (which process?) rather than to the run (what is trained, and how?).
+_ATTEMPT_FACTS = ("host", "pid", "pid_started", "boot_id")
+
+
+class RunWriter:
+    """Writes a run folder: rows to ``*.jsonl``, facts to ``run.json``.
+
+    Nothing touches the disk before :meth:`open` or the first row. Rows go to the operating system at once, one system
+    call each. Every session of training into the same folder is an *attempt*: it appends, never overwrites.
+
+    Parameters
+    ----------
+    run_dir : path-like
+        The run folder; made when it is missing.
+
+    Attributes
+    ----------
+    attempt : int
+        Number of the running attempt, from 1; 0 before the first.
+    run_id : str
+        Name of the run for good, over all attempts; empty before :meth:`open`.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str]) -> None:
+        self.run_dir = Path(run_dir)
+        self.attempt = 0
+        self.run_id = ""
+        self._files: dict[str, AppendFile] = {}
+        self._facts: dict[str, Any] = {}
+        self._known_secrets: tuple[str, ...] = ()
+        self._lock = threading.RLock()
+        self._opened = False
+
+    def file(self, name: str) -> AppendFile:
+        """Give the file of rows called `name` (``"metrics.jsonl"``) in this folder."""
+        found = self._files.get(name)
+        if found is None:
+            found = self._files.setdefault(name, AppendFile(self.run_dir / name))
+        return found
+
+    def open(self) -> None:
+        """Make the folder and read what an earlier attempt left in it.
+
+        Raises
+        ------
+        RunFolderError
+            If the folder cannot be made or written, or was written by a newer format.
+        """
+        with self._lock:
+            if self._opened:
+                return
+            try:
+                self.run_dir.mkdir(parents=True, exist_ok=True)
+                probe = self.run_dir / f".write_test.{os.getpid()}"
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise RunFolderError(
+                    f"the run folder {str(self.run_dir)!r} cannot be written: {error.strerror or error}. "
+                    "Pass another folder (run_dir=...) or mend its permissions."
+                ) from error
+            self._facts = self._read_facts()
+            self.run_id = self._facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
+            self._facts.setdefault("created", time.time())
+            self._facts["format"] = FORMAT
+            self._known_secrets = environment_secrets()
+            self._opened = True
+
+    def _read_facts(self) -> dict[str, Any]:
+        path = self.run_dir / "run.json"
+        try:
+            facts = orjson.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            facts = None
+        if not isinstance(facts, dict):  # not ours to throw away: set it aside and go on
+            path.replace(path.with_name(f"run.json.broken-{time.strftime('%Y%m%d-%H%M%S')}"))
+            return {}
+        if facts.get("format", FORMAT) > FORMAT:
+            raise RunFolderError(
+                f"the run folder {str(self.run_dir)!r} has format {facts['format']}, this hf_monitor writes format "
+                f"{FORMAT}. Update hf_monitor, or pass another folder."
+            )
+        return facts
+
+    def begin_attempt(self, facts: Mapping[str, Any] | None = None) -> int:
+        """Begin a new attempt: collect the facts about this process and write them with `facts` to ``run.json``.
+
+        Parameters
+        ----------
+        facts : mapping, optional
+            What the caller knows: ``arguments``, ``model``, ``data``, ``devices``, ``precision``, ``seed`` ...
+
+        Returns
+        -------
+        int
+            The attempt's number, from 1.
+
+        Raises
+        ------
+        RunFolderError
+            As :meth:`open`.
+        """
+        with self._lock:
+            self.open()
+            attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
+            self.attempt = max(len(attempts), self.attempt, self._last_attempt_on_disk()) + 1
+            found = process_facts()
+            entry = {"attempt": self.attempt, "time": time.time(), **{key: found.pop(key) for key in _ATTEMPT_FACTS}}
+            attempts.append(entry)
+            self._merge({**found, **(facts or {})})
+            self._write_facts()
+            return self.attempt
+
+    def _last_attempt_on_disk(self) -> int:
+        """Rows may be there without run.json (deleted, broken): their attempts count."""
+        if self._facts.get("attempts"):
+            return 0
+        try:
+            data = (self.run_dir / "metrics.jsonl").read_bytes()
+        except OSError:
+            return 0
+        numbers = [row.get("attempt") for _, row in iter_lines(data) if row]
+        return max((number for number in numbers if isinstance(number, int)), default=0)
+
+    def update_facts(self, facts: Mapping[str, Any]) -> None:
+        """Add to ``run.json`` what became known later (the signature of the scores, say)."""
+        with self._lock:
+            if not self.attempt:
+                self.begin_attempt(facts)
+                return
+            self._merge(facts)
+            self._write_facts()
+
+    def _merge(self, facts: Mapping[str, Any]) -> None:
+        masked = plain(mask_values(plain(facts), self._known_secrets))
+        attempts = self._facts.get("attempts", [])
+        for key, value in masked.items():
+            # The latest attempt's facts stand on top; what an earlier attempt had otherwise stays with it.
+            if key in self._facts and self._facts[key] != value and len(attempts) > 1:
+                attempts[-2].setdefault("facts", {}).setdefault(key, self._facts[key])
+            self._facts[key] = value
+
+    def _write_facts(self) -> None:
+        try:
+            replace_file(
+                self.run_dir / "run.json",
+                orjson.dumps(self._facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+            )
+        except OSError as error:
+            raise RunFolderError(
+                f"run.json cannot be written in {str(self.run_dir)!r}: {error.strerror or error}. "
+                "Pass another folder (run_dir=...) or mend its permissions."
+            ) from error
+
+    def row(self, kind: str, step: int, values: Mapping[str, Any], *, now: float | None = None) -> None:
+        """Append one row to ``metrics.jsonl``; it is with the operating system when the call returns.
+
+        Parameters
+        ----------
+        kind : str
+            ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"event"`` ...
+        step : int
+            Optimizer steps taken.
+        values : mapping of str to object
+            Metric names and values, as Hugging Face spells them. Not changed.
+        now : float, optional
+            Epoch seconds.
+
+        Raises
+        ------
+        OSError
+            If the row cannot be written; those before it are safe.
+        """
+        if not self.attempt:
+            self.begin_attempt()
+        row = {"time": time.time() if now is None else now, "attempt": self.attempt, "step": step, "kind": kind}
+        if RESERVED_KEYS.isdisjoint(values):
+            row.update(values)
+        else:
+            row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
+        line = encode_row(row)
+        (self._files.get("metrics.jsonl") or self.file("metrics.jsonl")).append(line)
+
+    def event(self, name: str, step: int, **values: Any) -> None:
+        """Append an event (``train_begin``, ``save``, ``train_end``, ``error`` ...) to ``metrics.jsonl``."""
+        self.row("event", step, {"event": name, **mask_values(values, self._known_secrets)})
+
+    def rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Append many rows to the file called `name` (``"predictions.jsonl"``), together.
+
+        Returns
+        -------
+        int
+            How many rows were written.
+        """
+        if not self.attempt:
+            self.begin_attempt()
+        now = time.time()
+        lines = [encode_row({"time": now, "attempt": self.attempt, **row}) for row in rows]
+        if lines:
+            self.file(name).append(b"".join(lines))
+        return len(lines)
+
+    def close(self) -> None:
+        """Close the files. A later row opens them again, in the same attempt."""
+        for file in self._files.values():
+            file.close()

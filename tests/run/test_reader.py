@@ -1,0 +1,98 @@
+import json
+import math
+
+import pytest
+
+from hf_monitor.errors import RunFolderError
+from hf_monitor.run import RunWriter, load_run
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    writer = RunWriter(tmp_path / "out" / "monitor")
+    writer.begin_attempt()
+    writer.event("train_begin", 0, max_steps=3)
+    for step, loss in ((1, 3.0), (2, math.nan), (3, 2.0)):
+        writer.row("train", step, {"loss": loss})
+    writer.row("eval", 3, {"eval_a_rougeL": 10.0, "eval_a_loss": 2.0})
+    writer.row("eval", 3, {"eval_b_rougeL": 30.0, "eval_b_loss": 1.0})
+    writer.row("train_summary", 3, {"train_loss": 2.5})
+    return tmp_path / "out" / "monitor"
+
+
+def test_metrics_give_each_kind_and_step_once(run_dir):
+    run = load_run(run_dir)
+    assert [(row["kind"], row["step"]) for row in run.metrics] == [
+        ("train", 1),
+        ("train", 2),
+        ("train", 3),
+        ("eval", 3),
+        ("train_summary", 3),
+    ]
+    (evaluation,) = run.metrics.of("eval")
+    assert (evaluation["eval_a_rougeL"], evaluation["eval_b_rougeL"]) == (10.0, 30.0)
+
+
+def test_best_follows_the_trainers_rule_and_skips_nan(run_dir):
+    run = load_run(run_dir)
+    assert run.best("loss") == (2.0, 3, 1)
+    assert run.best("eval_a_rougeL") == (10.0, 3, 1)
+    assert run.best("loss", greater_is_better=True).value == 3.0
+    assert run.best("nothing") is None
+
+
+def test_output_dir_is_taken_for_the_run_in_it(run_dir):
+    assert load_run(run_dir.parent).path == run_dir
+
+
+def test_status_finished_crashed_interrupted(run_dir):
+    assert load_run(run_dir).status == "running"
+    writer = RunWriter(run_dir)
+    for name, extra, status in (
+        ("error", {"type": "ValueError"}, "crashed"),
+        ("error", {"type": "KeyboardInterrupt"}, "interrupted"),
+        ("train_end", {}, "finished"),
+    ):
+        writer.begin_attempt()
+        writer.event("train_begin", 0)
+        assert load_run(run_dir).status == "running"
+        writer.event(name, 3, **extra)
+        assert load_run(run_dir).status == status
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"host": "elsewhere"}, "unknown"), ({"boot_id": "before"}, "killed"), ({"pid_started": 1.0}, "killed")],
+)
+def test_the_process_decides_where_no_end_was_recorded(run_dir, change, status):
+    facts = json.loads((run_dir / "run.json").read_text())
+    facts["attempts"][-1].update(change)
+    (run_dir / "run.json").write_text(json.dumps(facts))
+    assert load_run(run_dir).status == status
+
+
+def test_an_evaluation_alone_reads_as_finished_when_its_process_is_gone(tmp_path):
+    writer = RunWriter(tmp_path)
+    writer.begin_attempt()
+    writer.row("eval", 0, {"eval_loss": 1.0})
+    facts = json.loads((tmp_path / "run.json").read_text())
+    facts["attempts"][-1]["pid_started"] = 1.0
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    assert load_run(tmp_path).status == "finished"
+
+
+def test_pandas_on_demand(run_dir):
+    frame = load_run(run_dir).metrics.of("train").to_pandas()
+    assert list(frame["step"]) == [1, 2, 3]
+
+
+def test_what_is_not_a_run_is_named_with_what_is_missing(tmp_path):
+    with pytest.raises(RunFolderError, match="no run folder"):
+        load_run(tmp_path / "nowhere")
+    with pytest.raises(RunFolderError, match=r"run\.json and metrics\.jsonl are missing \(found: nothing\)"):
+        load_run(tmp_path)
+    (tmp_path / "model.bin").write_text("")
+    with pytest.raises(RunFolderError, match=r"found: model\.bin"):
+        load_run(tmp_path)
+    with pytest.raises(RunFolderError, match="is a file"):
+        load_run(tmp_path / "model.bin")

@@ -1,0 +1,78 @@
+import pytest
+
+from hf_monitor.run import RunWriter
+from hf_monitor.run.secrets import environment_secrets, is_secret_name, mask_text, mask_values
+
+PLANTED = {
+    "hugging face": "hf_" + "aB3" * 11,
+    "openai": "sk-proj-" + "Zz9_" * 8,
+    "github": "ghp_" + "a1B2" * 9,
+    "github fine": "github_pat_" + "a1B2" * 9,
+    "aws": "AKIA" + "ABCD1234EFGH5678",
+    "wandb": "wandb_v1_" + "aB3" * 10,
+}
+
+
+@pytest.mark.parametrize("secret", PLANTED.values(), ids=list(PLANTED))
+def test_known_shapes_are_masked_anywhere(secret):
+    assert secret not in mask_text(f"using ({secret}), ok")
+
+
+@pytest.mark.parametrize("name", ["hub_token", "WANDB_API_KEY", "apiKey", "db-password", "client_secret", "token"])
+def test_secret_names(name):
+    assert is_secret_name(name)
+    assert mask_values({name: "correct horse"}) == {name: "***"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("eos_token", "</sentence>"),
+        ("pad_token_id", 0),
+        ("max_new_tokens", "100000000"),
+        ("TOKENIZERS_PARALLELISM", "something"),
+        ("num_key_value_heads", 8),
+        ("additional_special_tokens", ["<extra_id_0>", "<extra_id_1>"]),
+        ("include_num_input_tokens_seen", "all-of-them"),
+        ("keyword", "a longer text"),
+        ("token", "short"),
+        ("key", "12345678.5"),
+        ("push_to_hub_token", "True"),
+    ],
+)
+def test_settings_that_are_no_secret_survive(name, value):
+    assert mask_values({name: value}) == {name: value}
+
+
+def test_command_lines_urls_and_nested_values():
+    given = {
+        "argv": ["train.py", "--hub_token", "abcdefgh12", "--lr", "3e-4", "--api-key=ABCDEFGH99"],
+        "remote": {"url": "https://me:pass-word@git.example.com/x.git"},
+    }
+    shown = str(mask_values(given))
+    for secret in ("abcdefgh12", "ABCDEFGH99", "pass-word"):
+        assert secret not in shown
+    assert "3e-4" in shown
+    assert "git.example.com" in shown
+
+
+def test_values_of_the_environments_secrets_are_masked_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_SERVICE_TOKEN", "correct-horse-battery")
+    assert environment_secrets() == environment_secrets()
+    writer = RunWriter(tmp_path)
+    writer.begin_attempt({"arguments": {"note": "x correct-horse-battery y", "hub_token": "plain-secret-1"}})
+    writer.event("error", 1, message="with correct-horse-battery inside")
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"correct-horse" not in written
+    assert b"plain-secret-1" not in written
+
+
+def test_the_arguments_of_a_t5_training_lose_nothing(tmp_path):
+    from transformers import Seq2SeqTrainingArguments, T5Config
+
+    arguments = Seq2SeqTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True).to_dict()
+    placeholders = {key: value for key, value in arguments.items() if value == f"<{key.upper()}>"}
+    given = {key: value for key, value in arguments.items() if key not in placeholders}
+    assert mask_values(given) == given
+    config = T5Config().to_dict()
+    assert mask_values(config) == config

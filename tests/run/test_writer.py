@@ -1,0 +1,216 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from hf_monitor.errors import RunFolderError
+from hf_monitor.run import RunWriter, load_run
+from hf_monitor.run.files import AppendFile, replace_file
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses Linux' own files")
+
+
+def test_a_row_is_on_disk_when_the_call_returns(tmp_path):
+    writer = RunWriter(tmp_path / "run")
+    writer.begin_attempt()
+    for step in range(3):
+        writer.row("train", step, {"loss": 1.0 / (step + 1)})
+        lines = (tmp_path / "run" / "metrics.jsonl").read_bytes().splitlines()
+        assert json.loads(lines[-1])["step"] == step
+    assert len(lines) == 3
+
+
+def test_nothing_touches_the_disk_before_the_first_row(tmp_path):
+    RunWriter(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_torn_last_line_is_closed_before_the_next_row(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"kind":"train","step":1,"attempt":4,"loss":2}\n{"kind":"tra')
+    writer = RunWriter(tmp_path)
+    writer.row("train", 2, {"loss": 1.5})
+    run = load_run(tmp_path)
+    assert [row["step"] for row in run.rows] == [1, 2]
+    assert run.broken_lines == {"metrics.jsonl": 1}
+    assert run.rows[-1]["attempt"] == 5  # run.json was lost: the rows know how many attempts there were
+
+
+def test_a_value_under_a_reserved_name_is_kept_beside_it(tmp_path):
+    writer = RunWriter(tmp_path)
+    values = {"step": 99, "kind": "mine", "loss": math.nan}
+    writer.row("log", 1, values)
+    row = load_run(tmp_path).rows[-1]
+    assert (row["step"], row["kind"], row["step_"], row["kind_"]) == (1, "log", 99, "mine")
+    assert math.isnan(row["loss"])
+    assert values == {"step": 99, "kind": "mine", "loss": values["loss"]}
+
+
+def test_a_second_attempt_appends_and_the_first_ones_facts_stay_with_it(tmp_path):
+    first = RunWriter(tmp_path)
+    first.begin_attempt({"seed": 1, "arguments": {"learning_rate": 0.1}})
+    first.row("train", 1, {"loss": 3.0})
+    second = RunWriter(tmp_path)
+    second.begin_attempt({"seed": 1, "arguments": {"learning_rate": 0.2}})
+    second.row("train", 1, {"loss": 2.0})
+    run = load_run(tmp_path)
+    assert [row["attempt"] for row in run.rows] == [1, 2]
+    assert [row["loss"] for row in run.metrics] == [2.0]  # the later attempt wins
+    assert run.config == {"learning_rate": 0.2}
+    assert run.attempts[0]["facts"]["arguments"] == {"learning_rate": 0.1}
+    assert "seed" not in run.attempts[0]["facts"]
+    assert first.run_id == second.run_id
+
+
+def test_run_json_holds_what_is_needed_to_run_it_again(tmp_path):
+    RunWriter(tmp_path).begin_attempt({"precision": "fp32"})
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["format"] == 1
+    assert facts["packages"]["torch"].startswith("2.")
+    assert facts["command"]
+    assert facts["precision"] == "fp32"
+    assert facts["attempts"][0]["pid"] == os.getpid()
+
+
+def test_a_broken_run_json_is_set_aside_not_lost(tmp_path):
+    (tmp_path / "run.json").write_text('{"run_id": "ab')
+    RunWriter(tmp_path).begin_attempt()
+    kept = [path for path in tmp_path.iterdir() if path.name.startswith("run.json.broken")]
+    assert [path.read_text() for path in kept] == ['{"run_id": "ab']
+
+
+def test_a_newer_format_is_refused_by_writer_and_reader(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": 99}')
+    with pytest.raises(RunFolderError, match="format 99"):
+        RunWriter(tmp_path).begin_attempt()
+    with pytest.raises(RunFolderError, match="format 99"):
+        load_run(tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text()) == {"format": 99}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"cannot be written.*run_dir"):
+        RunWriter(tmp_path / "file" / "run").open()
+
+
+def test_git_commit_and_dirty_flag(tmp_path):
+    from hf_monitor.run.facts import git_facts
+
+    def git(*arguments):
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+
+    assert git_facts(tmp_path) is None
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("1")
+    git("add", "a.py")
+    git("commit", "-q", "-m", "first")
+    clean = git_facts(tmp_path)
+    assert len(clean["commit"]) == 40
+    assert clean["dirty"] is False
+    (tmp_path / "a.py").write_text("2")
+    assert git_facts(tmp_path)["dirty"] is True
+
+
+@LINUX
+def test_a_full_disk_raises_and_the_file_is_whole_again_afterwards(tmp_path):
+    """A limit on the file's size makes the system take a part of a line, as a nearly full disk does."""
+    code = """
+        import resource, signal, sys
+        from hf_monitor.run.files import AppendFile
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        file = AppendFile(sys.argv[1])
+        file.append(b'{"step":1}\\n')
+        resource.setrlimit(resource.RLIMIT_FSIZE, (15, resource.RLIM_INFINITY))
+        try:
+            file.append(b'{"step":2}\\n')
+        except OSError as error:
+            print("refused", error.errno)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        file.append(b'{"step":3}\\n')
+    """
+    path = tmp_path / "rows.jsonl"
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], capture_output=True, text=True)
+    assert "refused 27" in done.stdout, done.stderr
+    assert path.read_bytes() == b'{"step":1}\n{"st\n{"step":3}\n'
+
+
+def test_threads_never_mix_their_lines(tmp_path):
+    writer = RunWriter(tmp_path)
+    writer.begin_attempt()
+    threads = [
+        threading.Thread(target=lambda k=k: [writer.row("train", i, {"k": k, "text": "x" * 500}) for i in range(50)])
+        for k in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run = load_run(tmp_path)
+    assert len(run.rows) == 400
+    assert run.broken_lines == {"metrics.jsonl": 0}
+
+
+@LINUX
+def test_a_forked_child_writes_nothing_from_copied_state(tmp_path):
+    file = AppendFile(tmp_path / "rows.jsonl")
+    file.append(b"1\n")
+    code = os.fork()
+    if code == 0:
+        file.append(b"child\n")
+        os._exit(0)
+    os.waitpid(code, 0)
+    file.append(b"2\n")
+    assert (tmp_path / "rows.jsonl").read_bytes() == b"1\n2\n"
+
+
+def test_replace_file_keeps_the_old_text_when_it_fails(tmp_path):
+    path = tmp_path / "run.json"
+    replace_file(path, b"old")
+    path.with_name(f".run.json.{os.getpid()}.tmp").mkdir()  # the temporary name is taken by a folder
+    with pytest.raises(OSError, match="directory"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+@LINUX
+def test_a_killed_process_loses_no_row_and_its_run_reads_as_killed(tmp_path):
+    code = """
+        import sys, itertools
+        from hf_monitor.run import RunWriter
+        writer = RunWriter(sys.argv[1])
+        writer.begin_attempt()
+        writer.event("train_begin", 0)
+        for step in itertools.count():
+            writer.row("train", step, {"loss": 1.0})
+            print(step, flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 200:
+            break
+    assert load_run(tmp_path).status == "running"
+    process.send_signal(signal.SIGKILL)
+    told = [int(line) for line in process.stdout.read().split("\n")[:-1]]
+    process.wait()
+    process.stdout.close()
+    time.sleep(0.05)
+    run = load_run(tmp_path)
+    assert run.status == "killed"
+    steps = [row["step"] for row in run.rows.of("train")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) > max(told, default=200)
