@@ -1,0 +1,15 @@
+"""Callbacks for the Hugging Face Trainer, and attach(), which wires them."""
+
+from hf_monitor._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
+        "Monitor": "hf_monitor.callbacks.attach",
+        "PlottingCallback": "hf_monitor.callbacks.plotting",
+        "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
+        "attach": "hf_monitor.callbacks.attach",
+        "default_callbacks": "hf_monitor.callbacks.defaults",
+    },
+)

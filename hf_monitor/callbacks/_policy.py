@@ -1,0 +1,57 @@
+"""One failure policy: until a training begins we say what is wrong; from then on nothing of ours stops it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["guarded", "report_once"]
+
+log = logging.getLogger("hf_monitor")
+
+_Event = TypeVar("_Event", bound=Callable[..., Any])
+
+
+def report_once(owner: Any, topic: str, message: str) -> None:
+    """Log a warning, the first time that `owner` has something to say about `topic` in this attempt."""
+    reported: set[str] = owner.__dict__.setdefault("_reported", set())
+    if topic not in reported:
+        reported.add(topic)
+        log.warning("hf_monitor: %s", message)
+
+
+def guarded(event: _Event) -> _Event:
+    """Make an event method of a callback unable to stop a training.
+
+    What fails is reported once. A failing disk (:class:`OSError`) is tried again at the next event, since space may
+    come back; anything else is a mistake of ours that would repeat, so the event is set aside until the next
+    ``on_train_begin``, which is not guarded: there, before anything was computed, the user wants to know.
+    """
+    name = event.__name__
+
+    @functools.wraps(event)
+    def guard(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if name in self.__dict__.get("_set_aside", ()):
+            return None
+        try:
+            return event(self, args, state, control, **kwargs)
+        except OSError as error:
+            report_once(
+                self,
+                "disk",
+                f"{type(self).__name__} could not write ({error}). The training goes on; it is tried again.",
+            )
+        except Exception as error:
+            self.__dict__.setdefault("_set_aside", set()).add(name)
+            report_once(
+                self,
+                name,
+                f"{type(self).__name__}.{name} failed and is left out from here on, the training is not affected: "
+                f"{type(error).__name__}: {error}",
+            )
+            log.debug("hf_monitor: traceback", exc_info=True)
+        return None
+
+    return guard  # type: ignore[return-value]  # the same signature, wrapped

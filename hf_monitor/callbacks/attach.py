@@ -1,0 +1,215 @@
+"""attach(trainer): the one line."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
+from hf_monitor.callbacks.defaults import default_callbacks
+from hf_monitor.callbacks.file_logging import FileLoggingCallback
+from hf_monitor.callbacks.plotting import PlottingCallback
+from hf_monitor.callbacks.text_metrics import TextMetricsCallback
+from hf_monitor.errors import InputError
+from hf_monitor.metrics.text_metrics import TextMetrics
+from hf_monitor.run.reader import Run, load_run
+
+__all__ = ["Monitor", "attach"]
+
+log = logging.getLogger("hf_monitor")
+
+
+class Monitor:
+    """What :func:`attach` returns: where the run is recorded, and by whom.
+
+    Attributes
+    ----------
+    run_dir : Path
+        The run folder.
+    callbacks : list of transformers.TrainerCallback
+        Ours, as they sit in the Trainer.
+    """
+
+    def __init__(self, trainer: Any, recorder: Recorder, callbacks: list[Any]) -> None:
+        self.run_dir: Path = recorder.writer.run_dir
+        self.callbacks = callbacks
+        self._trainer = trainer
+        self._recorder = recorder  # held here, so that all callbacks find the same one
+        self._raw_dataset: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Monitor of {type(self._trainer).__name__}, recording to {str(self.run_dir)!r}>"
+
+    def run(self) -> Run:
+        """Read the run folder as it is now."""
+        return load_run(self.run_dir)
+
+    def find(self, kind: type[Any]) -> Any:
+        """Give the callback of a class."""
+        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
+
+    def wrap(self) -> None:
+        """Wrap what a callback cannot see: the error that ends a training, the data set and prefix of an evaluation."""
+        trainer = self._trainer
+        train, loop = trainer.train, trainer.evaluation_loop
+
+        @functools.wraps(train)
+        def recorded_train(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return train(*args, **kwargs)
+            except BaseException as error:
+                self._record_error(error)
+                raise
+            finally:
+                self._stop()
+
+        @functools.wraps(loop)
+        def announced_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+            self._announce(dataloader, kwargs.get("metric_key_prefix", "eval"))
+            return loop(dataloader, *args, **kwargs)
+
+        trainer.train, trainer.evaluation_loop = recorded_train, announced_loop
+        for name in ("get_eval_dataloader", "get_test_dataloader"):
+            setattr(trainer, name, self._noting(getattr(trainer, name)))
+
+    def _noting(self, get_dataloader: Any) -> Any:
+        """Remember the data set with all its columns: the Trainer takes out those that the model does not know."""
+
+        @functools.wraps(get_dataloader)
+        def noting(dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+            known = self._trainer.eval_dataset
+            if isinstance(dataset, str):
+                self._raw_dataset = known.get(dataset) if isinstance(known, dict) else None
+            else:
+                self._raw_dataset = known if dataset is None else dataset
+            return get_dataloader(dataset, *args, **kwargs)
+
+        return noting
+
+    def _announce(self, dataloader: Any, prefix: str) -> None:
+        callback = self.find(TextMetricsCallback)
+        raw_dataset, self._raw_dataset = self._raw_dataset, None
+        if callback is None:
+            return
+        try:
+            callback.begin_evaluation(
+                self._trainer.args,
+                dataloader,
+                raw_dataset=raw_dataset,
+                name=prefix,
+                tokenizer=self._trainer.processing_class,
+            )
+        except Exception as error:  # noqa: BLE001 - the policy: nothing of ours may end an evaluation
+            log.warning(
+                "hf_monitor: the texts of this evaluation are not recorded: %s: %s", type(error).__name__, error
+            )
+
+    def _record_error(self, error: BaseException) -> None:
+        trainer = self._trainer
+        if not trainer.state.is_world_process_zero:
+            return
+        try:
+            logging_callback, plotting = self.find(FileLoggingCallback), self.find(PlottingCallback)
+            if logging_callback is not None:
+                logging_callback.record_error(error, trainer.state.global_step)
+            if plotting is not None and isinstance(error, Exception) and trainer.state.log_history:
+                plotting.draw(trainer.args, trainer.state.log_history)
+        except Exception as failure:  # noqa: BLE001 - the user must see the error of the training, not ours
+            log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
+
+    def _stop(self) -> None:
+        callback = self.find(FileLoggingCallback)
+        if callback is not None:
+            callback.stop()
+
+
+def _insert(trainer: Any, callback: Any) -> None:
+    """Put a callback where ``Trainer(callbacks=...)`` would: before the one that prints.
+
+    The printing callback takes ``total_flos`` out of the dict that it shares with all that come after it, and its line
+    is only known for a repetition of ours when ours was first.
+    """
+    trainer.add_callback(callback)
+    callbacks = trainer.callback_handler.callbacks
+    printing = [i for i, c in enumerate(callbacks) if isinstance(c, PrinterCallback | ProgressCallback)]
+    if printing:
+        callbacks.insert(printing[0], callbacks.pop())
+
+
+def attach(trainer: Any, run_dir: str | os.PathLike[str] | None = None) -> Monitor:
+    """Make a Trainer record itself.
+
+    Adds the callbacks of :func:`hf_monitor.default_callbacks` (unless the Trainer has them), links the
+    :class:`~hf_monitor.TextMetrics` given as ``compute_metrics``, and wraps ``train()`` so that an error that ends the
+    training is recorded before it goes on to you.
+
+    Parameters
+    ----------
+    trainer : transformers.Trainer
+        Any Trainer, before ``train()``.
+    run_dir : path-like, optional
+        The run folder; ``<output_dir>/monitor`` by default.
+
+    Returns
+    -------
+    Monitor
+        A second call for the same Trainer returns the first one's.
+
+    Raises
+    ------
+    InputError
+        If `trainer` is not a Trainer, or is attached to another folder already.
+    RunFolderError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> trainer = Seq2SeqTrainer(..., compute_metrics=TextMetrics(tokenizer))  # doctest: +SKIP
+    >>> attach(trainer)  # doctest: +SKIP
+    >>> trainer.train()  # doctest: +SKIP
+    """
+    missing = [
+        name for name in ("add_callback", "callback_handler", "evaluation_loop", "args") if not hasattr(trainer, name)
+    ]
+    if missing:
+        raise InputError(
+            f"attach() needs a transformers Trainer, got {type(trainer).__name__} (without {', '.join(missing)}). "
+            "For a loop of your own use hf_monitor.Logger and hf_monitor.RunWriter."
+        )
+    present = trainer.callback_handler.callbacks
+    if run_dir is None:  # callbacks that the user made himself may name the folder already
+        ours = (FileLoggingCallback, TextMetricsCallback, PlottingCallback)
+        run_dir = next((c.run_dir for c in present if isinstance(c, ours) and c.run_dir is not None), None)
+    folder = run_dir_for(run_dir, trainer.args)
+    earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")
+    if earlier is not None:
+        if folder.resolve() != earlier.run_dir.resolve():
+            raise InputError(
+                f"this Trainer already records to {str(earlier.run_dir)!r}, got run_dir={str(folder)!r}. "
+                "Attach once, or make a new Trainer."
+            )
+        return earlier
+    recorder = recorder_for(folder)
+    recorder.eval_dataset = trainer.eval_dataset
+    if trainer.state.is_world_process_zero:
+        recorder.writer.open()
+    text_metrics = trainer.compute_metrics if isinstance(trainer.compute_metrics, TextMetrics) else None
+    callbacks: list[Any] = []
+    for callback in default_callbacks(folder, text_metrics):
+        own: Any = next((c for c in present if type(c) is type(callback)), None)
+        if own is None:
+            _insert(trainer, callback)
+            own = callback
+        own.run_dir = folder
+        callbacks.append(own)
+    monitor = Monitor(trainer, recorder, callbacks)
+    texts = monitor.find(TextMetricsCallback)
+    texts.text_metrics = texts.text_metrics or text_metrics
+    monitor.wrap()
+    trainer._hf_monitor = monitor
+    return monitor

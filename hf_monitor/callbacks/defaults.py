@@ -1,0 +1,43 @@
+"""The callbacks that belong together."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from transformers.trainer_callback import TrainerCallback
+
+from hf_monitor.callbacks.file_logging import FileLoggingCallback
+from hf_monitor.callbacks.plotting import PlottingCallback
+from hf_monitor.callbacks.text_metrics import TextMetricsCallback
+
+if TYPE_CHECKING:
+    from hf_monitor.metrics.text_metrics import TextMetrics
+
+__all__ = ["default_callbacks"]
+
+
+def default_callbacks(
+    run_dir: str | os.PathLike[str] | None = None, text_metrics: TextMetrics | None = None
+) -> list[TrainerCallback]:
+    """Make the callbacks for ``Trainer(callbacks=...)``; :func:`hf_monitor.attach` does this and more.
+
+    Parameters
+    ----------
+    run_dir : path-like, optional
+        The run folder; ``<output_dir>/monitor`` by default.
+    text_metrics : TextMetrics, optional
+        The object that is also given as ``compute_metrics``.
+
+    Returns
+    -------
+    list of transformers.TrainerCallback
+        Log and rows, scores and texts, pictures.
+
+    Examples
+    --------
+    >>> callbacks = default_callbacks("outputs/monitor")
+    >>> [type(callback).__name__ for callback in callbacks]
+    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback']
+    """
+    return [FileLoggingCallback(run_dir), TextMetricsCallback(run_dir, text_metrics), PlottingCallback(run_dir)]

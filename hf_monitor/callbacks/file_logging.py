@@ -1,0 +1,169 @@
+"""FileLoggingCallback: what the Trainer says and logs, in ``train.log`` and in ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers.trainer_callback import TrainerCallback
+
+from hf_monitor.callbacks._policy import guarded
+from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
+from hf_monitor.run.secrets import environment_secrets, mask_text
+
+if TYPE_CHECKING:
+    from hf_monitor.loggers.file_logger import Logger
+
+__all__ = ["FileLoggingCallback"]
+
+# Values of an evaluation that matter less than the scores; they stay in metrics.jsonl.
+_QUIET_ENDINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class FileLoggingCallback(TrainerCallback):
+    """Record every logged value and the console's output in the run folder.
+
+    Each row and each line is with the operating system when the event returns, so that a crash loses nothing that was
+    logged before it. Only the main process writes.
+
+    Parameters
+    ----------
+    run_dir : path-like, optional
+        The run folder; ``<output_dir>/monitor`` by default.
+    redirect : bool
+        Whether ``train.log`` also gets what is printed, and what goes through :mod:`logging`, during the training. The
+        console shows the same as without it.
+
+    Raises
+    ------
+    RunFolderError
+        From ``on_train_begin``, if the folder cannot be written.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str] | None = None, *, redirect: bool = True) -> None:
+        self.run_dir = run_dir
+        self.redirect = redirect
+        self._recorder: Recorder | None = None
+        self._logger: Logger | None = None
+        self._max_steps = 0
+        self._echo: Mapping[str, Any] | None = None
+        self._began = 0.0
+
+    def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
+        if self._recorder is None or self._logger is None:
+            from hf_monitor.loggers.file_logger import Logger
+
+            folder = run_dir_for(self.run_dir, args)
+            known = environment_secrets()
+            self._recorder = recorder_for(folder)
+            self._recorder.writer.open()
+            self._logger = Logger(
+                Path(folder) / "train.log", print_also=False, mask=lambda text: mask_text(text, known)
+            )
+        self._recorder.ensure_attempt(args, model)
+        return self._recorder, self._logger
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin an attempt in the run folder and start to copy the console's output into ``train.log``."""
+        if not state.is_world_process_zero:
+            return
+        self.__dict__.pop("_set_aside", None)
+        self.__dict__.pop("_reported", None)
+        if self._recorder is None:
+            self._recorder = recorder_for(run_dir_for(self.run_dir, args))
+        self._recorder.begin(self, args, state, **kwargs)
+        recorder, logger = self._open(args)
+        self._max_steps, self._began = state.max_steps, time.perf_counter()
+        if self.redirect:
+            logger.start_redirect()
+        model = kwargs.get("model")
+        logger.write(
+            f"training begins (attempt {recorder.writer.attempt}): {type(model).__name__}, "
+            f"step {state.global_step} of {state.max_steps}, batch {args.train_batch_size} x accumulation "
+            f"{args.gradient_accumulation_steps} x processes {args.world_size}, learning rate {args.learning_rate:g}, "
+            f"seed {args.seed}, {args.device}"
+        )
+
+    @guarded
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Write one row and one line."""
+        if logs is None or not state.is_world_process_zero:
+            return
+        recorder, logger = self._recorder, self._logger
+        if recorder is None or logger is None or not recorder.writer.attempt:
+            recorder, logger = self._open(args, kwargs.get("model"))
+        kind = kind_of(logs)
+        step = state.global_step
+        recorder.values(self, "log", kind, step, logs)
+        text = [f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"]
+        if kind != "train":
+            text.append({"eval": "evaluation", "train_summary": "training ended"}.get(kind, "log"))
+        for name, value in logs.items():
+            if kind == "eval" and name.endswith(_QUIET_ENDINGS):
+                continue
+            text.append(f"{name} {value:.4g}" if type(value) is float else f"{name} {_shown(value)}")
+        logger.write("  ".join(text))
+        if self.redirect:
+            # The Trainer's own callback prints this dict right after us; the line above says the same, better.
+            self._echo = logs
+            logger.expect_echo(self._is_echo)
+
+    def _is_echo(self, line: str) -> bool:
+        first = next(iter(self._echo or ()), None)
+        return first is not None and line.startswith(f"{{'{first}': ") and line.endswith("}")
+
+    @guarded
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record that a checkpoint was saved, and where."""
+        if not state.is_world_process_zero:
+            return
+        recorder, logger = self._open(args, kwargs.get("model"))
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        recorder.writer.event("save", state.global_step, checkpoint=str(checkpoint))
+        logger.write(f"step {state.global_step}/{state.max_steps}  checkpoint saved: {checkpoint}")
+
+    @guarded
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        """Record the metrics of ``trainer.predict()``, which fires no ``on_log``."""
+        if metrics is None or not state.is_world_process_zero:
+            return
+        recorder, logger = self._open(args, kwargs.get("model"))
+        recorder.values(self, "predict", "predict", state.global_step, metrics)
+        shown = [f"{name} {_shown(value)}" for name, value in metrics.items() if not name.endswith(_QUIET_ENDINGS)]
+        logger.write("  ".join([f"step {state.global_step}", "prediction", *shown]))
+
+    @guarded
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record the end and give the console back."""
+        if not state.is_world_process_zero or self._recorder is None or self._logger is None:
+            return
+        self._recorder.end(self, state.global_step)
+        seconds = time.perf_counter() - self._began
+        self._logger.write(f"training ended at step {state.global_step} after {seconds:.1f} s")
+        self.stop(self._logger)
+
+    def record_error(self, error: BaseException, step: int) -> None:
+        """Write an error that ended the training to log and rows; called by :func:`hf_monitor.attach`."""
+        import traceback
+
+        recorder, logger = self._recorder, self._logger
+        if recorder is None or logger is None:
+            return
+        trace = "".join(traceback.format_exception(error))
+        recorder.writer.event(
+            "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
+        )
+        logger.write(f"training stopped at step {step}\n{trace}", level="ERROR")
+
+    def stop(self, logger: Logger | None = None) -> None:
+        """Give the console back; nothing happens where it was not taken."""
+        logger = logger or self._logger
+        if logger is not None and self.redirect:
+            logger.stop_redirect()

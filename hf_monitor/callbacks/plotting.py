@@ -1,0 +1,59 @@
+"""PlottingCallback: the curves of a training as pictures in the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import TrainerCallback
+
+from hf_monitor.callbacks._policy import guarded
+from hf_monitor.callbacks._recorder import run_dir_for
+
+__all__ = ["PlottingCallback"]
+
+
+class PlottingCallback(TrainerCallback):
+    """Draw training history and train/validation loss into ``plots/`` of the run folder when the training ends.
+
+    Parameters
+    ----------
+    run_dir : path-like, optional
+        The run folder; ``<output_dir>/monitor`` by default.
+
+    Attributes
+    ----------
+    paths : list of Path
+        The pictures drawn last.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str] | None = None) -> None:
+        self.run_dir = run_dir
+        self.paths: list[Path] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget the pictures of an earlier training."""
+        self.__dict__.pop("_set_aside", None)
+        self.__dict__.pop("_reported", None)
+        self.paths = []
+
+    @guarded
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Draw."""
+        if state.is_world_process_zero:
+            self.draw(args, state.log_history)
+
+    def draw(self, args: Any, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+        """Draw from rows (``trainer.state.log_history``).
+
+        Returns
+        -------
+        list of Path
+            The pictures; a chart without data is not drawn.
+        """
+        from hf_monitor.charts.history import draw_history
+
+        self.paths = draw_history(rows, run_dir_for(self.run_dir, args) / "plots")
+        return self.paths

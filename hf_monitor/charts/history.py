@@ -1,0 +1,279 @@
+"""Curves of one training: data first, drawing second (in the manner of scikit-learn's Display classes)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hf_monitor.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Curve", "LossChart", "TrainingHistoryChart", "draw_history"]
+
+Rows: TypeAlias = Iterable[Mapping[str, Any]]
+
+# Okabe & Ito (2008), safe for colour-blind readers; a marker and a line style are the second channel.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_DPI = 120
+_SCORES = ("score", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu")
+
+
+@dataclass
+class Curve:
+    """One metric over the steps.
+
+    Attributes
+    ----------
+    name : str
+    steps : list of int
+        Optimizer steps, in the order recorded.
+    values : list of float
+        The metric; values that are not finite are kept here and left out of the drawing.
+    """
+
+    name: str
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(math.isfinite(value) for value in self.values)
+
+    def draw(self, ax: Axes, index: int, label: str | None = None) -> None:
+        """Draw into axes, as series number `index`."""
+        points = [(s, v) for s, v in zip(self.steps, self.values, strict=True) if math.isfinite(v)]
+        index %= len(_COLOURS)
+        ax.plot(
+            [step for step, _ in points],
+            [value for _, value in points],
+            label=label or self.name,
+            color=_COLOURS[index],
+            linestyle=_STYLES[index],
+            marker=_MARKERS[index] if len(points) <= 60 else None,
+            markersize=4,
+            linewidth=1.5,
+        )
+
+
+def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]:
+    """Collect a curve for each number in the rows. A step that comes again counts as it was last."""
+    values: dict[str, dict[int, float]] = {}
+    names = None if wanted is None else set(wanted)
+    for row in rows:
+        step = row.get("step")
+        if not isinstance(step, int) or row.get("kind", "train") not in ("train", "eval", "log"):
+            continue
+        for name, value in row.items():
+            if name in ("step", "time", "attempt", "kind", "epoch") or isinstance(value, bool | str):
+                continue
+            if isinstance(value, int | float) and (names is None or name in names):
+                values.setdefault(name, {})[step] = float(value)
+    return {
+        name: Curve(name, list(by_step), list(by_step.values()))
+        for name, by_step in ((name, dict(sorted(found.items()))) for name, found in values.items())
+    }
+
+
+def _new_axes(width: float, height: float, n: int = 1) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    columns = 1 if n == 1 else 2
+    lines = -(-n // columns)
+    figure = Figure(figsize=(width, height * lines), dpi=_DPI, layout="constrained")
+    axes = [figure.add_subplot(lines, columns, index + 1) for index in range(n)]
+    return figure, axes
+
+
+def _finish(ax: Axes, title: str, ylabel: str) -> None:
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.set_xlabel("step")
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=0.25)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    handles, _ = ax.get_legend_handles_labels()
+    if len(handles) > 1:
+        ax.legend(frameon=False, fontsize=9)
+
+
+class _Chart:
+    """What the charts share: saving, and the figure."""
+
+    figure: Figure | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save as a picture; the kind is told by the ending of `path` (``.png``, ``.svg``, ``.pdf``).
+
+        Returns
+        -------
+        Path
+        """
+        if self.figure is None:
+            self.plot()
+        assert self.figure is not None  # plot() makes it
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without the version of matplotlib in it, the same data gives the same bytes.
+        self.figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+        return path
+
+    def plot(self) -> Any:
+        """Draw the chart."""
+        raise NotImplementedError
+
+
+class LossChart(_Chart):
+    """Training loss against validation loss.
+
+    Parameters
+    ----------
+    train : Curve
+    evaluations : list of Curve
+        One for each evaluation set.
+    """
+
+    def __init__(self, train: Curve, evaluations: Sequence[Curve]) -> None:
+        self.train = train
+        self.evaluations = list(evaluations)
+
+    @classmethod
+    def from_rows(cls, rows: Rows) -> LossChart:
+        """Take the data from rows: ``trainer.state.log_history`` or ``load_run(...).metrics``.
+
+        Raises
+        ------
+        InputError
+            If neither ``loss`` nor a validation loss is in them.
+        """
+        curves = _curves(rows)
+        train = curves.get("loss", Curve("loss"))
+        evaluations = [c for name, c in curves.items() if name.startswith("eval_") and name.endswith("_loss") and c]
+        if not train and not evaluations:
+            raise InputError(
+                f"a loss chart needs rows with 'loss' or 'eval_loss', got the keys {sorted(curves) or 'none'}. "
+                "Pass trainer.state.log_history or load_run(folder).metrics after some steps."
+            )
+        return cls(train, evaluations)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw into `ax`, or into a figure of its own.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        if ax is None:
+            self.figure, (ax,) = _new_axes(8.0, 4.5)
+        if self.train:
+            self.train.draw(ax, 0, "training loss")
+        for index, curve in enumerate(self.evaluations, start=1):
+            name = curve.name.removeprefix("eval_").removesuffix("loss").rstrip("_")
+            curve.draw(ax, index, f"validation loss ({name})" if name else "validation loss")
+            points = [(v, s) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
+            lowest, step = min(points)
+            ax.annotate(
+                f"lowest {lowest:.3g}, step {step}",
+                (step, lowest),
+                textcoords="offset points",
+                xytext=(0, 8),
+                ha="center",
+                fontsize=8,
+            )
+        _finish(ax, "Training and validation loss", "loss")
+        ax.margins(y=0.12)
+        return ax
+
+
+class TrainingHistoryChart(_Chart):
+    """Loss, text scores, learning rate and gradient norm over the steps, each in a panel of its own.
+
+    Parameters
+    ----------
+    panels : mapping of str to list of Curve
+        Title -> curves; panels without data are left out.
+    """
+
+    def __init__(self, panels: Mapping[str, Sequence[Curve]]) -> None:
+        self.panels = {title: [c for c in curves if c] for title, curves in panels.items() if any(curves)}
+
+    @classmethod
+    def from_rows(cls, rows: Rows) -> TrainingHistoryChart:
+        """Take the data from rows: ``trainer.state.log_history`` or ``load_run(...).metrics``.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to draw in them.
+        """
+        curves = _curves(rows)
+        scores = [
+            curve
+            for name, curve in curves.items()
+            if name.startswith("eval_") and any(name == f"eval_{s}" or name.endswith(f"_{s}") for s in _SCORES)
+        ]
+        losses = [
+            c for name, c in curves.items() if name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))
+        ]
+        panels: dict[str, list[Curve]] = {"Loss": losses}
+        for curve in scores:  # one panel for each evaluation set
+            prefix = next(curve.name.removesuffix(f"_{s}") for s in _SCORES if curve.name.endswith(f"_{s}"))
+            panels.setdefault("Text scores (0-100)" + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
+        panels["Learning rate"] = [curves[name] for name in ("learning_rate",) if name in curves]
+        panels["Gradient norm"] = [curves[name] for name in ("grad_norm",) if name in curves]
+        chart = cls(panels)
+        if not chart.panels:
+            raise InputError(
+                f"a training history needs rows with a step and numbers, got the keys {sorted(curves) or 'none'}. "
+                "Pass trainer.state.log_history or load_run(folder).metrics after some steps."
+            )
+        return chart
+
+    def plot(self) -> list[Axes]:
+        """Draw into a figure of its own.
+
+        Returns
+        -------
+        list of matplotlib.axes.Axes
+            One for each panel.
+        """
+        self.figure, axes = _new_axes(10.0, 3.4, len(self.panels))
+        for ax, (title, curves) in zip(axes, self.panels.items(), strict=True):
+            for index, curve in enumerate(curves):
+                curve.draw(ax, index)
+            _finish(ax, title, curves[0].name if len(curves) == 1 else title.split(" (")[0].lower())
+        return axes
+
+
+def draw_history(rows: Rows, folder: str | os.PathLike[str]) -> list[Path]:
+    """Draw ``06_training_history.png`` and ``07_loss_comparison.png``.
+
+    Parameters
+    ----------
+    rows : iterable of mappings
+        ``trainer.state.log_history`` or ``load_run(...).metrics``.
+    folder : path-like
+        Made when missing; pictures of these names are replaced.
+
+    Returns
+    -------
+    list of Path
+        The pictures drawn; a chart without data is left out.
+    """
+    rows = list(rows)
+    charts = (("06_training_history.png", TrainingHistoryChart), ("07_loss_comparison.png", LossChart))
+    paths = []
+    for name, chart in charts:
+        try:
+            made = chart.from_rows(rows)
+        except InputError:
+            continue
+        paths.append(made.save(Path(folder) / name))
+    return paths

@@ -1,0 +1,304 @@
+import functools
+import json
+import math
+import sys
+
+import orjson
+import pytest
+
+from hf_monitor import FileLoggingCallback, TextMetrics, attach, default_callbacks, load_run
+from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.metrics import score_texts
+
+
+def strip(row):
+    return {key: value for key, value in row.items() if key not in ("time", "attempt", "kind")}
+
+
+def test_one_line_and_the_run_records_itself(make_trainer, tokenizer, tmp_path):
+    trainer = make_trainer(
+        compute_metrics=TextMetrics(tokenizer), eval_on_start=True, save_strategy="steps", save_steps=4
+    )
+    monitor = attach(trainer)
+    result = trainer.train()
+
+    assert monitor.run_dir == tmp_path / "out" / "monitor"
+    run = load_run(tmp_path / "out")
+    assert run.status == "finished"
+    # Every value that the Trainer logged, once, in order, with the value it had.
+    logged = [row for row in run.rows if row["kind"] in ("train", "eval", "train_summary")]
+    assert [strip(row) for row in logged] == trainer.state.log_history
+    assert [row["step"] for row in run.rows.of("eval")] == [0, 2, 4]
+    assert run.rows.of("train_summary")[0]["train_loss"] == result.training_loss
+    assert [row["event"] for row in run.events] == ["train_begin", "save", "train_end"]
+
+    facts = run.facts
+    assert facts["seed"] == 7
+    assert facts["precision"] == "fp32"
+    assert facts["model"]["class"] == "T5ForConditionalGeneration"
+    assert facts["model"]["n_parameters"] == sum(p.numel() for p in trainer.model.parameters())
+    assert facts["data"]["train"]["n_samples"] == 8
+    assert len(facts["data"]["eval"]["fingerprint"]) == 16
+    assert facts["arguments"]["per_device_train_batch_size"] == 2
+    assert facts["text_metrics"]
+
+    assert sorted(path.name for path in (monitor.run_dir / "plots").iterdir()) == [
+        "06_training_history.png",
+        "07_loss_comparison.png",
+    ]
+    log = (monitor.run_dir / "train.log").read_text(encoding="utf-8")
+    for text in ("training begins", "step 1/4  loss ", "step 4/4  evaluation  eval_loss", "checkpoint saved", "ended"):
+        assert text in log
+    assert "{'loss'" not in log  # the Trainer's own print of the same values is not there a second time
+
+
+def test_predictions_are_those_that_were_scored(make_trainer, tokenizer):
+    trainer = make_trainer(compute_metrics=TextMetrics(tokenizer))
+    monitor = attach(trainer)
+    trainer.train()
+    run = monitor.run()
+    last = [row for row in run.predictions if row["step"] == 4]
+    assert [row["index"] for row in last] == list(range(5))
+    assert {row["name"] for row in last} == {"eval"}
+    assert last[0]["input"].startswith("#Person1#: 안녕하세요.")
+    again = score_texts(
+        [row["prediction"] for row in last], [row["references"] for row in last], split_sentences=True
+    )
+    (evaluation,) = [row for row in run.rows.of("eval") if row["step"] == 4]
+    for key in ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "score"):
+        assert evaluation[f"eval_{key}"] == pytest.approx(again[key], abs=1e-9)
+    scores = run.rows.of("text_scores")
+    assert [row["n_samples"] for row in scores] == [5, 5]
+    assert scores[-1]["best"]["value"] == max(row["score"] for row in scores)
+
+
+def test_the_result_of_the_training_is_the_same_bit_for_bit(make_trainer, make_model, tokenizer, tmp_path):
+    import torch
+
+    weights = []
+    for name, record in (("plain", False), ("recorded", True)):
+        trainer = make_trainer(
+            model=make_model(3), compute_metrics=TextMetrics(tokenizer), output_dir=tmp_path / name, max_steps=6
+        )
+        if record:
+            attach(trainer)
+        trainer.train()
+        weights.append(
+            (
+                trainer.model.state_dict(),
+                [{k: v for k, v in row.items() if "loss" in k or "rouge" in k} for row in trainer.state.log_history],
+            )
+        )
+    assert weights[0][1] == weights[1][1]
+    assert all(torch.equal(weights[0][0][key], weights[1][0][key]) for key in weights[0][0])
+
+
+def test_evaluate_alone_and_predict_alone(make_trainer, make_dataset, tokenizer):
+    trainer = make_trainer(compute_metrics=TextMetrics(tokenizer))
+    monitor = attach(trainer)
+    metrics = trainer.evaluate()
+    trainer.predict(make_dataset(3))
+    run = monitor.run()
+    assert [row["kind"] for row in run.rows] == ["eval", "text_scores", "predict", "text_scores"]
+    assert run.rows[0]["eval_rougeL"] == metrics["eval_rougeL"]
+    assert "test_rougeL" in run.rows[2]
+    assert [(row["name"], row["index"]) for row in run.predictions] == [("eval", i) for i in range(5)] + [
+        ("test", i) for i in range(3)
+    ]
+    assert run.facts["arguments"]["seed"] == 7
+    assert len(run.attempts) == 1
+
+
+def test_several_evaluation_sets_and_a_prefix_of_the_users(make_trainer, make_dataset, tokenizer):
+    trainer = make_trainer(
+        compute_metrics=TextMetrics(tokenizer), evaluation={"ko": make_dataset(2), "en": make_dataset(3)}
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    trainer.evaluate(make_dataset(4), metric_key_prefix="final")
+    run = monitor.run()
+    (merged,) = [row for row in run.metrics.of("eval") if row["step"] == 2]
+    assert {"eval_ko_rougeL", "eval_en_rougeL"} <= merged.keys()
+    names = [(row["step"], row["name"]) for row in run.predictions]
+    assert names.count((4, "eval_ko")) == 2
+    assert names.count((4, "eval_en")) == 3
+    assert names.count((4, "final")) == 4
+    assert {row["best"]["name"] for row in run.rows.of("text_scores") if row["step"] == 2} == {"eval_ko"}
+
+
+def test_training_twice_is_two_attempts(make_trainer, tokenizer):
+    trainer = make_trainer(compute_metrics=TextMetrics(tokenizer))
+    monitor = attach(trainer)
+    trainer.evaluate()
+    trainer.train()
+    trainer.evaluate()
+    trainer.train()
+    run = monitor.run()
+    assert [row["attempt"] for row in run.events] == [1, 1, 2, 2]
+    assert run.status == "finished"
+    assert len(run.attempts) == 2
+    assert len({(row["kind"], row["step"]) for row in run.metrics}) == len(run.metrics)
+
+
+def test_auto_find_batch_size_begins_again_in_a_new_attempt(make_trainer, make_model):
+    model = make_model()
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def small_card(input_ids=None, **kwargs):
+        if input_ids.shape[0] > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(input_ids=input_ids, **kwargs)
+
+    model.forward = small_card
+    trainer = make_trainer(
+        model=model, per_device_train_batch_size=4, auto_find_batch_size=True, eval_strategy="no", max_steps=2
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    run = monitor.run()
+    assert run.status == "finished"
+    begins = [row for row in run.events if row["event"] == "train_begin"]
+    assert len(begins) >= 2
+    assert run.rows[-1]["attempt"] == len(begins)
+    log = (monitor.run_dir / "train.log").read_text(encoding="utf-8")
+    assert log.count("step 1/2  loss") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("bad batch 7"), "crashed"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_an_error_is_recorded_and_goes_on_to_the_user(make_trainer, make_model, error, status, capsys):
+    model = make_model()
+    forward, calls = model.forward, []
+
+    @functools.wraps(forward)  # the Trainer reads the names of its arguments
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise error
+        return forward(*args, **kwargs)
+
+    model.forward = failing
+    trainer = make_trainer(model=model, eval_strategy="no")
+    monitor = attach(trainer)
+    write = sys.stdout.write
+    with pytest.raises(type(error)):
+        trainer.train()
+    assert sys.stdout.write == write  # the console is given back
+    run = monitor.run()
+    assert run.status == status
+    assert [row["step"] for row in run.rows.of("train")] == [1, 2, 3]
+    (event,) = [row for row in run.events if row["event"] == "error"]
+    assert event["type"] == type(error).__name__
+    assert event["step"] == 3
+    assert "failing" in event["traceback"]
+    log = (monitor.run_dir / "train.log").read_text(encoding="utf-8")
+    assert "training stopped at step 3" in log
+    assert (monitor.run_dir / "plots" / "06_training_history.png").exists() == (status == "crashed")
+
+
+def test_references_of_the_data_set_take_the_place_of_the_labels(make_trainer, make_dataset, tokenizer):
+    references = [["first text", "second text"], ["only one"], ["a", "b", "c"]]
+    trainer = make_trainer(compute_metrics=TextMetrics(tokenizer), evaluation=make_dataset(3, references=references))
+    monitor = attach(trainer)
+    trainer.evaluate()
+    assert [row["references"] for row in monitor.run().predictions] == references
+
+
+def test_default_callbacks_do_the_same_without_attach(make_trainer, tokenizer, tmp_path):
+    metrics = TextMetrics(tokenizer)
+    trainer = make_trainer(compute_metrics=metrics, callbacks=default_callbacks(tmp_path / "run", text_metrics=metrics))
+    trainer.train()
+    trainer.predict(trainer.eval_dataset)
+    run = load_run(tmp_path / "run")
+    assert run.status == "finished"
+    assert [strip(row) for row in run.rows if row["kind"] in ("train", "eval", "train_summary")] == (
+        trainer.state.log_history
+    )
+    assert {row["name"] for row in run.predictions} == {"eval", "test"}
+    assert len(run.predictions) == 15
+    assert (tmp_path / "run" / "plots" / "07_loss_comparison.png").exists()
+
+
+def test_attach_after_explicit_callbacks_adds_nothing_twice(make_trainer, tokenizer, tmp_path):
+    metrics = TextMetrics(tokenizer)
+    trainer = make_trainer(compute_metrics=metrics, callbacks=[FileLoggingCallback(tmp_path / "mine")])
+    monitor = attach(trainer)
+    assert monitor.run_dir == tmp_path / "mine"
+    assert attach(trainer) is monitor
+    trainer.train()
+    run = monitor.run()
+    assert [row["step"] for row in run.rows.of("train")] == [1, 2, 3, 4]
+    assert len(run.predictions) == 10
+
+
+def test_a_trainer_without_text_metrics_is_recorded_too(make_trainer):
+    trainer = make_trainer(predict_with_generate=False)
+    monitor = attach(trainer)
+    trainer.train()
+    assert monitor.run().status == "finished"
+    assert not (monitor.run_dir / "predictions.jsonl").exists()
+
+
+def test_a_plain_trainer_and_metrics_of_the_users_own(make_trainer):
+    from transformers import Trainer, TrainingArguments
+
+    base = make_trainer()
+    arguments = TrainingArguments(
+        str(base.args.output_dir), max_steps=2, logging_steps=1, report_to="none", use_cpu=True, disable_tqdm=True
+    )
+    trainer = Trainer(
+        base.model,
+        arguments,
+        train_dataset=base.train_dataset,
+        eval_dataset=base.eval_dataset,
+        data_collator=base.data_collator,
+        compute_metrics=lambda prediction: {"mine": 1.0},
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    trainer.evaluate()
+    assert monitor.run().best("eval_mine").value == 1.0
+
+
+def test_a_nan_is_on_disk_as_nan_in_strict_json(make_trainer, make_model):
+    trainer = make_trainer(eval_strategy="no", max_steps=2)
+    monitor = attach(trainer)
+    trainer.train()
+    trainer.log({"mine": float("nan"), "step": 5})
+    row = monitor.run().rows[-1]
+    assert row["kind"] == "log"
+    assert math.isnan(row["mine"])
+    assert row["step_"] == 5
+    for line in (monitor.run_dir / "metrics.jsonl").read_bytes().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+        orjson.loads(line)
+
+
+def test_wrong_input_is_refused_with_what_to_do(make_trainer, tmp_path):
+    with pytest.raises(InputError, match="needs a transformers Trainer, got dict"):
+        attach({})
+    trainer = make_trainer()
+    attach(trainer, tmp_path / "a")
+    with pytest.raises(InputError, match="already records to"):
+        attach(trainer, tmp_path / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        attach(make_trainer(), tmp_path / "file" / "run")
+
+
+def test_missing_scores_name_the_metric_that_the_trainer_waits_for(make_trainer, tokenizer, caplog):
+    trainer = make_trainer(
+        compute_metrics=TextMetrics(tokenizer),
+        predict_with_generate=False,
+        metric_for_best_model="rougeL",
+        greater_is_better=True,
+    )
+    attach(trainer)
+    with pytest.raises(KeyError, match="eval_rougeL"):
+        trainer.train()
+    messages = [record.getMessage() for record in caplog.records if record.name == "hf_monitor"]
+    assert len(messages) == 1
+    assert "predict_with_generate" in messages[0]
+    assert "metric_for_best_model='rougeL'" in messages[0]

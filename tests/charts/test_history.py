@@ -1,0 +1,103 @@
+import math
+import subprocess
+import sys
+
+import pytest
+
+from hf_monitor.charts import LossChart, TrainingHistoryChart, draw_history
+from hf_monitor.errors import InputError
+
+HISTORY = [
+    {"loss": 4.0, "grad_norm": 2.0, "learning_rate": 1e-3, "epoch": 0.1, "step": 10},
+    {"eval_loss": 3.5, "eval_rougeL": 10.0, "eval_bleu": 1.0, "eval_runtime": 2.0, "step": 10},
+    {"loss": 2.0, "grad_norm": math.nan, "learning_rate": 5e-4, "epoch": 0.2, "step": 20},
+    {"eval_loss": 3.0, "eval_rougeL": 20.0, "eval_bleu": 4.0, "eval_runtime": 2.0, "step": 20},
+    {"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 0.3, "step": 30},
+    {"eval_loss": 3.2, "eval_rougeL": 15.0, "eval_bleu": 3.0, "eval_runtime": 2.0, "step": 30},
+    {"train_runtime": 9.0, "train_loss": 2.3, "step": 30},
+]
+
+
+def points(line):
+    return list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+
+
+def test_loss_chart_draws_the_numbers_of_the_history():
+    ax = LossChart.from_rows(HISTORY).plot()
+    train, validation = ax.get_lines()
+    assert points(train) == [(10, 4.0), (20, 2.0), (30, 1.0)]
+    assert points(validation) == [(10, 3.5), (20, 3.0), (30, 3.2)]
+    assert [text.get_text() for text in ax.texts] == ["lowest 3, step 20"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training loss", "validation loss"]
+
+
+def test_series_differ_in_colour_and_in_a_second_channel():
+    train, validation = LossChart.from_rows(HISTORY).plot().get_lines()
+    assert train.get_color() != validation.get_color()
+    assert train.get_linestyle() != validation.get_linestyle()
+    assert train.get_marker() != validation.get_marker()
+
+
+def test_history_has_a_panel_for_what_there_is_and_none_for_what_is_missing():
+    chart = TrainingHistoryChart.from_rows(HISTORY)
+    assert list(chart.panels) == ["Loss", "Text scores (0-100)", "Learning rate", "Gradient norm"]
+    axes = chart.plot()
+    assert [len(ax.get_lines()) for ax in axes] == [2, 2, 1, 1]
+    assert points(axes[3].get_lines()[0]) == [(10, 2.0), (30, 1.0)]  # the NaN is left out, not drawn as 0
+    assert list(TrainingHistoryChart.from_rows([{"loss": 1.0, "step": 1}]).panels) == ["Loss"]
+
+
+def test_several_evaluation_sets_get_panels_and_curves_of_their_own():
+    rows = [{"eval_ko_rougeL": 1.0, "eval_ko_loss": 1.0, "eval_en_rougeL": 2.0, "eval_en_loss": 2.0, "step": 1}]
+    assert list(TrainingHistoryChart.from_rows(rows).panels) == [
+        "Loss",
+        "Text scores (0-100), ko",
+        "Text scores (0-100), en",
+    ]
+    labels = [line.get_label() for line in LossChart.from_rows(rows).plot().get_lines()]
+    assert labels == ["validation loss (ko)", "validation loss (en)"]
+
+
+def test_an_evaluation_repeated_at_a_step_counts_as_it_was_last():
+    rows = [{"eval_loss": 1.0, "step": 5}, {"eval_loss": 0.5, "step": 5}]
+    (line,) = LossChart.from_rows(rows).plot().get_lines()
+    assert points(line) == [(5, 0.5)]
+
+
+@pytest.mark.parametrize("chart", [LossChart, TrainingHistoryChart])
+def test_without_data_it_says_what_it_needs(chart):
+    with pytest.raises(InputError, match="log_history"):
+        chart.from_rows([{"epoch": 1.0, "step": 3}, {"text": "x", "step": 4}])
+
+
+def test_pictures_by_their_names_same_bytes_each_time(tmp_path):
+    first = draw_history(HISTORY, tmp_path / "a")
+    second = draw_history(HISTORY, tmp_path / "b")
+    assert [path.name for path in first] == ["06_training_history.png", "07_loss_comparison.png"]
+    for left, right in zip(first, second, strict=True):
+        assert left.read_bytes() == right.read_bytes()
+        assert left.read_bytes().startswith(b"\x89PNG")
+    assert draw_history([{"epoch": 1.0, "step": 3}], tmp_path / "c") == []
+
+
+def test_pyplot_is_not_imported_and_rcparams_stay(tmp_path):
+    code = (
+        "import sys, matplotlib\n"
+        # Reading rcParams['backend'] itself chooses a backend, so it is asked for in the way that does not.
+        "def state():\n"
+        "    values = {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
+        "    return values, matplotlib.get_backend(auto_select=False)\n"
+        "before = state()\n"
+        "from hf_monitor.charts import draw_history\n"
+        f"assert draw_history([{{'loss': 1.0, 'step': 1}}], {str(tmp_path)!r})\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
+        "assert state() == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_chart_can_be_drawn_into_axes_of_the_users(tmp_path):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    assert LossChart.from_rows(HISTORY).plot(ax) is ax
