@@ -29,7 +29,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools (once)"
-	@$(PIP) install -c constraints.txt -e '.[korean,kiwi,lora,notebook,test]'
+	@$(PIP) install -c constraints.txt -e '.[korean,kiwi,lora,test]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test

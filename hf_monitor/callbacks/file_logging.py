@@ -23,8 +23,28 @@ __all__ = ["FileLoggingCallback"]
 _QUIET_ENDINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
 
 
+class _Numbers(str):
+    """A line that we made of metric names and numbers only: it holds no secret, and masking it would cost most."""
+
+    __slots__ = ()
+
+
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _line(head: str, logs: Mapping[str, Any], kind: str) -> str:
+    parts, numbers = [head], True
+    for name, value in logs.items():
+        if type(value) is float:
+            if kind == "eval" and name.endswith(_QUIET_ENDINGS):
+                continue
+            parts.append(f"{name} {value:.4g}")
+        else:
+            numbers = numbers and type(value) is int
+            parts.append(f"{name} {_shown(value)}")
+    text = "  ".join(parts)
+    return _Numbers(text) if numbers else text
 
 
 class FileLoggingCallback(TrainerCallback):
@@ -62,11 +82,13 @@ class FileLoggingCallback(TrainerCallback):
 
             folder = run_dir_for(self.run_dir, args)
             known = environment_secrets()
+
+            def mask(text: str) -> str:
+                return text if type(text) is _Numbers else mask_text(text, known)
+
             self._recorder = recorder_for(folder)
             self._recorder.writer.open()
-            self._logger = Logger(
-                Path(folder) / "train.log", print_also=False, mask=lambda text: mask_text(text, known)
-            )
+            self._logger = Logger(Path(folder) / "train.log", print_also=False, mask=mask)
         self._recorder.ensure_attempt(args, model)
         return self._recorder, self._logger
 
@@ -102,14 +124,10 @@ class FileLoggingCallback(TrainerCallback):
         kind = kind_of(logs)
         step = state.global_step
         recorder.values(self, "log", kind, step, logs)
-        text = [f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"]
+        head = f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"
         if kind != "train":
-            text.append({"eval": "evaluation", "train_summary": "training ended"}.get(kind, "log"))
-        for name, value in logs.items():
-            if kind == "eval" and name.endswith(_QUIET_ENDINGS):
-                continue
-            text.append(f"{name} {value:.4g}" if type(value) is float else f"{name} {_shown(value)}")
-        logger.write("  ".join(text))
+            head += {"eval": "  evaluation", "train_summary": "  training ended"}.get(kind, "  log")
+        logger.write(_line(head, logs, kind))
         if self.redirect:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
             self._echo = logs

@@ -1,0 +1,291 @@
+"""The log of a training, for people: one file of timestamped lines, beside the console."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from json.encoder import encode_basestring as quoted
+from pathlib import Path
+from time import localtime, monotonic, strftime, time
+from types import TracebackType
+from typing import Literal, Self
+
+from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.loggers import records, redirect
+from hf_monitor.loggers.console import say
+from hf_monitor.loggers.levels import ERROR, NUMBERS, TAGS, WARNING, level_number
+from hf_monitor.loggers.lines import UNCLEAN, clean_text
+from hf_monitor.loggers.log_file import refuse_if_hopeless, shared_log_file
+from hf_monitor.loggers.tap import local
+
+__all__ = ["Logger"]
+
+_ECHO_SECONDS = 1.0
+_OWN_SOURCES = ("log", "stdout", "stderr")
+
+
+class Logger:
+    """Write timestamped lines to a file, and optionally everything that the program shows on the console.
+
+    Parameters
+    ----------
+    log_path : path-like
+        Folders on the way are made. The file is opened at the first line.
+    print_also : bool
+        Whether :meth:`write` shows its message on the console too (warnings and errors on stderr, errors red if that is
+        a terminal and ``NO_COLOR`` is unset). Redirected output reaches the console in any case.
+    level : str
+        ``"DEBUG"``, ``"INFO"``, ``"WARNING"``, ``"ERROR"`` or ``"CRITICAL"``: what is below goes nowhere. Output of the
+        console counts as INFO unless a line shows another level.
+    json_lines : bool
+        One JSON object a line with ``time`` (seconds since 1970), ``level``, ``source`` (``"log"``, ``"stdout"``,
+        ``"stderr"`` or the name of a :mod:`logging` logger) and ``message``, instead of text.
+    mode : {"a", "w"}
+        Whether an existing file is appended to or, at the first line, emptied.
+    progress_interval_seconds : float
+        While output is redirected, a progress bar gives at most one line in this time, and its final state.
+    capture_logging : bool
+        Whether, while output is redirected, records of the :mod:`logging` module are written with their own level and
+        name, whatever handlers there are. Otherwise what handlers print is copied as any other output.
+    mask : callable, optional
+        ``(str) -> str``, applied to each text before it reaches the file: to hide secrets.
+
+    Raises
+    ------
+    InputError
+        For an unknown `level` or `mode`.
+    RunFolderError
+        If the file cannot be written; here if that is plain to see, else from the first :meth:`write` or from
+        :meth:`start_redirect`. Once a line has been written, nothing here raises any more because of the file: lines
+        are dropped, which is reported once on stderr, and noted in the file when it works again.
+
+    Examples
+    --------
+    >>> with Logger("logs/train.log") as logger:   # doctest: +SKIP
+    ...     logger.write("training begins")
+    ...     trainer.train()
+    """
+
+    def __init__(
+        self,
+        log_path: str | os.PathLike[str],
+        print_also: bool = True,
+        *,
+        level: str = "INFO",
+        json_lines: bool = False,
+        mode: Literal["a", "w"] = "a",
+        progress_interval_seconds: float = 5.0,
+        capture_logging: bool = True,
+        mask: Callable[[str], str] | None = None,
+    ) -> None:
+        if mode not in ("a", "w"):
+            raise InputError(f"Logger's mode is 'a' (append) or 'w' (begin an empty file), not {mode!r}.")
+        self.print_also = print_also
+        self.json_lines = json_lines
+        self.progress_interval_seconds = progress_interval_seconds
+        self.capture_logging = capture_logging
+        self.mask = mask
+        self.file = shared_log_file(log_path)
+        self._threshold = level_number(level)
+        self._truncate = mode == "w"
+        self._second = (0, "")
+        self._depth = 0
+        if reason := refuse_if_hopeless(self.file.path):
+            raise self._refusal(reason)
+
+    @property
+    def path(self) -> Path:
+        """The log file, absolute."""
+        return self.file.path
+
+    def __repr__(self) -> str:
+        return f"Logger({str(self.path)!r}, print_also={self.print_also})"
+
+    def write(self, message: object, level: str | int = "INFO") -> None:
+        """Write a message; each of its lines gets the time.
+
+        Parameters
+        ----------
+        message : object
+            Anything with a text.
+        level : str or int
+
+        Raises
+        ------
+        InputError
+            For an unknown level.
+        RunFolderError
+            If the very first line cannot be written.
+        """
+        number = NUMBERS.get(level) if isinstance(level, str) else None
+        if number is None:
+            number = level_number(level)
+        if number < self._threshold:
+            return
+        text = message if isinstance(message, str) else str(message)
+        try:
+            self._append(number, "log", text)
+        except OSError as error:
+            if not self.file.proven:
+                raise self._refusal(error.strerror or str(error)) from error
+            self._lose(error)
+        if self.print_also:
+            self._show(text, number)
+
+    def debug(self, message: object) -> None:
+        """Write a message of level DEBUG."""
+        self.write(message, "DEBUG")
+
+    def info(self, message: object) -> None:
+        """Write a message of level INFO."""
+        self.write(message, "INFO")
+
+    def warning(self, message: object) -> None:
+        """Write a message of level WARNING."""
+        self.write(message, "WARNING")
+
+    def error(self, message: object) -> None:
+        """Write a message of level ERROR."""
+        self.write(message, "ERROR")
+
+    def start_redirect(self) -> None:
+        """Copy stdout, stderr and the records of :mod:`logging` to the file, until :meth:`stop_redirect`.
+
+        Calls nest: as many stops as starts end it. However many there are, and however many loggers share the file, a
+        line is written once.
+
+        Raises
+        ------
+        RunFolderError
+            If the file cannot be opened.
+        """
+        try:
+            self.file.open()
+        except OSError as error:
+            if not self.file.proven:
+                raise self._refusal(error.strerror or str(error)) from error
+        self._depth += 1
+        redirect.attach(self)
+        if self.capture_logging:
+            records.attach_records(self)
+
+    def stop_redirect(self) -> None:
+        """End what :meth:`start_redirect` began; the last one leaves the streams as they were found."""
+        if self._depth == 0:
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            records.detach_records(self)
+            redirect.detach(self)
+
+    def expect_echo(self, predicate: Callable[[str], bool]) -> None:
+        """Keep the next line of stdout for which `predicate` holds, if it comes within a second, out of the file.
+
+        For output that repeats, in another form, what :meth:`write` has just said. The console shows it as always.
+        """
+        self.file.echoes.append((monotonic() + _ECHO_SECONDS, predicate))
+
+    def flush(self) -> None:
+        """Write the present state of progress bars. All else is in the file already."""
+        redirect.flush(self, final=False)
+
+    def close(self) -> None:
+        """End redirection, however often started, and close the file. A later :meth:`write` opens it again."""
+        self._depth = min(self._depth, 1)
+        self.stop_redirect()
+        self.file.close()
+
+    def __enter__(self) -> Self:
+        self.start_redirect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        redirect.flush(self, final=True)  # first what came first
+        if error is not None and not (isinstance(error, SystemExit) and not error.code):
+            self.put_text(ERROR, "log", "".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
+        self.close()
+
+    def accepts(self, number: int) -> bool:
+        """Whether lines of this level are written."""
+        return number >= self._threshold
+
+    def put_text(self, number: int, source: str, text: str) -> None:
+        """Write a text to the file only. Never raises: for what others have written."""
+        if number < self._threshold:
+            return
+        try:
+            self._append(number, source, text)
+        except OSError as error:
+            self._lose(error)
+
+    put_line = put_text
+
+    def _append(self, number: int, source: str, text: str) -> None:
+        if self._truncate:
+            self.file.truncate()
+            self._truncate = False
+        if self.mask is not None:
+            if local.masking:  # the mask itself has something to say: that would never end
+                return
+            text = self._masked(self.mask, text)
+        self.file.append(self._format(number, source, text))
+
+    def _format(self, number: int, source: str, text: str) -> bytes:
+        now = time()
+        if source not in _OWN_SOURCES and not self.json_lines:
+            text = f"{source}: {text}"
+        unclean = UNCLEAN.search(text) is not None
+        if self.json_lines:
+            message = quoted("\n".join(clean_text(text)) if unclean else text)
+            level = TAGS[number].rstrip()
+            return f'{{"time":{now:.6f},"level":"{level}","source":{quoted(source)},"message":{message}}}\n'.encode(
+                errors="backslashreplace"
+            )
+        second = int(now)
+        known, stamp = self._second
+        if second != known:  # localtime and strftime once a second
+            stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
+            self._second = (second, stamp)
+        head = f"{stamp},{int((now - second) * 1000):03d} {TAGS[number]}"
+        if unclean:
+            return "".join([f"{head}{line}".rstrip() + "\n" for line in clean_text(text)]).encode()
+        return f"{head}{text}\n".encode()
+
+    @staticmethod
+    def _masked(mask: Callable[[str], object], text: str) -> str:
+        local.masking = True
+        try:
+            masked = mask(text)
+        except Exception as error:  # noqa: BLE001 - any function may come here; unmasked text must not
+            masked = error
+        finally:
+            local.masking = False
+        if isinstance(masked, str):
+            return masked
+        return f"(a text of {len(text)} characters is withheld, because mask failed: {type(masked).__name__})"
+
+    def _show(self, text: str, number: int, *, beside_bars: bool = True) -> None:
+        before, local.skip = local.skip, self.file
+        try:
+            say(text, number, beside_bars=beside_bars)
+        finally:
+            local.skip = before
+
+    def _lose(self, error: OSError) -> None:
+        file = self.file
+        file.lost += 1
+        reason = error.strerror or str(error)
+        file.apology = lambda: self._format(WARNING, "log", f"({file.lost} texts are missing here: {reason})")
+        if not file.reported:
+            file.reported = True
+            message = f"hf_monitor: cannot write to {file.path}: {reason}. Lines are dropped until it works again."
+            self._show(message, WARNING, beside_bars=False)
+
+    def _refusal(self, reason: str) -> RunFolderError:
+        return RunFolderError(
+            f"The log file {self.file.path} cannot be written: {reason}. "
+            "Give Logger a path in a folder that you may write to."
+        )

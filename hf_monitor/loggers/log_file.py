@@ -1,0 +1,180 @@
+"""One log file: lines appended whole, each with one system call, by any thread and any forked child."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["LogFile", "refuse_if_hopeless", "renew_locks", "shared_log_file"]
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the descriptor itself is all right
+
+_files: weakref.WeakValueDictionary[str, LogFile] = weakref.WeakValueDictionary()
+_files_lock = threading.Lock()
+
+
+class LogFile:
+    """A file for whole lines. Opened at the first one; a torn last line is closed with a newline before.
+
+    Unlike :class:`hf_monitor.run.files.AppendFile` it may be used from a signal handler (the lock is re-entrant) and
+    from forked children (appending needs no state that a fork would double), and it knows what it has lost.
+
+    Parameters
+    ----------
+    path : Path
+        Absolute.
+
+    Attributes
+    ----------
+    proven : bool
+        A line has been written: from here on failures are for the caller to bear in silence.
+    lost : int
+        Lines dropped since the last success.
+    apology : callable or None
+        Makes the text that precedes the first line after a loss.
+    echoes : deque of (float, callable)
+        Console lines that are not to be repeated here: until when (monotonic seconds), and which.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self.proven = False
+        self.reported = False
+        self.lost = 0
+        self.apology: Callable[[], bytes] | None = None
+        self.echoes: deque[tuple[float, Callable[[str], bool]]] = deque(maxlen=16)
+        self._fd = -1
+        self._ready = False
+        self._torn = False
+
+    def append(self, data: bytes) -> None:
+        r"""Append complete lines (ending with ``\n``).
+
+        Raises
+        ------
+        OSError
+            As the operating system says. The file stays usable: the next call tries again.
+        """
+        with self.lock:
+            usual = self._ready
+            if not usual:
+                data = self._begin() + data
+            self._ready = False  # also if a signal's exception cuts in below
+            try:
+                written = os.write(self._fd, data)
+                while written < len(data):  # a nearly full disk takes a part
+                    self._torn = not data[:written].endswith(b"\n")
+                    written += os.write(self._fd, data[written:])
+            except OSError as error:
+                if error.errno not in _FULL:
+                    self._drop_descriptor(keep_open=error.errno == errno.EBADF)
+                raise
+            self._ready = True
+            if not usual:
+                self.proven, self.lost, self._torn = True, 0, False
+
+    def _begin(self) -> bytes:
+        """Make the file ready, and say what must precede the next line."""
+        if self._fd < 0:
+            self.open()
+        before = b"\n" if self._torn else b""
+        if self.lost and self.apology is not None:
+            before += self.apology()
+        return before
+
+    def open(self) -> None:
+        """Open the file, making its folder, if it is not open yet.
+
+        Raises
+        ------
+        OSError
+            As the operating system says.
+        """
+        with self.lock:
+            if self._fd >= 0:
+                return
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, _FLAGS, 0o644)
+            self._torn = _ends_torn(self.path)
+
+    def truncate(self) -> None:
+        """Empty the file.
+
+        Raises
+        ------
+        OSError
+            As the operating system says.
+        """
+        with self.lock:
+            self.open()
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.ftruncate(self._fd, 0)
+            self._torn = False
+
+    def close(self) -> None:
+        """Close the file; a later :meth:`append` opens it again."""
+        with self.lock:
+            self._drop_descriptor(keep_open=False)
+
+    def __del__(self) -> None:
+        self._drop_descriptor(keep_open=False)
+
+    def _drop_descriptor(self, *, keep_open: bool) -> None:
+        fd, self._fd, self._ready = self._fd, -1, False
+        if fd >= 0 and not keep_open:
+            try:
+                os.close(fd)
+            except OSError:
+                return  # closed behind our back, or a network disk's late error: nothing is left to do with it
+
+
+def shared_log_file(path: str | os.PathLike[str]) -> LogFile:
+    """Find or make the one object of this process for a file, so that several loggers know that they share it."""
+    real = os.path.realpath(path)
+    with _files_lock:
+        file = _files.get(real)
+        if file is None:
+            file = _files[real] = LogFile(Path(real))
+        return file
+
+
+def renew_locks() -> None:
+    """In a forked child: replace locks that a thread of the parent, which does not exist here, may have held."""
+    global _files_lock
+    _files_lock = threading.Lock()
+    for file in list(_files.values()):
+        file.lock = threading.RLock()
+
+
+def refuse_if_hopeless(path: Path) -> str | None:
+    """Say why nothing can ever be written to `path`, without making anything; None if it looks possible."""
+    try:
+        if path.is_dir():
+            return "it is a folder"
+        if path.exists():
+            return None if os.access(path, os.W_OK) else "the file may not be written to"
+        folder = next(folder for folder in path.parents if folder.exists())
+    except OSError as error:
+        return error.strerror
+    if not folder.is_dir():
+        return f"{folder} is a file, not a folder"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} may not be written to"
+
+
+def _ends_torn(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or file.seek(0, os.SEEK_END) == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False  # a file that may be written but not read

@@ -1,0 +1,524 @@
+"""What a callback costs a training: microseconds per logged and per unlogged step, beside the other loggers' callbacks.
+
+    pip install "hf-monitor[bench]"                   # the peers that are not needed otherwise
+    python scripts/bench_callbacks.py                 # all that is installed: about 10 minutes on 2 cores
+    python scripts/bench_callbacks.py --only noop,file_logging --rounds 3
+
+Each callback runs in processes of its own, one process at a time, in several rounds whose order alternates. A process
+drives transformers' own ``CallbackHandler`` as the Trainer does: an unlogged step is ``on_step_begin`` and
+``on_step_end``, a logged step also ``on_log`` with loss, grad_norm, learning_rate and epoch; the two take turns.
+``DefaultFlowCallback``, which every Trainer has, is in all of them, the no-op included. Garbage collection stays on. Shown
+are medians over the rounds of each round's median and 99th percentile; the first round and the first steps of each
+process are dropped.
+
+Nobody else's time is counted: what a callback leaves to a thread or a process of its own costs nothing here until it gets
+in the way. So the last column says whether a logged value can be read from the disk by others when the call returns, and
+if not, when. That is looked up after the measurement, in the same process: the last line of both of our files; for peers,
+the bytes of a value in any of their files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import platform
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GOAL_LOGGED_US, GOAL_UNLOGGED_US = 15.0, 2.0
+PROBES, PROBE_SECONDS, DRAIN_SECONDS = 5, 1.0, 60.0
+WORKER_SECONDS = 300
+
+# No hub, no telemetry, no GPU: the same on every machine. Known to the worker before anything else is imported.
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+Check = Callable[[Path, int, float], bool]
+"""(folder, step, loss) -> can the values of this step be read from the files there?"""
+
+
+def _bytes_on_disk(folder: Path, step: int, loss: float) -> bool:
+    """Search for a value as text (JSON), TensorBoard's float or SQLite's double in all files, journals included."""
+    forms = (repr(loss).encode(), struct.pack("<f", loss), struct.pack(">d", loss))
+    for path in folder.rglob("*"):
+        try:
+            data = path.read_bytes() if path.is_file() else b""
+        except OSError:  # a temporary file that is gone
+            continue
+        if any(form in data for form in forms):
+            return True
+    return False
+
+
+def _both_files_end_with(folder: Path, step: int, loss: float) -> bool:
+    """Say whether the last lines of ``metrics.jsonl`` and ``train.log`` are whole and of this step."""
+    rows, text = ((folder / "run" / name).read_bytes() for name in ("metrics.jsonl", "train.log"))
+    if not (rows.endswith(b"\n") and text.endswith(b"\n")):
+        return False
+    row = json.loads(rows.splitlines()[-1])
+    return bool(row["step"] == step and row["loss"] == loss and f"step {step}/".encode() in text.splitlines()[-1])
+
+
+def _peer(name: str) -> Callable[[Path], list[Any]]:
+    def make(folder: Path) -> list[Any]:
+        from transformers.integrations import integration_utils
+
+        return [getattr(integration_utils, name)()]
+
+    return make
+
+
+def _noop(folder: Path) -> list[Any]:
+    from transformers import TrainerCallback
+
+    return [TrainerCallback()]
+
+
+def _file_logging(folder: Path) -> list[Any]:
+    from hf_monitor import FileLoggingCallback
+
+    return [FileLoggingCallback(folder / "run")]
+
+
+def _default_callbacks(folder: Path) -> list[Any]:
+    from hf_monitor import default_callbacks
+
+    return default_callbacks(folder / "run")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing to be measured: how to make it, what it needs, how to see its values on the disk."""
+
+    title: str
+    package: str
+    make: Callable[[Path], list[Any]]
+    check: Check | None = _bytes_on_disk
+    environment: tuple[tuple[str, str], ...] = ()  # "{}" stands for the folder
+
+    @property
+    def version(self) -> str:
+        """The version that is installed."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return "-"
+
+    @property
+    def missing(self) -> str:
+        """What to do if the package is not there; empty if it is."""
+        if importlib.util.find_spec(self.package.replace("-", "_")) is None:
+            return f"not installed: pip install {self.package}"
+        return ""
+
+
+_WANDB = (("WANDB_MODE", "offline"), ("WANDB_SILENT", "true"), ("WANDB_ERROR_REPORTING", "false")) + tuple(
+    (f"WANDB_{name}DIR", "{}") for name in ("", "DATA_", "CACHE_", "CONFIG_", "ARTIFACT_")
+)
+SUBJECTS: dict[str, Subject] = {
+    "noop": Subject("no-op TrainerCallback", "transformers", _noop, None),
+    "file_logging": Subject("FileLoggingCallback", "hf-monitor", _file_logging, _both_files_end_with),
+    "default_callbacks": Subject("default_callbacks()", "hf-monitor", _default_callbacks, _both_files_end_with),
+    "tensorboard": Subject(
+        "TensorBoardCallback",
+        "tensorboard",
+        _peer("TensorBoardCallback"),
+        environment=(("TENSORBOARD_LOGGING_DIR", "{}/runs"),),
+    ),
+    "wandb": Subject("WandbCallback (offline)", "wandb", _peer("WandbCallback"), environment=_WANDB),
+    "mlflow": Subject(
+        "MLflowCallback (sqlite)",
+        "mlflow",
+        _peer("MLflowCallback"),
+        environment=(("MLFLOW_TRACKING_URI", "sqlite:///{}/mlflow.db"), ("MLFLOW_DISABLE_TELEMETRY", "true")),
+    ),
+    "trackio": Subject(
+        "TrackioCallback (local)", "trackio", _peer("TrackioCallback"), environment=(("TRACKIO_DIR", "{}/trackio"),)
+    ),
+}
+
+
+# --- the worker: one callback, one round ---
+
+
+def _spread(times_ns: Sequence[int]) -> dict[str, float]:
+    ordered = sorted(times_ns)
+    p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
+    return {"median": statistics.median(ordered) / 1000, "p99": p99 / 1000}
+
+
+def _look_until_there(check: Check, folder: Path, step: int, loss: float, limit_s: float) -> float | None:
+    """Say how many milliseconds after now the look began that found the value; 0 for the first look."""
+    began = time.perf_counter()
+    if check(folder, step, loss):
+        return 0.0
+    while (waited := time.perf_counter() - began) < limit_s:
+        if check(folder, step, loss):
+            return waited * 1000
+        time.sleep(0.005)
+    return None
+
+
+def measure(
+    name: str,
+    folder: Path,
+    *,
+    steps: int,
+    warmup_steps: int = 200,
+    gap_ms: float = 0.0,
+    printer: bool = False,
+    probes: int = PROBES,
+) -> dict[str, Any]:
+    """Measure one callback in this process, in microseconds a step; `folder` takes what it writes."""
+    from transformers import T5Config, T5ForConditionalGeneration, TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, PrinterCallback
+
+    subject = SUBJECTS[name]
+    args = TrainingArguments(str(folder / "out"), report_to="none", use_cpu=True, logging_steps=1, save_strategy="no")
+    model = T5ForConditionalGeneration(
+        T5Config(vocab_size=64, d_model=16, d_ff=32, d_kv=8, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    )
+    n_steps = 2 * (steps + warmup_steps) + probes + 1
+    state = TrainerState(max_steps=n_steps, num_train_epochs=3, logging_steps=1, eval_steps=500, save_steps=500)
+    control = TrainerControl()
+    callbacks = [DefaultFlowCallback(), *subject.make(folder), *([PrinterCallback()] if printer else [])]
+    handler = CallbackHandler(callbacks, model, None, None, None)
+    now = time.perf_counter_ns
+
+    def one_step(logged: bool, loss: float = 0.0) -> int:
+        """Do what the Trainer does around a step and give the nanoseconds that went to the callbacks."""
+        step = state.global_step + 1
+        state.epoch = step / 100
+        logs = {
+            "loss": loss or 3.0 + 1 / step,
+            "grad_norm": 1.0 + 1 / step,
+            "learning_rate": 5e-5,
+            "epoch": state.epoch,
+        }
+        if logged:
+            state.log_history.append({**logs, "step": step})
+            began = now()
+            handler.on_step_begin(args, state, control)
+            state.global_step = step
+            handler.on_step_end(args, state, control)
+            handler.on_log(args, state, control, logs)
+        else:
+            began = now()
+            handler.on_step_begin(args, state, control)
+            state.global_step = step
+            handler.on_step_end(args, state, control)
+        return now() - began
+
+    began = now()
+    handler.on_train_begin(args, state, control)
+    begin_ms = (now() - began) / 1e6
+    times: dict[bool, list[int]] = {True: [], False: []}
+    for _ in range(steps + warmup_steps):
+        for logged, taken in times.items():
+            if gap_ms:
+                time.sleep(gap_ms / 1000)
+            taken.append(one_step(logged))
+    delays = []
+    if subject.check is not None:
+        for probe in range(probes + 1):
+            loss = 7.0 + (probe * 7919 + 1234567) / 1e8  # a value that was not logged before, nor can be by chance
+            one_step(True, loss)
+            # The first one only waits until all that was queued during the measurement is through.
+            limit = PROBE_SECONDS if probe else DRAIN_SECONDS
+            delays.append(_look_until_there(subject.check, folder, state.global_step, loss, limit))
+    began = now()
+    handler.on_train_end(args, state, control)
+    return {
+        "name": name,
+        "status": "ok",
+        "steps": steps,
+        "logged_us": _spread(times[True][warmup_steps:]),
+        "unlogged_us": _spread(times[False][warmup_steps:]),
+        "begin_ms": begin_ms,
+        "end_ms": (now() - began) / 1e6,
+        "on_disk_after_ms": delays[1:],
+        "drained_after_ms": delays[0] if delays else None,
+    }
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:160]
+
+
+def worker(options: argparse.Namespace) -> int:
+    """Measure, and leave the result as JSON in ``--result`` (else on stdout). Errors are results, too."""
+    subject = SUBJECTS[options.worker]
+    with tempfile.TemporaryDirectory(
+        prefix=f"bench-{options.worker}-", dir=options.dir, ignore_cleanup_errors=True
+    ) as tmp:
+        os.environ.update(ENVIRONMENT)
+        os.environ.update({name: value.replace("{}", tmp) for name, value in subject.environment})
+        target = options.result and options.result.absolute()
+        os.chdir(tmp)  # some peers leave things where they are called
+        found: dict[str, Any]
+        try:
+            if subject.missing:
+                found = {"name": options.worker, "status": "missing", "error": subject.missing}
+            else:
+                found = measure(
+                    options.worker,
+                    Path(tmp),
+                    steps=options.steps,
+                    warmup_steps=options.warmup_steps,
+                    gap_ms=options.gap_ms,
+                    printer=options.printer,
+                )
+        except Exception as error:  # noqa: BLE001 - whatever a peer throws is its line in the table
+            found = {"name": options.worker, "status": "error", "error": _one_line(f"{type(error).__name__}: {error}")}
+        os.chdir("/")
+        text = json.dumps({**found, "round": options.round})
+        if target:
+            target.write_text(text)
+        else:
+            print(text)
+    return 0
+
+
+# --- the parent: rounds, table ---
+
+
+def run_worker(name: str, round_number: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one round of one callback in a new process and give its result."""
+    if missing := SUBJECTS[name].missing:
+        return {"name": name, "status": "missing", "error": missing}
+    with tempfile.TemporaryDirectory(prefix="bench-result-") as tmp:
+        result, output = Path(tmp, "result.json"), Path(tmp, "output.txt")
+        command = [sys.executable, str(Path(__file__).resolve()), "--worker", name, "--round", str(round_number)]
+        command += ["--steps", str(options.steps), "--warmup-steps", str(options.warmup_steps), "--result", str(result)]
+        command += ["--gap-ms", str(options.gap_ms)] + ["--printer"] * options.printer
+        command += ["--dir", str(options.dir.resolve())] if options.dir else []
+        limit_s = WORKER_SECONDS + (options.steps + options.warmup_steps) * options.gap_ms / 500
+        with output.open("wb") as file:
+            try:
+                # Not a terminal in and out, wherever this is started from: some peers draw on one.
+                code = subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    timeout=limit_s,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                return {"name": name, "status": "error", "error": f"not done after {limit_s:.0f} s"}
+        try:
+            found: dict[str, Any] = json.loads(result.read_text())
+        except (OSError, ValueError):
+            lines = output.read_text(errors="replace").strip().splitlines() or ["no output"]
+            return {"name": name, "status": "error", "error": _one_line(f"exit code {code}: {lines[-1]}")}
+        return found
+
+
+def run_rounds(names: Sequence[str], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Run all rounds, each in another order; what fails or is missing is not tried again."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for round_number in range(-options.warmup_rounds, options.rounds):
+        turn = round_number % len(names)
+        order = [*names[turn:], *names[:turn]]
+        for name in order[:: -1 if round_number % 2 else 1]:
+            if found[name] and found[name][-1]["status"] != "ok":
+                continue
+            result = run_worker(name, round_number, options)
+            if result["status"] == "ok":
+                shown = "{median:.1f} us logged".format(**result["logged_us"])
+                found[name].extend([result] if round_number >= 0 else [])
+            else:
+                shown = result["error"]
+                found[name] = [result]
+            print(f"round {round_number + 1}/{options.rounds}  {name}: {shown}", file=sys.stderr, flush=True)
+    return found
+
+
+def _on_disk(name: str, results: Sequence[dict[str, Any]]) -> str:
+    delays = [delay for result in results for delay in result["on_disk_after_ms"]]
+    if not delays:
+        return "writes nothing"
+    at_once = sum(delay == 0 for delay in delays)
+    if at_once == len(delays):
+        what = "row and log line" if SUBJECTS[name].check is _both_files_end_with else "yes"
+        return f"{what}: {at_once} of {len(delays)}"
+    reached = [delay for delay in delays if delay is not None]
+    later = f"after {statistics.median(reached):.0f} ms (median)" if reached else f"not within {PROBE_SECONDS:.0f} s"
+    lost = f", {len(delays) - len(reached)} not within {PROBE_SECONDS:.0f} s" if 0 < len(reached) < len(delays) else ""
+    return f"no: {at_once} of {len(delays)}, {later}{lost}"
+
+
+def summarize(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Make one row a callback: medians over the rounds, and what they are beside the no-op and FileLoggingCallback."""
+    rows = []
+    for name, results in found.items():
+        subject = SUBJECTS[name]
+        row: dict[str, Any] = {"name": name, "title": subject.title, "version": subject.version}
+        good = [result for result in results if result["status"] == "ok"]
+        if good and len(good) == len(results):
+            for kind in ("logged_us", "unlogged_us"):
+                row[kind] = {key: statistics.median(r[kind][key] for r in good) for key in ("median", "p99")}
+                row[kind]["rounds"] = [round(r[kind]["median"], 2) for r in good]
+            for key in ("begin_ms", "end_ms"):
+                row[key] = statistics.median(result[key] for result in good)
+            row["on_disk"] = _on_disk(name, good)
+        else:
+            row["error"] = results[-1]["error"] if results else "no round was run"
+        rows.append(row)
+    measured = {row["name"]: row for row in rows if "error" not in row}
+    for row in measured.values():
+        for kind in ("logged_us", "unlogged_us"):
+            if "noop" in measured:
+                row[kind]["over_noop"] = row[kind]["median"] - measured["noop"][kind]["median"]
+        if "file_logging" in measured:
+            row["ratio"] = row["logged_us"]["median"] / measured["file_logging"]["logged_us"]["median"]
+    return rows
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    """Tell what this runs on, and how."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    versions = {name: Subject(name, name, _noop).version for name in ("transformers", "torch", "orjson")}
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M %z"),
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **versions,
+        "rounds": options.rounds,
+        "steps": options.steps,
+        "gap_ms": options.gap_ms,
+        "printer": options.printer,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Draw the rows as a Markdown table that is readable as it is."""
+    head = ["callback", "version", "logged step, us: median", "p99", "over no-op", "x FileLogging"]
+    head += ["unlogged step, us: median", "p99", "over no-op", "on disk when the call returns"]
+    cells = [head]
+    for row in rows:
+        if "error" in row:
+            cells.append([row["title"], row["version"], *["-"] * 7, row["error"]])
+            continue
+        line = [row["title"], row["version"]]
+        for kind in ("logged_us", "unlogged_us"):
+            values = row[kind]
+            line += [f"{values['median']:.1f}", f"{values['p99']:.1f}"]
+            line.append(f"{values['over_noop']:+.1f}" if "over_noop" in values else "-")
+            if kind == "logged_us":
+                line.append(f"{row['ratio']:.2f}" if "ratio" in row else "-")
+        cells.append([*line, row["on_disk"]])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    text, last = [2, *range(3, 9)], len(head) - 1
+    lines = [
+        "| "
+        + " | ".join(c.rjust(w) if i in text else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        + " |"
+        for line in cells
+    ]
+    rule = "|" + "|".join("-" * (w + 1) + (":" if 2 <= i < last else "-") for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def verdict(rows: Sequence[dict[str, Any]]) -> str:
+    """Say whether FileLoggingCallback is where it should be, in one sentence; empty where that was not measured."""
+    measured = {row["name"]: row for row in rows if "error" not in row}
+    ours = measured.get("file_logging")
+    if ours is None or "noop" not in measured:
+        return ""
+    logged, unlogged = ours["logged_us"]["over_noop"], ours["unlogged_us"]["over_noop"]
+    peers = [row for name, row in measured.items() if name not in ("noop", "file_logging", "default_callbacks")]
+    ahead = [row["title"] for row in peers if row["logged_us"]["median"] <= ours["logged_us"]["median"]]
+    return (
+        f"FileLoggingCallback over the no-op: {logged:+.1f} us a logged step (goal: at most {GOAL_LOGGED_US:g}), "
+        f"{unlogged:+.1f} us an unlogged step (goal: at most {GOAL_UNLOGGED_US:g}); "
+        + (f"behind {', '.join(ahead)}" if ahead else f"ahead of all {len(peers)} peers that were measured")
+    )
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in SUBJECTS:
+            raise argparse.ArgumentTypeError(f"there is no callback {name!r} here; use {', '.join(SUBJECTS)}")
+    if not names:
+        raise argparse.ArgumentTypeError(f"no callback named; use {', '.join(SUBJECTS)}")
+    return list(dict.fromkeys(names))
+
+
+def _name(text: str) -> str:
+    return _names(text)[0]
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
+
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--steps", type=_at_least(1), default=1000, help="logged, and as many unlogged, steps a round")
+    parser.add_argument("--rounds", type=_at_least(1), default=5, help="processes for each callback (default 5)")
+    parser.add_argument("--only", type=_names, default=list(SUBJECTS), help=f"some of {','.join(SUBJECTS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write rows, rounds and machine here")
+    parser.add_argument(
+        "--gap-ms", type=float, default=0.0, help="sleep before each step, for a training's pace (default 0)"
+    )
+    parser.add_argument("--printer", action="store_true", help="with the Trainer's own PrinterCallback beside each")
+    parser.add_argument("--dir", type=Path, help="where the callbacks write (default: the system's temporary folder)")
+    parser.add_argument(
+        "--warmup-steps", type=_at_least(0), default=200, help="first steps of each process, not counted"
+    )
+    parser.add_argument("--warmup-rounds", type=_at_least(0), default=1, help="first rounds, not counted")
+    parser.add_argument("--worker", type=_name, help=argparse.SUPPRESS)
+    parser.add_argument("--round", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.dir and not options.dir.is_dir():
+        parser.error(f"--dir {options.dir} is not a folder; make it first")
+    if options.worker:
+        return worker(options)
+    facts = machine(options)
+    load_before = os.getloadavg()
+    found = run_rounds(options.only, options)
+    facts["load_average_before"], facts["load_average_after"] = load_before, os.getloadavg()
+    rows = summarize(found)
+    print(table(rows))
+    print()
+    for line in (verdict(rows), "  ".join(f"{key} {value}" for key, value in facts.items())):
+        if line:
+            print(line)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": facts, "rows": rows, "rounds": found}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,409 @@
+"""Train a summarizer that records itself.
+
+    python scripts/train_summarizer.py                                     # the embedded demo, some minutes on a CPU
+    python scripts/train_summarizer.py --train_file train.jsonl --validation_file dev.csv
+    python scripts/train_summarizer.py --model_name_or_path google-t5/t5-small --source_prefix "summarize: " \
+        --train_file train.jsonl --validation_file dev.jsonl --test_file test.jsonl
+    python scripts/train_summarizer.py config.yaml --learning_rate 1e-4  # a YAML or JSON file; options win over it
+    ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 scripts/train_summarizer.py --use_cpu
+
+Without --do_train, --do_eval and --do_predict: what there is data for. Bad input: one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.errors import HfMonitorError, InputError
+from hf_monitor.seq2seq.arguments import DataArguments, ModelArguments, build_arguments, given_arguments
+from hf_monitor.seq2seq.columns import Pairs
+
+PROG = "train_summarizer"
+ORIGINAL_T5 = ("t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b")
+LANGUAGE_NAMES = {"ko": "Korean", "en": "English"}
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def tell(message: str) -> None:
+    """Say something to the person at the console, once however many processes there are."""
+    if is_main_process():
+        print(f"{PROG}: {message}", file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def is_demo(given: dict[str, Any]) -> bool:
+    named = ("train_file", "validation_file", "test_file", "dataset_name", "model_name_or_path", "config_name")
+    return not any(given.get(name) for name in named)
+
+
+def defaults_for(given: dict[str, Any]) -> dict[str, Any]:
+    """Give what is set where neither the command line nor the file sets it."""
+    from hf_monitor.seq2seq.demo_model import DEMO_TRAINING
+
+    demo = is_demo(given)
+    values: dict[str, Any] = {"report_to": "none", "predict_with_generate": True, "logging_steps": 10}
+    if not {"do_train", "do_eval", "do_predict"} & given.keys():
+        hub = bool(given.get("dataset_name"))
+        values["do_train"] = demo or hub or bool(given.get("train_file"))
+        values["do_eval"] = demo or hub or bool(given.get("validation_file"))
+        values["do_predict"] = demo or bool(given.get("test_file"))
+    trains, evaluates = ({**values, **given}.get(name, False) for name in ("do_train", "do_eval"))
+    if demo:
+        values |= DEMO_TRAINING | {"output_dir": "outputs/demo", "save_strategy": "no"}
+        if trains and evaluates:
+            values |= {"eval_strategy": "steps", "eval_steps": 0.1, "eval_on_start": True}
+        return values
+    values["output_dir"] = "outputs/summarizer"
+    if trains and evaluates:
+        values["eval_strategy"] = "epoch"
+    if not given.get("model_name_or_path") and not given.get("config_name"):  # the small T5, from random weights
+        kept = ("learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size", "lr_scheduler_type")
+        values |= {name: DEMO_TRAINING[name] for name in (*kept, "weight_decay") if name in DEMO_TRAINING}
+        values |= {"warmup_steps": 0.05, "max_source_length": 512}
+    return values
+
+
+def check_folders(data_args: DataArguments, training_args: Any) -> Path:
+    """Find out before a model is loaded, not after hours, that something cannot be written."""
+    from hf_monitor import RunWriter
+
+    run_dir = Path(data_args.run_dir or Path(training_args.output_dir) / "monitor").expanduser()
+    RunWriter(run_dir).open()
+    output_dir = Path(training_args.output_dir)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {str(output_dir)!r} cannot be made: {error.strerror or error}.") from error
+    if not os.access(output_dir, os.W_OK):
+        raise InputError(f"--output_dir {str(output_dir)!r} cannot be written.")
+    return run_dir
+
+
+# ---------------------------------------------------------------- model
+
+
+def prepare_model(
+    model_args: ModelArguments, data_args: DataArguments, training_args: Any, train: Pairs | None
+) -> tuple[Any, Any]:
+    """Load or make model and tokenizer, and settle everything that has to be before a Trainer sees them."""
+    from transformers import set_seed
+
+    from hf_monitor.seq2seq.build import add_lora, build_model
+    from hf_monitor.seq2seq.languages import set_languages
+    from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
+
+    set_seed(training_args.seed)
+    texts = None
+    if train is not None and train.references is not None:
+        texts = [*train.texts, *(summary for references in train.references for summary in references)]
+    model, tokenizer = build_model(
+        model_args,
+        texts,
+        max_target_length=data_args.max_target_length or 128,
+        vocab_size=4000 if data_args.has_data else 2400,
+    )
+    set_languages(model, tokenizer, data_args.lang, data_args.forced_bos_token)
+    if model.config.decoder_start_token_id is None:
+        raise InputError(f"the config of {model_args.model_name_or_path!r} has no decoder_start_token_id.")
+    ensure_loss_scaling(model)
+    if model_args.lora:
+        model = add_lora(model, model_args)
+    if hasattr(model, "print_trainable_parameters"):
+        if training_args.gradient_checkpointing:
+            model.enable_input_require_grads()
+        trainable, total = model.get_nb_trainable_parameters()
+        tell(f"LoRA: {trainable:,} of {total:,} parameters are trained")
+    name = model_args.model_name_or_path or ""
+    if data_args.source_prefix is None and name.removeprefix("google-t5/") in ORIGINAL_T5:
+        tell(f'hint: {name} was trained with prefixes; add --source_prefix "summarize: "')
+    return model, tokenizer
+
+
+def encode_splits(
+    splits: dict[str, Pairs], data_args: DataArguments, training_args: Any, model: Any, tokenizer: Any
+) -> dict[str, Any]:
+    from hf_monitor.seq2seq.preprocessing import Preprocessor
+
+    datasets = {}
+    for split, pairs in splits.items():
+        target = data_args.max_target_length if split == "train" else data_args.val_max_target_length
+        encode = Preprocessor(tokenizer, model, data_args.max_source_length, target, data_args.source_prefix or "")
+        with training_args.main_process_first(desc=f"tokenizing {split}"):
+            encoded = encode(pairs, n_workers=data_args.preprocessing_num_workers, description=f"tokenizing {split}")
+        datasets[split] = encoded.dataset
+        cut = {"text": (encoded.n_texts_cut, encode.max_source_length), "summary": (encoded.n_summaries_cut, target)}
+        for what, (n, length) in cut.items():
+            if n:
+                option = "max_source_length" if what == "text" else "max_target_length"
+                tell(f"{split}: {n} of {len(pairs.texts)} samples have a {what} cut at {length} tokens (--{option})")
+    return datasets
+
+
+# ---------------------------------------------------------------- training
+
+
+def set_up_logging(training_args: Any) -> None:
+    """As in Hugging Face's examples: libraries speak at --log_level, on other processes than the first only errors."""
+    import datasets
+    import transformers
+
+    level = training_args.get_process_log_level()
+    transformers.utils.logging.set_verbosity(level)
+    datasets.utils.logging.set_verbosity(level)
+    if training_args.disable_tqdm or not is_main_process():
+        datasets.disable_progress_bars()
+
+
+def leave_process_group() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def make_trainer(
+    model: Any, tokenizer: Any, datasets: dict[str, Any], data_args: DataArguments, training_args: Any
+) -> tuple[Any, Any, Any]:
+    from transformers import Seq2SeqTrainer
+
+    from hf_monitor import TextMetrics, attach
+    from hf_monitor.seq2seq.preprocessing import seq2seq_collator
+
+    if not training_args.remove_unused_columns:
+        training_args.remove_unused_columns = True  # the column of references is for the scores, not for the model
+        tell("--remove_unused_columns false is ignored: the data has a column that no model takes")
+    metrics = None
+    if training_args.predict_with_generate:
+        metrics = TextMetrics(
+            tokenizer,
+            korean_tokenizer=data_args.korean_tokenizer,
+            multi_reference=data_args.multi_reference,
+            max_predictions=data_args.max_predictions,
+            seed=training_args.seed,
+        )
+    half = training_args.fp16 or training_args.bf16
+    trainer = Seq2SeqTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=datasets.get("train"),
+        eval_dataset=datasets.get("validation"),
+        processing_class=tokenizer,
+        data_collator=seq2seq_collator(tokenizer, model, pad_to_multiple_of=8 if half else None),
+        compute_metrics=metrics,
+    )
+    return trainer, metrics, attach(trainer, run_dir=data_args.run_dir)
+
+
+def checkpoint_to_resume(training_args: Any) -> str | None:
+    """Give the checkpoint that --resume_from_checkpoint names; `last` and `true` are the newest one."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    named = training_args.resume_from_checkpoint
+    if named is None or str(named).lower() == "false":
+        return None
+    if str(named).lower() in {"last", "true"}:
+        found = get_last_checkpoint(training_args.output_dir)
+        if found is None:
+            raise InputError(f"there is no checkpoint to resume from in {training_args.output_dir!r}.")
+        return str(found)
+    if not Path(named).is_dir():
+        raise InputError(f"--resume_from_checkpoint {named!r} is no folder that exists.")
+    return str(named)
+
+
+def save(trainer: Any, name: str, metrics: dict[str, Any]) -> None:
+    trainer.log_metrics(name, metrics)
+    trainer.save_metrics(name, metrics)
+
+
+def evaluate(trainer: Any) -> dict[str, Any]:
+    """Evaluate, unless the training ended with an evaluation of these very weights."""
+    last = next((row for row in reversed(trainer.state.log_history) if "eval_runtime" in row), None)
+    if last is not None and last["step"] == trainer.state.global_step and not trainer.args.load_best_model_at_end:
+        return {key: value for key, value in last.items() if key != "step"}
+    return dict(trainer.evaluate())
+
+
+def predict(trainer: Any, metrics: Any, dataset: Any, tokenizer: Any) -> dict[str, Any]:
+    """Predict the test set and write its summaries, one a line, as Hugging Face's example does."""
+    found = trainer.predict(dataset, metric_key_prefix="predict")
+    if trainer.is_world_process_zero() and trainer.args.predict_with_generate:
+        last = metrics.last
+        if last is not None and last.name == "predict":
+            texts = last.predictions
+        else:  # a test set without summaries is not scored
+            ids = found.predictions[: len(dataset)]
+            ids[ids < 0] = tokenizer.pad_token_id
+            texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        lines = "".join(f"{' '.join(text.split())}\n" for text in texts)
+        (Path(trainer.args.output_dir) / "generated_predictions.txt").write_text(lines, encoding="utf-8")
+    return dict(found.metrics)
+
+
+def model_card(trainer: Any, model_args: ModelArguments, data_args: DataArguments) -> None:
+    files = [Path(file).name for file in (data_args.train_file, data_args.validation_file) if file]
+    parts = [data_args.dataset_name, data_args.dataset_config_name] if data_args.dataset_name else files
+    card: dict[str, Any] = {
+        "tasks": "summarization",
+        "dataset_tags": data_args.dataset_name or [],
+        "dataset": " ".join(filter(None, parts)) or "hf_monitor demo",
+    }
+    if data_args.lang is not None:
+        card["language"] = data_args.lang
+    if model_args.model_name_or_path is not None:
+        card["finetuned_from"] = model_args.model_name_or_path
+    else:  # an empty name would be printed as a link to nothing; a folder reads as "trained from scratch"
+        trainer.model.config._name_or_path = str(trainer.args.output_dir)
+    if trainer.args.push_to_hub:
+        trainer.push_to_hub(**card)
+    else:
+        trainer.create_model_card(**card)
+
+
+# ---------------------------------------------------------------- what is printed at the end
+
+
+def compare_with_baselines(
+    predictions: list[str], splits: dict[str, Pairs], languages: dict[str, list[str]]
+) -> dict[str, dict[str, float]]:
+    """Score the model and two baselines on the validation part: row -> language -> ROUGE-L."""
+    from hf_monitor import score_texts
+    from hf_monitor.seq2seq.baselines import first_utterance, most_frequent
+
+    def pick(items: Sequence[Any], split: str, language: str) -> list[Any]:
+        return [item for item, found in zip(items, languages[split], strict=True) if found == language]
+
+    rows: dict[str, dict[str, float]] = {}
+    validation = splits["validation"]
+    for language in sorted(set(languages["validation"]), reverse=True):
+        references = pick(validation.references or [], "validation", language)
+        dialogues = pick(validation.texts, "validation", language)
+        candidates = {
+            "this model": pick(predictions, "validation", language),
+            "baseline: first utterance": [first_utterance(dialogue) for dialogue in dialogues],
+        }
+        if "train" in splits:
+            known = [summaries[0] for summaries in pick(splits["train"].references or [], "train", language)]
+            candidates["baseline: most frequent training summary"] = [most_frequent(known)] * len(dialogues)
+        for name, texts in candidates.items():
+            rows.setdefault(name, {})[language] = score_texts(texts, references, language=language)["rougeL"]
+    return rows
+
+
+def print_comparison(rows: dict[str, dict[str, float]], n_samples: int) -> None:
+    languages = list(next(iter(rows.values())))
+    width = max(map(len, rows)) + 2
+    print(f"\nROUGE-L (0 to 100) on {n_samples} validation dialogues that were never trained on")
+    print(" " * width + "".join(f"{LANGUAGE_NAMES[language]:>10}" for language in languages))
+    for name, values in rows.items():
+        print(f"{name:<{width}}" + "".join(f"{values[language]:>10.1f}" for language in languages))
+
+
+def print_places(run_dir: Path, output_dir: Path) -> None:
+    charts = sorted((run_dir / "plots").glob("*.png"))
+    places = {
+        "Run folder": run_dir,
+        "Log": run_dir / "train.log",
+        "Texts": run_dir / "predictions.jsonl",
+        "Model": output_dir,
+    }
+    print()
+    for name, path in places.items():
+        if path.exists():
+            print(f"{name:<11} {path}")
+    for number, path in enumerate(charts):
+        print(f"{'' if number else 'Charts':<11} {path}")
+    print(f'{"Read it":<11} python -c "from hf_monitor import load_run; print(load_run({str(run_dir)!r}))"')
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def run(argv: Sequence[str]) -> int:
+    from hf_monitor.seq2seq.preprocessing import settle_lengths
+    from hf_monitor.seq2seq.sources import load_demo_splits, load_splits
+
+    given = given_arguments(argv, PROG)
+    demo = is_demo(given)
+    model_args, data_args, training_args = build_arguments(defaults_for(given) | given)
+    run_dir = check_folders(data_args, training_args)
+    set_up_logging(training_args)
+    if "dataloader_pin_memory" not in given:  # torch warns where there is nothing to pin it for
+        training_args.dataloader_pin_memory = training_args.device.type == "cuda"
+
+    limits = {
+        "train": (training_args.do_train, data_args.max_train_samples),
+        "validation": (training_args.do_eval, data_args.max_eval_samples),
+        "test": (training_args.do_predict, data_args.max_predict_samples),
+    }
+    wanted = {split: limit for split, (asked, limit) in limits.items() if asked}
+    if not wanted:
+        raise InputError("there is nothing to do: give a --train_file, --validation_file or --test_file.")
+    languages: dict[str, list[str]] = {}
+    if demo:
+        splits, languages = load_demo_splits(wanted)
+        tell("no data and no model are named: this is the embedded demo")
+    else:
+        options = {"cache_dir": model_args.cache_dir, "token": model_args.token}
+        splits = load_splits(data_args, wanted, tell=tell, hub_options=options)
+
+    checkpoint = checkpoint_to_resume(training_args) if training_args.do_train else None
+    model, tokenizer = prepare_model(model_args, data_args, training_args, splits.get("train"))
+    settle_lengths(data_args, model, tokenizer)
+    training_args.generation_max_length = training_args.generation_max_length or data_args.val_max_target_length
+    training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
+    datasets = encode_splits(splits, data_args, training_args, model, tokenizer)
+    trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
+
+    try:
+        rows = None
+        if training_args.do_train:
+            result = trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.save_model()  # and the tokenizer
+            save(trainer, "train", {**result.metrics, "train_samples": len(datasets["train"])})
+            trainer.save_state()
+        if training_args.do_eval:
+            values = {**evaluate(trainer), "eval_samples": len(datasets["validation"])}
+            if demo and metrics is not None and metrics.last is not None:
+                rows = compare_with_baselines(metrics.last.predictions, splits, languages)
+                values |= {f"eval_rougeL_{language}": value for language, value in rows["this model"].items()}
+            save(trainer, "eval", values)
+        if training_args.do_predict:
+            values = predict(trainer, metrics, datasets["test"], tokenizer)
+            save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
+        if training_args.do_train:
+            model_card(trainer, model_args, data_args)
+    except KeyboardInterrupt:
+        tell(f"interrupted; what was recorded is in {run_dir}")
+        return 130
+    if is_main_process():
+        if rows:
+            print_comparison(rows, len(datasets["validation"]))
+        print_places(monitor.run_dir, Path(training_args.output_dir))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        return run(sys.argv[1:] if argv is None else argv)
+    except HfMonitorError as error:
+        if is_main_process():
+            print(f"{PROG}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        tell("interrupted before the training")
+        return 130
+    finally:
+        leave_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
