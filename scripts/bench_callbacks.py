@@ -1,20 +1,20 @@
 """What a callback costs a training: microseconds per logged and per unlogged step, beside the other loggers' callbacks.
 
     pip install "hf-monitor[bench]"                   # the peers that are not needed otherwise
-    python scripts/bench_callbacks.py                 # all that is installed: about 10 minutes on 2 cores
+    python scripts/bench_callbacks.py                 # all that is installed: about 10 minutes on 2 busy cores
     python scripts/bench_callbacks.py --only noop,file_logging --rounds 3
 
 Each callback runs in processes of its own, one process at a time, in several rounds whose order alternates. A process
 drives transformers' own ``CallbackHandler`` as the Trainer does: an unlogged step is ``on_step_begin`` and
 ``on_step_end``, a logged step also ``on_log`` with loss, grad_norm, learning_rate and epoch; the two take turns.
-``DefaultFlowCallback``, which every Trainer has, is in all of them, the no-op included. Garbage collection stays on. Shown
-are medians over the rounds of each round's median and 99th percentile; the first round and the first steps of each
-process are dropped.
+``DefaultFlowCallback``, which every Trainer has, is in all of them, the no-op included. Garbage collection stays on.
+Shown are medians over the rounds of each round's median and 99th percentile; the first round and the first steps of
+each process are dropped.
 
-Nobody else's time is counted: what a callback leaves to a thread or a process of its own costs nothing here until it gets
-in the way. So the last column says whether a logged value can be read from the disk by others when the call returns, and
-if not, when. That is looked up after the measurement, in the same process: the last line of both of our files; for peers,
-the bytes of a value in any of their files.
+Nobody else's time is counted: what a callback leaves to a thread or a process of its own costs nothing here until it
+gets in the way. So the last column says whether a logged value can be read from the disk by others when the call
+returns, and if not, when. That is looked up after the measurement, in the same process: the last line of both of our
+files; for peers, the bytes of a value in any of their files.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _file_logging(folder: Path) -> list[Any]:
 def _default_callbacks(folder: Path) -> list[Any]:
     from hf_monitor import default_callbacks
 
-    return default_callbacks(folder / "run")
+    return list(default_callbacks(folder / "run"))
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,11 @@ class Subject:
         return ""
 
 
-_WANDB = (("WANDB_MODE", "offline"), ("WANDB_SILENT", "true"), ("WANDB_ERROR_REPORTING", "false")) + tuple(
-    (f"WANDB_{name}DIR", "{}") for name in ("", "DATA_", "CACHE_", "CONFIG_", "ARTIFACT_")
+_WANDB = (
+    ("WANDB_MODE", "offline"),
+    ("WANDB_SILENT", "true"),
+    ("WANDB_ERROR_REPORTING", "false"),
+    *((f"WANDB_{name}DIR", "{}") for name in ("", "DATA_", "CACHE_", "CONFIG_", "ARTIFACT_")),
 )
 SUBJECTS: dict[str, Subject] = {
     "noop": Subject("no-op TrainerCallback", "transformers", _noop, None),
@@ -191,14 +194,12 @@ def measure(
 
     subject = SUBJECTS[name]
     args = TrainingArguments(str(folder / "out"), report_to="none", use_cpu=True, logging_steps=1, save_strategy="no")
-    model = T5ForConditionalGeneration(
-        T5Config(vocab_size=64, d_model=16, d_ff=32, d_kv=8, num_layers=1, num_heads=2, decoder_start_token_id=0)
-    )
+    model = T5ForConditionalGeneration(T5Config(vocab_size=64, d_model=16, d_ff=32, d_kv=8, num_layers=1, num_heads=2))
     n_steps = 2 * (steps + warmup_steps) + probes + 1
     state = TrainerState(max_steps=n_steps, num_train_epochs=3, logging_steps=1, eval_steps=500, save_steps=500)
     control = TrainerControl()
     callbacks = [DefaultFlowCallback(), *subject.make(folder), *([PrinterCallback()] if printer else [])]
-    handler = CallbackHandler(callbacks, model, None, None, None)
+    handler: Any = CallbackHandler(callbacks, model, None, None, None)  # type: ignore[no-untyped-call]
     now = time.perf_counter_ns
 
     def one_step(logged: bool, loss: float = 0.0) -> int:
@@ -305,7 +306,9 @@ def run_worker(name: str, round_number: int, options: argparse.Namespace) -> dic
     with tempfile.TemporaryDirectory(prefix="bench-result-") as tmp:
         result, output = Path(tmp, "result.json"), Path(tmp, "output.txt")
         command = [sys.executable, str(Path(__file__).resolve()), "--worker", name, "--round", str(round_number)]
-        command += ["--steps", str(options.steps), "--warmup-steps", str(options.warmup_steps), "--result", str(result)]
+        # A round that is dropped need not be long: it fills the disk cache and finds out what fails.
+        steps = options.steps if round_number >= 0 else min(options.steps, 50)
+        command += ["--steps", str(steps), "--warmup-steps", str(options.warmup_steps), "--result", str(result)]
         command += ["--gap-ms", str(options.gap_ms)] + ["--printer"] * options.printer
         command += ["--dir", str(options.dir.resolve())] if options.dir else []
         limit_s = WORKER_SECONDS + (options.steps + options.warmup_steps) * options.gap_ms / 500
@@ -333,20 +336,23 @@ def run_worker(name: str, round_number: int, options: argparse.Namespace) -> dic
 def run_rounds(names: Sequence[str], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Run all rounds, each in another order; what fails or is missing is not tried again."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for round_number in range(-options.warmup_rounds, options.rounds):
-        turn = round_number % len(names)
-        order = [*names[turn:], *names[:turn]]
-        for name in order[:: -1 if round_number % 2 else 1]:
-            if found[name] and found[name][-1]["status"] != "ok":
-                continue
-            result = run_worker(name, round_number, options)
-            if result["status"] == "ok":
-                shown = "{median:.1f} us logged".format(**result["logged_us"])
-                found[name].extend([result] if round_number >= 0 else [])
-            else:
-                shown = result["error"]
-                found[name] = [result]
-            print(f"round {round_number + 1}/{options.rounds}  {name}: {shown}", file=sys.stderr, flush=True)
+    try:
+        for round_number in range(-options.warmup_rounds, options.rounds):
+            turn = round_number % len(names)
+            order = [*names[turn:], *names[:turn]]
+            for name in order[:: -1 if round_number % 2 else 1]:
+                if found[name] and found[name][-1]["status"] != "ok":
+                    continue
+                result = run_worker(name, round_number, options)
+                if result["status"] == "ok":
+                    shown = "{median:.1f} us logged".format(**result["logged_us"])
+                    found[name].extend([result] if round_number >= 0 else [])
+                else:
+                    shown = result["error"]
+                    found[name] = [result]
+                print(f"round {round_number + 1}/{options.rounds}  {name}: {shown}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; below is what was measured until then", file=sys.stderr)
     return found
 
 
@@ -375,6 +381,7 @@ def summarize(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             for kind in ("logged_us", "unlogged_us"):
                 row[kind] = {key: statistics.median(r[kind][key] for r in good) for key in ("median", "p99")}
                 row[kind]["rounds"] = [round(r[kind]["median"], 2) for r in good]
+                row[kind]["quietest"] = min(r[kind]["median"] for r in good)
             for key in ("begin_ms", "end_ms"):
                 row[key] = statistics.median(result[key] for result in good)
             row["on_disk"] = _on_disk(name, good)
@@ -411,17 +418,22 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
         "steps": options.steps,
         "gap_ms": options.gap_ms,
         "printer": options.printer,
+        "folder": str(options.dir or tempfile.gettempdir()),
     }
+
+
+def _load_average() -> str:
+    return " ".join(f"{load:.1f}" for load in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Draw the rows as a Markdown table that is readable as it is."""
     head = ["callback", "version", "logged step, us: median", "p99", "over no-op", "x FileLogging"]
-    head += ["unlogged step, us: median", "p99", "over no-op", "on disk when the call returns"]
+    head += ["unlogged step, us: median", "p99", "over no-op", "begin, ms", "end, ms", "on disk when the call returns"]
     cells = [head]
     for row in rows:
         if "error" in row:
-            cells.append([row["title"], row["version"], *["-"] * 7, row["error"]])
+            cells.append([row["title"], row["version"], *["-"] * 9, row["error"]])
             continue
         line = [row["title"], row["version"]]
         for kind in ("logged_us", "unlogged_us"):
@@ -430,17 +442,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             line.append(f"{values['over_noop']:+.1f}" if "over_noop" in values else "-")
             if kind == "logged_us":
                 line.append(f"{row['ratio']:.2f}" if "ratio" in row else "-")
-        cells.append([*line, row["on_disk"]])
+        cells.append([*line, f"{row['begin_ms']:.0f}", f"{row['end_ms']:.0f}", row["on_disk"]])
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    text, last = [2, *range(3, 9)], len(head) - 1
-    lines = [
-        "| "
-        + " | ".join(c.rjust(w) if i in text else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        + " |"
-        for line in cells
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + (":" if 2 <= i < last else "-") for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    numbers = range(2, len(head) - 1)
+    lines = []
+    for line in cells:
+        padded = [c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        lines.append(f"| {' | '.join(padded)} |")
+    rule = "|".join("-" * (w + 1) + (":" if i in numbers else "-") for i, w in enumerate(widths))
+    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
 
 
 def verdict(rows: Sequence[dict[str, Any]]) -> str:
@@ -450,12 +460,14 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
     if ours is None or "noop" not in measured:
         return ""
     logged, unlogged = ours["logged_us"]["over_noop"], ours["unlogged_us"]["over_noop"]
+    quiet = ours["logged_us"]["quietest"] - measured["noop"]["logged_us"]["quietest"]
     peers = [row for name, row in measured.items() if name not in ("noop", "file_logging", "default_callbacks")]
     ahead = [row["title"] for row in peers if row["logged_us"]["median"] <= ours["logged_us"]["median"]]
     return (
-        f"FileLoggingCallback over the no-op: {logged:+.1f} us a logged step (goal: at most {GOAL_LOGGED_US:g}), "
+        f"FileLoggingCallback over the no-op: {logged:+.1f} us a logged step (goal: at most {GOAL_LOGGED_US:g}; "
+        f"{quiet:+.1f} between the quietest rounds), "
         f"{unlogged:+.1f} us an unlogged step (goal: at most {GOAL_UNLOGGED_US:g}); "
-        + (f"behind {', '.join(ahead)}" if ahead else f"ahead of all {len(peers)} peers that were measured")
+        + (f"behind {', '.join(ahead)}" if ahead else f"ahead of the {len(peers)} peers that were measured")
     )
 
 
@@ -506,13 +518,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.worker:
         return worker(options)
     facts = machine(options)
-    load_before = os.getloadavg()
+    facts["load_average_before"] = _load_average()
     found = run_rounds(options.only, options)
-    facts["load_average_before"], facts["load_average_after"] = load_before, os.getloadavg()
+    facts["load_average_after"] = _load_average()
     rows = summarize(found)
     print(table(rows))
     print()
-    for line in (verdict(rows), "  ".join(f"{key} {value}" for key, value in facts.items())):
+    for line in (verdict(rows), "; ".join(f"{key} {value}" for key, value in facts.items())):
         if line:
             print(line)
     if options.json:

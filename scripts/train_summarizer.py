@@ -60,7 +60,7 @@ def defaults_for(given: dict[str, Any]) -> dict[str, Any]:
     if demo:
         values |= DEMO_TRAINING | {"output_dir": "outputs/demo", "save_strategy": "no"}
         if trains and evaluates:
-            values |= {"eval_strategy": "steps", "eval_steps": 0.1, "eval_on_start": True}
+            values |= {"eval_strategy": "steps", "eval_steps": 0.2, "eval_on_start": True}
         return values
     values["output_dir"] = "outputs/summarizer"
     if trains and evaluates:
@@ -102,6 +102,12 @@ def prepare_model(
     from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
 
     set_seed(training_args.seed)
+    if not (model_args.model_name_or_path or model_args.config_name) and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        # The products of the small T5 are so small that a second thread costs more than it brings, and on cores that
+        # others use as well, many times more.
+        torch.set_num_threads(1)
     texts = None
     if train is not None and train.references is not None:
         texts = [*train.texts, *(summary for references in train.references for summary in references)]

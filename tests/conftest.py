@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_MODE", "offline")
+# Models this small are fastest with one thread each, and by far when several tests share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # evaluate's own counter would ask the network
 
 import pytest

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sized
 from typing import Any
 
 from hf_monitor.run.rows import encode_row
 
-__all__ = ["data_facts", "training_facts"]
+__all__ = ["data_facts", "length_of", "training_facts"]
 
 _FINGERPRINT_SAMPLES = 64
 
@@ -28,7 +27,7 @@ def data_facts(dataset: Any) -> dict[str, Any] | None:
     if dataset is None:
         return None
     found: dict[str, Any] = {"class": type(dataset).__name__}
-    n_samples = len(dataset) if isinstance(dataset, Sized) else None
+    n_samples = length_of(dataset)
     if n_samples is not None:
         found["n_samples"] = n_samples
     columns = getattr(dataset, "column_names", None)
@@ -40,12 +39,28 @@ def data_facts(dataset: Any) -> dict[str, Any] | None:
     elif not isinstance(dataset, list | tuple):
         return found
     if n_samples:
-        digest = hashlib.sha256(encode_row({"n": n_samples, "columns": columns}))
-        picked = sorted({i * (n_samples - 1) // max(1, _FINGERPRINT_SAMPLES - 1) for i in range(_FINGERPRINT_SAMPLES)})
-        for index in picked:
-            digest.update(encode_row({"row": readable[index]}))
-        found["fingerprint"] = digest.hexdigest()[:16]
+        try:
+            found["fingerprint"] = _fingerprint(readable, n_samples, columns)
+        except Exception as error:  # noqa: BLE001 - reading runs the user's code (an image that cannot be decoded ...)
+            found["fingerprint"] = None
+            found["fingerprint_error"] = f"{type(error).__name__}: {error}"[:200]
     return found
+
+
+def length_of(dataset: Any) -> int | None:
+    """Give the number of samples, or None for a stream; some streams have a ``__len__`` that raises."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError, AttributeError):
+        return None
+
+
+def _fingerprint(dataset: Any, n_samples: int, columns: Any) -> str:
+    digest = hashlib.sha256(encode_row({"n": n_samples, "columns": columns}))
+    picked = sorted({i * (n_samples - 1) // max(1, _FINGERPRINT_SAMPLES - 1) for i in range(_FINGERPRINT_SAMPLES)})
+    for index in picked:
+        digest.update(encode_row({"row": dataset[index]}))
+    return digest.hexdigest()[:16]
 
 
 def _model_facts(model: Any) -> dict[str, Any]:

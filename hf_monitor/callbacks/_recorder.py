@@ -23,9 +23,9 @@ def kind_of(logs: Mapping[str, Any]) -> str:
     """Say what the Trainer is logging: ``train``, ``eval``, ``train_summary``, or ``log`` for the user's own."""
     if "loss" in logs:
         return "train"
-    if "train_loss" in logs and "train_runtime" in logs:
+    if "train_loss" in logs and "total_flos" in logs:  # without flos: an evaluation with metric_key_prefix="train"
         return "train_summary"
-    if any(key.endswith("_runtime") and key != "train_runtime" for key in logs):
+    if any(key.endswith("_runtime") for key in logs):
         return "eval"
     return "log"
 
@@ -34,7 +34,8 @@ class Recorder:
     """Writes the rows of one run folder on behalf of all callbacks that share it.
 
     The same event reaches several callbacks, and an evaluation arrives twice (``on_log``, then ``on_evaluate``, with
-    the same dict): the first to call records it, the others are recognised by it being the same object.
+    the same dict): the first to call records it, the others are recognised by it being the same object, or by the same
+    time measured for the same step where a Trainer's own ``log()`` made a copy.
 
     Parameters
     ----------
@@ -44,18 +45,20 @@ class Recorder:
     def __init__(self, writer: RunWriter) -> None:
         self.writer = writer
         self.trained = False  # has a training begun in the running attempt?
+        self.begun = 0  # how many trainings have begun
         self.eval_dataset: Any = None  # set by attach(), which sees the trainer
         self._last: Any = None
         self._last_callers: set[tuple[int, str]] = set()
-        self._begin_callers: set[int] = set()
-        self._end_callers: set[int] = set()
+        self._last_step = -1
+        self._begin_state: Any = None  # every training has a TrainerState of its own, which all callbacks see
+        self._end_state: Any = None
 
-    def begin(self, caller: object, args: Any, state: Any, **kwargs: Any) -> None:
+    def begin(self, args: Any, state: Any, **kwargs: Any) -> None:
         """Begin an attempt for a training, unless another callback did so for the same ``on_train_begin``."""
-        if self._begin_callers and id(caller) not in self._begin_callers:
-            self._begin_callers.add(id(caller))
+        if state is self._begin_state:
             return
-        self._begin_callers, self._end_callers = {id(caller)}, set()
+        self._begin_state = state
+        self.begun += 1
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         if self.writer.attempt and not self.trained:
             self.writer.update_facts(facts)  # an evaluation before the training opened this attempt
@@ -72,19 +75,42 @@ class Recorder:
     def values(self, caller: object, event: str, kind: str, step: int, values: Mapping[str, Any]) -> bool:
         """Record a dict of values; returns False where another callback has recorded this very dict."""
         who = (id(caller), event)
-        if values is self._last and who not in self._last_callers:
+        if who not in self._last_callers and (values is self._last or self._same_evaluation(step, values)):
             self._last_callers.add(who)
             return False
-        self._last, self._last_callers = values, {who}
+        self._last, self._last_callers, self._last_step = values, {who}, step
         self.writer.row(kind, step, values)
         return True
 
-    def end(self, caller: object, step: int) -> None:
-        """Record the end of a training, once; the next ``on_train_begin`` begins a new attempt."""
-        if not self._end_callers:
-            self.writer.event("train_end", step)
-            self._begin_callers = set()
-        self._end_callers.add(id(caller))
+    def _same_evaluation(self, step: int, values: Mapping[str, Any]) -> bool:
+        times = [key for key in values if key.endswith("_runtime")]
+        return bool(times) and step == self._last_step and all(self._last.get(key) == values[key] for key in times)
+
+    def end(self, state: Any) -> None:
+        """Record the end of a training, once."""
+        if state is not self._end_state:
+            self._end_state = state
+            self.writer.event("train_end", state.global_step)
+
+    def error(self, error: BaseException, trace: str, step: int, began: bool) -> None:
+        """Record the error that ended a training.
+
+        Parameters
+        ----------
+        error : BaseException
+        trace : str
+            Its traceback.
+        step : int
+        began : bool
+            Whether the training had begun. If not, the error belongs to an attempt of its own: the one before it may
+            have finished well.
+        """
+        if not began and self.trained:
+            self.writer.begin_attempt()
+            self.trained = False
+        self.writer.event(
+            "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
+        )
 
 
 _recorders: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ __all__ = ["Monitor", "attach"]
 log = logging.getLogger("hf_monitor")
 
 
+_WRAPPED = ("train", "evaluation_loop", "get_eval_dataloader", "get_test_dataloader")
+
+
+def _earlier(trainer: Any, name: str) -> Any:
+    """Give what `name` calls now, without holding the Trainer: its class's method, or what the user put there."""
+    own = trainer.__dict__.get(name)
+    if own is not None:
+        return own
+    reference = weakref.ref(trainer)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        trainer = reference()
+        return getattr(type(trainer), name)(trainer, *args, **kwargs)
+
+    return call
+
+
 class Monitor:
     """What :func:`attach` returns: where the run is recorded, and by whom.
 
@@ -38,9 +56,13 @@ class Monitor:
     def __init__(self, trainer: Any, recorder: Recorder, callbacks: list[Any]) -> None:
         self.run_dir: Path = recorder.writer.run_dir
         self.callbacks = callbacks
-        self._trainer = trainer
+        self._trainer_ref = weakref.ref(trainer)
         self._recorder = recorder  # held here, so that all callbacks find the same one
         self._raw_dataset: Any = None
+
+    @property
+    def _trainer(self) -> Any:
+        return self._trainer_ref()
 
     def __repr__(self) -> str:
         return f"<Monitor of {type(self._trainer).__name__}, recording to {str(self.run_dir)!r}>"
@@ -54,42 +76,49 @@ class Monitor:
         return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
 
     def wrap(self) -> None:
-        """Wrap what a callback cannot see: the error that ends a training, the data set and prefix of an evaluation."""
-        trainer = self._trainer
-        train, loop = trainer.train, trainer.evaluation_loop
+        """Wrap what a callback cannot see: the error that ends a training, the data set and prefix of an evaluation.
 
-        @functools.wraps(train)
-        def recorded_train(*args: Any, **kwargs: Any) -> Any:
+        The wrappers reach the Trainer through a weak reference: ``del trainer`` still frees the model at once.
+        """
+        trainer = self._trainer
+        call = {name: _earlier(trainer, name) for name in _WRAPPED}
+
+        @functools.wraps(type(trainer).train)
+        def train(*args: Any, **kwargs: Any) -> Any:
+            begun = self._recorder.begun
             try:
-                return train(*args, **kwargs)
+                return call["train"](*args, **kwargs)
             except BaseException as error:
-                self._record_error(error)
+                self._record_error(error, began=self._recorder.begun > begun)
                 raise
             finally:
                 self._stop()
 
-        @functools.wraps(loop)
-        def announced_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        @functools.wraps(type(trainer).evaluation_loop)
+        def evaluation_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
             self._announce(dataloader, kwargs.get("metric_key_prefix", "eval"))
-            return loop(dataloader, *args, **kwargs)
+            return call["evaluation_loop"](dataloader, *args, **kwargs)
 
-        trainer.train, trainer.evaluation_loop = recorded_train, announced_loop
-        for name in ("get_eval_dataloader", "get_test_dataloader"):
-            setattr(trainer, name, self._noting(getattr(trainer, name)))
+        @functools.wraps(type(trainer).get_eval_dataloader)
+        def get_eval_dataloader(eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+            self._note(eval_dataset)
+            return call["get_eval_dataloader"](eval_dataset, *args, **kwargs)
 
-    def _noting(self, get_dataloader: Any) -> Any:
+        @functools.wraps(type(trainer).get_test_dataloader)
+        def get_test_dataloader(test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            self._note(test_dataset)
+            return call["get_test_dataloader"](test_dataset, *args, **kwargs)
+
+        trainer.train, trainer.evaluation_loop = train, evaluation_loop
+        trainer.get_eval_dataloader, trainer.get_test_dataloader = get_eval_dataloader, get_test_dataloader
+
+    def _note(self, dataset: Any) -> None:
         """Remember the data set with all its columns: the Trainer takes out those that the model does not know."""
-
-        @functools.wraps(get_dataloader)
-        def noting(dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
-            known = self._trainer.eval_dataset
-            if isinstance(dataset, str):
-                self._raw_dataset = known.get(dataset) if isinstance(known, dict) else None
-            else:
-                self._raw_dataset = known if dataset is None else dataset
-            return get_dataloader(dataset, *args, **kwargs)
-
-        return noting
+        known = self._trainer.eval_dataset
+        if isinstance(dataset, str):
+            self._raw_dataset = known.get(dataset) if isinstance(known, dict) else None
+        else:
+            self._raw_dataset = known if dataset is None else dataset
 
     def _announce(self, dataloader: Any, prefix: str) -> None:
         callback = self.find(TextMetricsCallback)
@@ -109,15 +138,15 @@ class Monitor:
                 "hf_monitor: the texts of this evaluation are not recorded: %s: %s", type(error).__name__, error
             )
 
-    def _record_error(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException, began: bool) -> None:
         trainer = self._trainer
         if not trainer.state.is_world_process_zero:
             return
         try:
             logging_callback, plotting = self.find(FileLoggingCallback), self.find(PlottingCallback)
             if logging_callback is not None:
-                logging_callback.record_error(error, trainer.state.global_step)
-            if plotting is not None and isinstance(error, Exception) and trainer.state.log_history:
+                logging_callback.record_error(error, trainer.args, trainer.state.global_step, began)
+            if began and plotting is not None and isinstance(error, Exception) and trainer.state.log_history:
                 plotting.draw(trainer.args, trainer.state.log_history)
         except Exception as failure:  # noqa: BLE001 - the user must see the error of the training, not ours
             log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)

@@ -75,6 +75,7 @@ class FileLoggingCallback(TrainerCallback):
         self._max_steps = 0
         self._echo: Mapping[str, Any] | None = None
         self._began = 0.0
+        self._redirecting = False
 
     def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
         if self._recorder is None or self._logger is None:
@@ -100,11 +101,12 @@ class FileLoggingCallback(TrainerCallback):
         self.__dict__.pop("_reported", None)
         if self._recorder is None:
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
-        self._recorder.begin(self, args, state, **kwargs)
+        self._recorder.begin(args, state, **kwargs)
         recorder, logger = self._open(args)
         self._max_steps, self._began = state.max_steps, time.perf_counter()
-        if self.redirect:
+        if self.redirect and not self._redirecting:  # auto_find_batch_size begins again without an end
             logger.start_redirect()
+            self._redirecting = True
         model = kwargs.get("model")
         logger.write(
             f"training begins (attempt {recorder.writer.attempt}): {type(model).__name__}, "
@@ -162,26 +164,22 @@ class FileLoggingCallback(TrainerCallback):
         """Record the end and give the console back."""
         if not state.is_world_process_zero or self._recorder is None or self._logger is None:
             return
-        self._recorder.end(self, state.global_step)
+        self._recorder.end(state)
         seconds = time.perf_counter() - self._began
         self._logger.write(f"training ended at step {state.global_step} after {seconds:.1f} s")
-        self.stop(self._logger)
+        self.stop()
 
-    def record_error(self, error: BaseException, step: int) -> None:
+    def record_error(self, error: BaseException, args: Any, step: int, began: bool) -> None:
         """Write an error that ended the training to log and rows; called by :func:`hf_monitor.attach`."""
         import traceback
 
-        recorder, logger = self._recorder, self._logger
-        if recorder is None or logger is None:
-            return
+        recorder, logger = self._open(args)
         trace = "".join(traceback.format_exception(error))
-        recorder.writer.event(
-            "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
-        )
+        recorder.error(error, trace, step, began)
         logger.write(f"training stopped at step {step}\n{trace}", level="ERROR")
 
-    def stop(self, logger: Logger | None = None) -> None:
+    def stop(self) -> None:
         """Give the console back; nothing happens where it was not taken."""
-        logger = logger or self._logger
-        if logger is not None and self.redirect:
-            logger.stop_redirect()
+        if self._logger is not None and self._redirecting:
+            self._redirecting = False
+            self._logger.stop_redirect()

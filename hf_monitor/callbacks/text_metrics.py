@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_callback import TrainerCallback
 
+from hf_monitor.callbacks._facts import length_of
 from hf_monitor.callbacks._policy import guarded, report_once
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 
@@ -24,18 +25,20 @@ REFERENCES_COLUMN = "references"
 
 
 def _in_order(dataloader: Any) -> bool:
-    """Say whether an evaluation walks through its data set from first to last (not so with ``group_by_length``)."""
+    """Say whether an evaluation surely walks through its data set from first to last (``group_by_length`` does not)."""
     seen: set[int] = set()
+    samplers: set[str] = set()
     stack = [dataloader]
     while stack:
         item = stack.pop()
         if item is None or id(item) in seen:
             continue
         seen.add(id(item))
-        if type(item).__name__ == "LengthGroupedSampler":
-            return False
-        stack.extend(getattr(item, name, None) for name in ("batch_sampler", "sampler", "base_dataloader"))
-    return True
+        inner = [getattr(item, name, None) for name in ("batch_sampler", "sampler", "base_dataloader")]
+        if all(part is None for part in inner) and item is not dataloader:
+            samplers.add(type(item).__name__)
+        stack.extend(inner)
+    return samplers == {"SequentialSampler"}
 
 
 class TextMetricsCallback(TrainerCallback):
@@ -61,8 +64,8 @@ class TextMetricsCallback(TrainerCallback):
         self.text_metrics = text_metrics
         self.best: dict[str, Any] | None = None
         self._recorder: Recorder | None = None
-        self._begun = False
-        self._signed: Any = None
+        self._loader: Any = None  # of the evaluation that was announced
+        self._signed: dict[str, Any] = {}
         self._written: Any = None
 
     def _open(self, args: Any, model: Any = None) -> Recorder:
@@ -75,11 +78,11 @@ class TextMetricsCallback(TrainerCallback):
         """Begin an attempt in the run folder, unless another callback has."""
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
-        self.best, self._begun, self._signed = None, False, None
+        self.best, self._loader, self._signed = None, None, {}
         if state.is_world_process_zero:
             if self._recorder is None:
                 self._recorder = recorder_for(run_dir_for(self.run_dir, args))
-            self._recorder.begin(self, args, state, **kwargs)
+            self._recorder.begin(args, state, **kwargs)
 
     def begin_evaluation(
         self, args: Any, dataloader: Any, *, raw_dataset: Any = None, name: str = "", tokenizer: Any = None
@@ -99,50 +102,57 @@ class TextMetricsCallback(TrainerCallback):
             What decodes the inputs.
         """
         metrics = self.text_metrics
-        self._begun = True
+        self._loader = dataloader
         if metrics is None:
             return
-        dataset = getattr(dataloader, "dataset", None)
-        n_samples = len(dataset) if isinstance(dataset, Sized) else None
-        references = inputs = None
-        if _in_order(dataloader):
-            inputs = _input_reader(dataset, tokenizer)
-            for candidate in (raw_dataset, dataset):
-                columns = getattr(candidate, "column_names", None)
-                if candidate is not None and isinstance(columns, list) and REFERENCES_COLUMN in columns:
-                    references = candidate[REFERENCES_COLUMN][:]
-                    break
-        elif REFERENCES_COLUMN in (getattr(raw_dataset, "column_names", None) or ()):
-            report_once(
-                self,
-                "order",
-                "group_by_length shuffles the evaluation, so the column 'references' cannot be matched to the "
-                "predictions: scored against the labels, and predictions.jsonl has no inputs.",
-            )
         wanted = (args.metric_for_best_model or "").removeprefix("eval_")
 
         def on_problem(message: str) -> None:
-            if wanted and wanted in metrics.keys:
+            if wanted and wanted.endswith(metrics.keys):
                 message += (
                     f" The Trainer will stop, since metric_for_best_model={args.metric_for_best_model!r} is one of the "
                     "scores that are missing now."
                 )
             report_once(self, message, message)
 
+        # First that this is inside a training: whatever fails below, a problem is then reported and not raised.
+        metrics.begin_evaluation(n_samples=None, name=name, on_problem=on_problem)
+        dataset = getattr(dataloader, "dataset", None)
+        references = inputs = None
+        try:
+            if _in_order(dataloader):
+                references = _references(raw_dataset, dataset)
+                inputs = _input_reader(dataset, tokenizer)
+            elif _references(raw_dataset, dataset) is not None:
+                report_once(
+                    self,
+                    "order",
+                    "the evaluation does not go through its data set in order (group_by_length, an own sampler), "
+                    "so the column 'references' cannot be matched to the predictions: scored against the labels, and "
+                    "predictions.jsonl has no inputs.",
+                )
+        except Exception as error:  # noqa: BLE001 - reading a data set runs the user's code
+            report_once(
+                self,
+                "dataset",
+                f"references and inputs cannot be read from the evaluation set ({type(error).__name__}: {error}); "
+                "scored against the labels.",
+            )
         metrics.begin_evaluation(
-            n_samples=n_samples, inputs=inputs, references=references, name=name, on_problem=on_problem
+            n_samples=length_of(dataset), inputs=inputs, references=references, name=name, on_problem=on_problem
         )
 
     @guarded
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """At the first batch of an evaluation: the data loader is seen here, before ``compute_metrics`` is called."""
-        if not self._begun:
-            self.begin_evaluation(args, kwargs.get("eval_dataloader"), tokenizer=kwargs.get("processing_class"))
+        loader = kwargs.get("eval_dataloader")
+        if loader is not self._loader:
+            self.begin_evaluation(args, loader, tokenizer=kwargs.get("processing_class"))
 
     @guarded
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Record scores and texts of an evaluation."""
-        self._begun = False
+        self._loader = None
         if metrics is not None and state.is_world_process_zero:
             recorder = self._open(args, kwargs.get("model"))
             recorder.values(self, "evaluate", kind_of(metrics), state.global_step, metrics)
@@ -151,11 +161,17 @@ class TextMetricsCallback(TrainerCallback):
     @guarded
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Record scores and texts of ``trainer.predict()``."""
-        self._begun = False
+        self._loader = None
         if metrics is not None and state.is_world_process_zero:
             recorder = self._open(args, kwargs.get("model"))
             recorder.values(self, "predict", "predict", state.global_step, metrics)
             self._texts(recorder, args, state.global_step, metrics, predict=True)
+
+    @guarded
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record the end of the training, unless another callback has."""
+        if state.is_world_process_zero and self._recorder is not None:
+            self._recorder.end(state)
 
     def _texts(self, recorder: Recorder, args: Any, step: int, metrics: dict[str, Any], predict: bool = False) -> None:
         text_metrics = self.text_metrics
@@ -164,9 +180,9 @@ class TextMetricsCallback(TrainerCallback):
             return
         self._written = last
         name = _prefix_of(metrics, text_metrics.keys) or last.name or ("test" if predict else "eval")
-        if self._signed != last.signature:
-            self._signed = last.signature
-            recorder.writer.update_facts({"text_metrics": last.signature})
+        if self._signed.get(name) != last.signature:
+            self._signed[name] = last.signature
+            recorder.writer.update_facts({"text_metrics": self._signed})
         summary: dict[str, Any] = {
             "name": name,
             "n_samples": last.n_samples,
@@ -182,7 +198,7 @@ class TextMetricsCallback(TrainerCallback):
 
     def _keep_best(self, args: Any, step: int, name: str, scores: dict[str, float]) -> None:
         wanted = (args.metric_for_best_model or "").removeprefix("eval_")
-        metric = wanted if wanted in scores else "score"
+        metric = next((key for key in scores if wanted == key or wanted.endswith(f"_{key}")), "score")
         value = scores.get(metric)
         if value is None or (self.best is not None and self.best["name"] != name):
             return
@@ -199,13 +215,23 @@ def _prefix_of(metrics: dict[str, Any], keys: Sequence[str]) -> str:
     return ""
 
 
+def _references(*datasets: Any) -> Any:
+    """Read the column of references from the first data set that has one, past any transform of the user's."""
+    for dataset in datasets:
+        columns = getattr(dataset, "column_names", None)
+        if isinstance(columns, list) and REFERENCES_COLUMN in columns:
+            return dataset.with_format(None)[REFERENCES_COLUMN][:]
+    return None
+
+
 def _input_reader(dataset: Any, tokenizer: Any) -> Callable[[int], str] | None:
     """Make a function that gives the text of a sample's input, as the model saw it."""
     columns = getattr(dataset, "column_names", None)
     if tokenizer is None or not isinstance(columns, list) or "input_ids" not in columns:
         return None
+    plain = dataset.with_format(None)  # a transform of the user's may draw random numbers
 
     def read(index: int) -> str:
-        return str(tokenizer.decode(dataset[index]["input_ids"], skip_special_tokens=True))
+        return str(tokenizer.decode(plain[index]["input_ids"], skip_special_tokens=True))
 
     return read

@@ -17,7 +17,7 @@ from hf_monitor.errors import InputError
 __all__ = ["PATTERNS", "Sample", "build_corpus", "main", "write_corpus"]
 
 SEED = 11
-PER_PATTERN = {"train": 25, "held_out": 5}
+PER_PATTERN = {"train": 35, "held_out": 5}
 """How many dialogues of each pattern and language; the held-out ones are shared out between validation and test."""
 MIN_TURNS, MAX_TURNS = 3, 6
 _MAX_TRIES = 10_000

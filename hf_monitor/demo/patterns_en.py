@@ -7,12 +7,12 @@ from hf_monitor.demo.templates import Ending, Pattern, Turn
 __all__ = ["CLOSINGS", "OPENINGS", "PATTERNS", "VOCABULARY"]
 
 VOCABULARY: dict[str, tuple[str, ...]] = {
-    "name": ("Tom", "Anna", "Mark", "Julia", "Peter", "Emma", "David", "Lucy", "Kevin", "Susan"),
+    "name": ("Tom", "Anna", "Mark", "Julia", "Peter", "Emma", "David", "Lucy"),
     "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     "time": ("nine o'clock", "ten o'clock", "noon", "two o'clock", "half past three", "five o'clock", "half past six"),
     "place": ("library", "park", "museum", "station", "cinema", "market", "swimming pool"),
-    "food": ("noodles", "sushi", "pizza", "curry", "tacos", "soup", "dumplings"),
-    "item": ("umbrella", "camera", "backpack", "watch", "scarf", "helmet", "jacket"),
+    "food": ("noodles", "sushi", "pizza", "curry", "tacos", "soup"),
+    "item": ("umbrella", "camera", "backpack", "watch", "scarf", "jacket"),
     "color": ("black", "white", "blue", "red", "green", "grey"),
     "city": ("Boston", "Chicago", "Denver", "Seattle", "Miami", "Dallas"),
     "transport": ("train", "bus", "plane"),

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.run.secrets import environment_secrets, mask_values
+
 __all__ = ["PACKAGES", "boot_id", "git_facts", "package_versions", "process_facts"]
 
 PACKAGES = (
@@ -97,7 +99,7 @@ def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: flo
 
 
 def process_facts() -> dict[str, Any]:
-    """Give the facts about this process; nothing here is masked yet.
+    """Give the facts about this process; of these only the command is masked already.
 
     Returns
     -------
@@ -109,7 +111,7 @@ def process_facts() -> dict[str, Any]:
 
     arguments = list(getattr(sys, "orig_argv", sys.argv))
     return {
-        "command": shlex.join(arguments),
+        "command": shlex.join(mask_values(arguments, environment_secrets())),  # before quoting hides a value's shape
         "working_folder": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),

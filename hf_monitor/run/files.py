@@ -65,6 +65,11 @@ class AppendFile:
                 os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0 and self._pid == os.getpid():
+            os.close(self._fd)
+            self._fd = -1
+
 
 def _ends_torn(path: Path) -> bool:
     with path.open("rb") as file:

@@ -94,13 +94,26 @@ class Run:
 
     @cached_property
     def metrics(self) -> Rows:
-        """Training, evaluation and summary rows, each (kind, step) once: where attempts overlap, the later one wins."""
-        merged: dict[tuple[str, int], dict[str, Any]] = {}
+        """Training, evaluation and summary rows, each (kind, step) once.
+
+        A later attempt wins: its rows take the place of those of the same step, and a training that began at step S
+        (0, unless it was resumed) leaves nothing of earlier attempts after S. ``rows`` has them all.
+        """
+        merged: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in self.rows:
             kind = row.get("kind", "")
             if kind == "event":
+                if row.get("event") == "train_begin":
+                    # A training that begins at step S does away with what came after S before it: these are other
+                    # weights. An attempt that only evaluates has no train_begin, and does away with nothing.
+                    begin = row.get("step") or 0
+                    merged = {
+                        key: kept
+                        for key, kept in merged.items()
+                        if kept.get("attempt") == row.get("attempt") or 0 < (kept.get("step") or 0) <= begin
+                    }
                 continue
-            key = (kind, row.get("step", 0))
+            key = (kind, row.get("step", 0), row.get("name"))
             earlier = merged.get(key)
             # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
             merged[key] = {**earlier, **row} if earlier and earlier.get("attempt") == row.get("attempt") else row

@@ -17,7 +17,21 @@ __all__ = ["MASK", "environment_secrets", "is_secret_name", "mask_text", "mask_v
 MASK = "***"
 
 _SECRET_WORDS = frozenset(
-    {"token", "key", "secret", "password", "passwd", "passphrase", "apikey", "credential", "credentials"}
+    {
+        "apikey",
+        "auth",
+        "authorization",
+        "credential",
+        "credentials",
+        "key",
+        "pass",
+        "passphrase",
+        "passwd",
+        "password",
+        "pwd",
+        "secret",
+        "token",
+    }
 )
 # Tokenizer and generation settings: `eos_token: "</s_longer>"` is a symbol, not a secret.
 _TOKENIZER_TOKENS = re.compile(
@@ -39,13 +53,17 @@ _SHAPES = re.compile(
     | \bwandb_v[0-9]+_[A-Za-z0-9_-]{20,}
     | \blocal-[0-9a-f]{40}\b
     | \bxox[abprs]-[A-Za-z0-9-]{10,}                       # Slack
+    | (?<=\bBearer[ ])[A-Za-z0-9._~+/=-]{8,} | (?<=\bBasic[ ])[A-Za-z0-9+/=]{8,}
     """,
     re.VERBOSE,
 )
-_URL_PASSWORD = re.compile(r"(?P<head>\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@)")
+# `user:password@host` (a password may hold a slash), and a bare token of 12 characters or more before the `@`.
+_URL_PASSWORD = re.compile(r"""(?P<head>://)(?:[^\s/@:'"]*:[^\s@'"]+|[^\s/@:'"]{12,})(?=@)""")
 # `--hub_token VALUE`, `--hub_token=VALUE`, `api_key: VALUE`, `password='VALUE'`
+# The look-behind keeps the search linear: a name begins where a word begins, not at each of its letters.
 _ASSIGNED = re.compile(
-    r"""(?P<name>-{0,2}[A-Za-z_][A-Za-z0-9_.-]*)(?P<sep>["']?\s*[=:]\s*["']?|\s+)(?P<value>[^\s"',;}\])]{8,})"""
+    r"""(?<![A-Za-z0-9_.-])(?P<name>-{0,2}[A-Za-z_][A-Za-z0-9_.-]{0,99})"""
+    r"""(?P<sep>["']?\s?[=:]\s?["']?|["'],?\s["']|\s["']?)(?P<value>[^\s"',;}\])&]{8,})"""
 )
 
 
@@ -76,12 +94,12 @@ def environment_secrets(environ: Mapping[str, str] | None = None) -> tuple[str, 
 
 def _mask_assignment(match: re.Match[str]) -> str:
     name, sep, value = match["name"], match["sep"], match["value"]
-    # `key value` with a space only counts for a command-line option, else prose would be masked.
-    if not sep.strip() and not name.startswith("--"):
-        return match[0]
-    if value.startswith("-") and not sep.strip():  # the next option, not a value
-        return match[0]
-    return f"{name}{sep}{MASK}" if is_secret_name(name) and _is_secret_value(value) else match[0]
+    assigned = "=" in sep or ":" in sep
+    # `key value` with a space only counts for a command-line option, else prose would be masked; and the value is not
+    # the next option.
+    if (assigned or (name.startswith("--") and not value.startswith("-"))) and is_secret_name(name):
+        return f"{name}{sep}{MASK}" if _is_secret_value(value) else match[0]
+    return f"{name}{sep}{_ASSIGNED.sub(_mask_assignment, value)}"  # `env:API_KEY=...`, `https://host/x?token=...`
 
 
 def mask_text(text: str, known: tuple[str, ...] = ()) -> str:
@@ -132,5 +150,8 @@ def mask_values(value: Any, known: tuple[str, ...] = (), name: str = "") -> Any:
             option = item.lstrip("-") if isinstance(item, str) and item.startswith("--") and "=" not in item else ""
         return masked
     if isinstance(value, str):
+        option, equals, rest = value.partition("=")
+        if equals and option.startswith("--") and is_secret_name(option) and _is_secret_value(rest):
+            return f"{option}={MASK}"
         return MASK if name and is_secret_name(name) and _is_secret_value(value) else mask_text(value, known)
     return value

@@ -137,7 +137,7 @@ class RunWriter:
             found = process_facts()
             entry = {"attempt": self.attempt, "time": time.time(), **{key: found.pop(key) for key in _ATTEMPT_FACTS}}
             attempts.append(entry)
-            self._merge({**found, **(facts or {})})
+            self._merge({**found, **(facts or {})}, before=attempts[-2] if len(attempts) > 1 else None)
             self._write_facts()
             return self.attempt
 
@@ -161,13 +161,11 @@ class RunWriter:
             self._merge(facts)
             self._write_facts()
 
-    def _merge(self, facts: Mapping[str, Any]) -> None:
-        masked = plain(mask_values(plain(facts), self._known_secrets))
-        attempts = self._facts.get("attempts", [])
-        for key, value in masked.items():
-            # The latest attempt's facts stand on top; what an earlier attempt had otherwise stays with it.
-            if key in self._facts and self._facts[key] != value and len(attempts) > 1:
-                attempts[-2].setdefault("facts", {}).setdefault(key, self._facts[key])
+    def _merge(self, facts: Mapping[str, Any], before: dict[str, Any] | None = None) -> None:
+        for key, value in mask_values(plain(facts), self._known_secrets).items():
+            # The latest attempt's facts stand on top; what the attempt before it had otherwise stays with that one.
+            if before is not None and key in self._facts and self._facts[key] != value:
+                before.setdefault("facts", {})[key] = self._facts[key]
             self._facts[key] = value
 
     def _write_facts(self) -> None:

@@ -25,11 +25,11 @@ def _first_line(error: BaseException) -> str:
 
 def _loading(load: Callable[[], Any], what: str, name: str) -> Any:
     """Load something of Hugging Face's; a wrong name, a broken file or no network become one sentence."""
+    from safetensors import SafetensorError
+
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{what} {name!r} cannot be loaded: {_first_line(error)}") from error
 
 

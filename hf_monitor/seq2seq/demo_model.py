@@ -14,20 +14,26 @@ __all__ = ["DEMO_TRAINING", "SPEAKER_MARKS", "build_demo_model", "build_demo_tok
 
 SPEAKER_MARKS = ("#Person1#", "#Person2#", "#Person3#", "#Person4#")
 _PAD, _EOS, _UNK = "<pad>", "</s>", "<unk>"  # ids 0, 1 and 2, as T5 has them
-_WORD_OR_CHARACTER = r" ?[^\s\p{P}\p{S}]+(?:'[^\s\p{P}\p{S}]+)*|[\s\S]"
+# Pieces never reach beyond one match of this: a word with the space before it, then its Korean particle or English 's,
+# so that a name is the same piece whatever follows it; line breaks and punctuation stand alone.
+_PARTICLES = "은|는|이|가|을|를|과|와|의|도|에|에서|에게|으로|로|까지|부터|랑|이랑|한테|이한테|이나|씩|마다"
+_WORD_OR_CHARACTER = (
+    rf" ?[0-9가-힣]{{2,}}?(?=(?:{_PARTICLES})(?![가-힣]))|(?<=[0-9가-힣])(?:{_PARTICLES})(?![가-힣])"
+    r"|'[a-z]+| ?[^\s\p{P}\p{S}]+|[\s\S]"
+)
 _N_BYTES = 256
 _MIN_VOCAB_SIZE = 3 + len(SPEAKER_MARKS) + _N_BYTES + 2  # and the space and the line break
 
 DEMO_TRAINING: dict[str, Any] = {
-    "learning_rate": 2e-3,
-    "num_train_epochs": 20,
+    "learning_rate": 3e-3,
+    "num_train_epochs": 16,
     "per_device_train_batch_size": 16,
-    "per_device_eval_batch_size": 50,
+    "per_device_eval_batch_size": 100,
     "warmup_steps": 60,
     "lr_scheduler_type": "linear",
     "weight_decay": 0.01,
     "max_source_length": 128,
-    "max_target_length": 48,
+    "max_target_length": 40,
     "generation_num_beams": 1,
 }
 
@@ -44,7 +50,8 @@ def build_demo_tokenizer(texts: Iterable[str], vocab_size: int = 2400) -> PreTra
     texts : iterable of str
         What it is trained on.
     vocab_size : int
-        Upper bound of the number of ids, at least 265 (special tokens, speaker marks, bytes, the space and the line break).
+        Number of ids wanted, at least 265 (special tokens, speaker marks, bytes, the space and the line break). There
+        are fewer for few texts, more where the texts hold more distinct characters than fit.
 
     Returns
     -------
@@ -77,8 +84,7 @@ def build_demo_tokenizer(texts: Iterable[str], vocab_size: int = 2400) -> PreTra
         raise InputError("build_demo_tokenizer got no text to train on: hand over the dialogues and summaries.")
 
     normalizer = normalizers.NFC()
-    # A piece holds the space before its word, as it is: no stand-in such as "▁", which a text may hold too. Line breaks
-    # and punctuation stand alone, so that a name is the same piece before a comma, a full stop and a line break.
+    # The space is kept as it is: a stand-in such as "▁" could be in a text, too, and would come back as a space.
     pre_tokenizer = pre_tokenizers.Split(Regex(_WORD_OR_CHARACTER), "isolated")
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizer
@@ -104,7 +110,7 @@ def build_demo_tokenizer(texts: Iterable[str], vocab_size: int = 2400) -> PreTra
     )
     backend.add_special_tokens([_PAD, _EOS, _UNK])
     backend.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in SPEAKER_MARKS])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers annotates it only in part
         tokenizer_object=backend,
         pad_token=_PAD,
         eos_token=_EOS,
@@ -127,9 +133,9 @@ def build_demo_model(
     tokenizer: PreTrainedTokenizerFast,
     d_model: int = 128,
     num_layers: int = 2,
-    num_heads: int = 4,
+    num_heads: int = 8,
     d_ff: int = 256,
-    dropout_rate: float = 0.1,
+    dropout_rate: float = 0.0,
     max_target_length: int = DEMO_TRAINING["max_target_length"],
 ) -> T5ForConditionalGeneration:
     """Make a small T5 with random weights; seed it before (`transformers.set_seed`) for the same weights each time.
@@ -177,10 +183,10 @@ def build_demo_model(
         feed_forward_proj="relu",
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
     )
+    config.decoder_start_token_id = tokenizer.pad_token_id
     model = T5ForConditionalGeneration(config)
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_length=max_target_length,
         num_beams=1,
         do_sample=False,

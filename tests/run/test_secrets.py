@@ -76,3 +76,43 @@ def test_the_arguments_of_a_t5_training_lose_nothing(tmp_path):
     assert mask_values(given) == given
     config = T5Config().to_dict()
     assert mask_values(config) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("--hub_token 'abc$defgh12345' --lr 1", "defgh12345"),
+        ("https://h/x?token=abcdefgh12345&y=1", "abcdefgh12345"),
+        ("env:API_KEY=abcdefgh12345", "abcdefgh12345"),
+        ("['--hub_token', 'abcdefgh12345']", "abcdefgh12345"),
+        ("Authorization: Bearer abcdefgh12345", "abcdefgh12345"),
+        ("git clone https://abcdefgh12345@host/x", "abcdefgh12345"),
+        ("DB_PWD=abcdefgh12345", "abcdefgh12345"),
+        ("DB_PASS=abcdefgh12345", "abcdefgh12345"),
+        ("postgres://u:p/ss:word@h/db", "ss:word"),
+        ('{"password": "abcdefgh12345"}', "abcdefgh12345"),
+    ],
+)
+def test_where_secrets_hide_in_printed_lines(text, secret):
+    assert secret not in mask_text(text)
+
+
+def test_the_command_is_masked_before_it_is_quoted(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(
+        sys, "orig_argv", ["python", "t.py", "--hub_token", "a b$c'defgh123", "--password=abc,defg1234567"]
+    )
+    RunWriter(tmp_path).begin_attempt()
+    written = (tmp_path / "run.json").read_text()
+    assert "defgh123" not in written
+    assert "defg1234567" not in written
+
+
+def test_a_very_long_word_is_read_once():
+    """Each letter as a possible beginning of a name would take minutes here: the count of steps is what is tested."""
+    import subprocess
+    import sys
+
+    code = "from hf_monitor.run.secrets import mask_text; t = 'a' * 1_000_000; assert mask_text(t) == t"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,308 @@
+"""The script from its arguments to what it leaves on disk: real trainings, a few steps of very small models."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
+SMALL = ["--use_cpu", "--disable_tqdm", "true", "--max_target_length", "12"]
+TEXTS = [
+    ("#Person1#: 안녕하세요. #Person2#: 내일 회의는 세 시입니다.", "#Person2#는 회의 시간을 알린다."),
+    ("#Person1#: Hello. #Person2#: The meeting is at three.", "#Person2# tells the time of the meeting."),
+    ("#Person1#: 점심 먹었어요? #Person2#: 아직 안 먹었어요.", "#Person2#는 점심을 먹지 않았다."),
+    ("#Person1#: Did you eat? #Person2#: Not yet, let us go.", "They will go to eat."),
+]
+OLD_NAME = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # asked for by peft 0.21
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = util.spec_from_file_location("train_summarizer", SCRIPT)
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def train(script, tmp_path, monkeypatch):
+    """Run the script's main() in this process, writing to `out`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        saving = [] if "--save_strategy" in argv else ["--save_strategy", "no"]
+        return script.main([*argv, *SMALL, *saving, "--output_dir", "out"])
+
+    return run
+
+
+def write_rows(path, rows):
+    if path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A JSONL to train on, and a CSV with three references under another name for the text."""
+    train = [{"id": i, "dialogue": d, "summary": s} for i, (d, s) in enumerate(TEXTS * 4)]
+    dev = [{"document": d, "summary1": s, "summary2": d, "summary3": f"{s} x"} for d, s in TEXTS]
+    return {
+        "train": write_rows(tmp_path / "train.jsonl", train),
+        "dev": write_rows(tmp_path / "dev.csv", dev),
+        "test": write_rows(tmp_path / "test.csv", [{"dialogue": d} for d, _ in TEXTS[:3]]),
+    }
+
+
+@pytest.fixture
+def t5(make_model, tokenizer, tmp_path):
+    make_model().save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    return str(tmp_path / "t5")
+
+
+def results(name="all"):
+    return json.loads(Path(f"out/{name}_results.json").read_text())
+
+
+def recompute(rows, **options):
+    from hf_monitor import score_texts
+
+    return score_texts(
+        [row["prediction"] for row in rows], [row["references"] for row in rows], split_sentences=True, **options
+    )
+
+
+def test_from_files_alone(train, files, capsys):
+    from hf_monitor import load_run
+    from hf_monitor.seq2seq.arguments import ModelArguments
+    from hf_monitor.seq2seq.build import build_model
+
+    assert train("--train_file", files["train"], "--validation_file", files["dev"], "--max_steps", "4") == 0
+    said = capsys.readouterr()
+    assert "columns document -> summary1, summary2, summary3" in said.err
+    for place in ("out/monitor", "out/monitor/train.log", "out/monitor/plots/06_training_history.png"):
+        assert place in said.out
+        assert Path(place).exists()
+    for name in ("README.md", "train_results.json", "eval_results.json", "trainer_state.json", "tokenizer.json"):
+        assert Path("out", name).exists()
+    assert not Path("out/predict_results.json").exists()
+    assert "trained from scratch on the train.jsonl dev.csv dataset" in Path("out/README.md").read_text()
+
+    run = load_run("out/monitor")
+    assert run.status == "finished"
+    rows = [row for row in run.predictions if row["step"] == 4]
+    assert [row["references"] for row in rows] == [[s, d, f"{s} x"] for d, s in TEXTS]
+    assert [row["input"] for row in rows] == [d for d, _ in TEXTS]
+    again = recompute(rows)
+    for key in ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "score"):
+        assert results()[f"eval_{key}"] == pytest.approx(again[key], abs=1e-9)
+    assert len([row for row in run.rows if row["kind"] == "eval" and row["step"] == 4]) == 1
+    model, tokenizer = build_model(ModelArguments(model_name_or_path="out"))  # what was left can be used
+    assert len(tokenizer) <= model.config.vocab_size
+
+
+def test_a_model_from_disk_evaluates_and_predicts(train, files, t5, capsys):
+    argv = ["--model_name_or_path", t5, "--source_prefix", "summarize: ", "--num_beams", "2"]
+    assert train(*argv, "--validation_file", files["dev"], "--test_file", files["test"], "--max_eval_samples", "3") == 0
+    found = results()
+    assert found["eval_samples"] == 3
+    assert "train_loss" not in found
+    assert found["predict_samples"] == 3
+    assert not any("rouge" in key for key in found if key.startswith("predict"))  # there is nothing to score against
+    assert len(Path("out/generated_predictions.txt").read_text(encoding="utf-8").splitlines()) == 3
+    assert "summarize: " in Path("out/monitor/predictions.jsonl").read_text(encoding="utf-8")
+    assert not Path("out/README.md").exists()  # nothing was trained
+
+
+def test_the_mean_over_references_and_a_sample_of_predictions(train, files, t5):
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--run_dir", "elsewhere"]
+    assert train(*argv, "--multi_reference", "mean") == 0
+    rows = [json.loads(line) for line in Path("elsewhere/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    means = recompute(rows, multi_reference="mean")
+    assert results()["eval_rougeL"] == pytest.approx(means["rougeL"], abs=1e-9)
+    assert not Path("out/monitor").exists()
+    assert train(*argv, "--max_predictions", "2") == 0
+    assert len(Path("elsewhere/predictions.jsonl").read_text(encoding="utf-8").splitlines()) == len(rows) + 2
+
+
+def test_a_yaml_file_and_an_option_that_wins(train, files, t5, tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        f"model_name_or_path: {t5}\ntrain_file: {files['train']}\nvalidation_file: {files['dev']}\n"
+        "learning_rate: 1e-3\nmax_steps: 50\nsummary_column: null\nlogging_steps: 1\n"
+    )
+    assert train("config.yaml", "--max_steps", "2", "--eval_strategy", "no") == 0
+    state = json.loads(Path("out/trainer_state.json").read_text())
+    assert state["global_step"] == 2
+    assert state["log_history"][0]["learning_rate"] == 1e-3
+    assert results()["eval_samples"] == 4  # evaluated once, at the end
+
+
+def test_resume_goes_on_in_the_same_run_folder_and_keeps_the_best(train, files, t5):
+    from hf_monitor import load_run
+
+    argv = ["--model_name_or_path", t5, "--train_file", files["train"], "--validation_file", files["dev"]]
+    argv += ["--save_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--gradient_accumulation_steps", "2"]
+    assert train(*argv, "--max_steps", "2", "--save_strategy", "steps") == 0
+    best = ["--load_best_model_at_end", "--metric_for_best_model", "rougeL", "--max_steps", "4"]
+    assert train(*argv, *best, "--save_strategy", "steps", "--resume_from_checkpoint", "last") == 0
+    run = load_run("out")
+    assert len(run.attempts) == 2
+    assert [row["step"] for row in run.metrics.of("eval")] == [2, 4]
+    assert json.loads(Path("out/trainer_state.json").read_text())["best_global_step"] in {2, 4}
+
+
+@pytest.mark.filterwarnings(OLD_NAME)
+def test_lora_trains_and_leaves_the_adapter_alone(train, files, t5, capsys):
+    pytest.importorskip("peft")
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"]]
+    assert train(*argv, "--train_file", files["train"], "--lora", "--lora_r", "2", "--max_steps", "2") == 0
+    assert "parameters are trained" in capsys.readouterr().err
+    assert Path("out/adapter_model.safetensors").exists()
+    assert not Path("out/model.safetensors").exists()
+    trained = results()
+    Path("out").rename("adapter")
+    argv[1] = "adapter"
+    assert train(*argv) == 0
+    assert results()["eval_loss"] == pytest.approx(trained["eval_loss"], rel=1e-5)
+
+
+def test_the_embedded_demo(train, capsys):
+    few = ["--max_train_samples", "24", "--max_eval_samples", "12", "--max_predict_samples", "4", "--max_steps", "2"]
+    assert train(*few, "--seed", "3") == 0
+    table = capsys.readouterr().out.partition("ROUGE-L (0 to 100) on 12 validation dialogues")[2].splitlines()
+    assert table[1].split() == ["Korean", "English"]
+    values = {line[:40].strip(): [float(v) for v in line[40:].split()] for line in table[2:5]}
+    assert list(values) == ["this model", "baseline: first utterance", "baseline: most frequent training summary"]
+    assert all(value > 0 for value in values["baseline: first utterance"])
+    found = results()
+    assert found["eval_rougeL_ko"] == pytest.approx(values["this model"][0], abs=0.05)
+    assert found["predict_samples"] == 4
+    assert found["train_samples"] == 24
+    from hf_monitor import load_run
+    from hf_monitor.seq2seq.demo_model import DEMO_TRAINING
+
+    run = load_run("out")
+    steps = [row["step"] for row in run.rows if row["kind"] == "eval"]
+    assert steps == [0, 1, 2]  # before the first step, and then
+    assert run.facts["seed"] == 3
+    assert run.facts["arguments"]["learning_rate"] == DEMO_TRAINING["learning_rate"]
+    assert run.facts["arguments"]["report_to"] == []
+
+
+def test_defaults_give_way_to_what_was_given(script):
+    assert script.defaults_for({})["eval_on_start"] is True
+    assert not {"do_train", "do_eval", "do_predict", "eval_strategy"} & script.defaults_for({"do_predict": True}).keys()
+    assert script.defaults_for({"model_name_or_path": "x", "train_file": "y"}).get("learning_rate") is None
+    assert script.defaults_for({"train_file": "y"})["learning_rate"] >= 1e-3  # random weights need more
+    alone = script.defaults_for({"validation_file": "y", "model_name_or_path": "x"})
+    assert (alone["do_train"], alone["do_eval"], alone["do_predict"]) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--train_file", "nowhere.csv"], "'nowhere.csv' is no file that exists"),
+        (["--train_file", "train.parquet"], "unknown extension '.parquet'"),
+        (
+            ["--train_file", "train.jsonl", "--text_column", "x"],
+            "column 'x' is not in train.jsonl (columns: id, dialog",
+        ),
+        (["--train_file", "train.jsonl", "--summary_column", "x"], "Name it with --summary_column."),
+        (["--train_file", "test.csv"], "no column of test.csv has a usual name for the summary (columns: dialogue)"),
+        (["--train_file", "empty.csv"], "'empty.csv' holds no samples"),
+        (["--train_file", "broken.jsonl"], "line 2 of 'broken.jsonl' is broken JSON"),
+        (["--train_file", "train.jsonl", "--do_train", "--do_eval"], "--do_eval needs data"),
+        (["--train_file", "train.jsonl", "--run_dir", "train.jsonl"], "run folder 'train.jsonl' cannot be written"),
+        (["--train_file", "train.jsonl", "--unknown", "1"], "unrecognized arguments: --unknown 1"),
+        (["--train_file", "train.jsonl", "--lang", "ko_KR"], "--lang is for tokenizers with language tokens"),
+        (["--train_file", "train.jsonl", "--resume_from_checkpoint", "last"], "no checkpoint to resume from in 'out'"),
+        (["--train_file", "train.jsonl", "--resume_from_checkpoint", "x"], "--resume_from_checkpoint 'x' is no folder"),
+        (["--model_name_or_path", "nowhere", "--train_file", "train.jsonl"], "the model 'nowhere' cannot be loaded"),
+        (["--model_name_or_path", "t5-small"], "there is nothing to do"),
+        (["broken.yaml"], "broken YAML"),
+        (["--learning_rate", "much"], "invalid float value: 'much'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(train, files, capsys, tmp_path, argv, words):
+    (tmp_path / "train.parquet").write_bytes(b"x")
+    (tmp_path / "empty.csv").write_text("dialogue,summary\n")
+    (tmp_path / "broken.jsonl").write_text('{"dialogue": "a", "summary": "b"}\n{"dialogue"\n')
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    assert train(*argv) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train_summarizer: error: ")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert not Path("out/model.safetensors").exists()
+
+
+def test_a_model_that_is_no_seq2seq_model(train, files, capsys, tmp_path):
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    assert train("--model_name_or_path", "bert", "--train_file", files["train"]) == 2
+    assert "error: the model 'bert' is a 'bert', which is no sequence-to-sequence model" in capsys.readouterr().err
+
+
+def test_other_processes_keep_silent(train, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert train("--train_file", "nowhere.csv") == 2
+    assert capsys.readouterr().err == ""
+
+
+def start(*argv, cwd):
+    command = [sys.executable, str(SCRIPT), *argv]
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}  # transformers prints it
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_as_a_program_bad_input_shows_no_traceback(tmp_path):
+    process = start("--train_file", "nowhere.csv", cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert out == ""
+    assert err == "train_summarizer: error: 'nowhere.csv' is no file that exists.\n"
+
+
+def test_ctrl_c_says_where_the_run_is(tmp_path):
+    argv = [
+        *SMALL,
+        "--max_eval_samples",
+        "4",
+        "--max_predict_samples",
+        "4",
+        "--output_dir",
+        "out",
+        "--logging_steps",
+        "1",
+    ]
+    process = start(*argv, "--max_steps", "100000", "--eval_strategy", "no", "--eval_on_start", "no", cwd=tmp_path)
+    metrics = tmp_path / "out" / "monitor" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and '"loss"' in metrics.read_text()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "train_summarizer: interrupted; what was recorded is in out/monitor"
+    assert "Traceback" not in err
+    from hf_monitor import load_run
+
+    assert load_run(tmp_path / "out").status == "interrupted"
