@@ -39,8 +39,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed-test
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train_summarizer.py --output_dir $(OUTPUT)
 
+# As many processes as cores, one thread each (tests/conftest.py): models this small gain nothing from more.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
