@@ -26,6 +26,7 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
 import struct
 import subprocess
@@ -519,7 +520,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return worker(options)
     facts = machine(options)
     facts["load_average_before"] = _load_average()
-    found = run_rounds(options.only, options)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the table of what there is
+    try:
+        found = run_rounds(options.only, options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     facts["load_average_after"] = _load_average()
     rows = summarize(found)
     print(table(rows))

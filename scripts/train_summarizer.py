@@ -66,9 +66,9 @@ def defaults_for(given: dict[str, Any]) -> dict[str, Any]:
     if trains and evaluates:
         values["eval_strategy"] = "epoch"
     if not given.get("model_name_or_path") and not given.get("config_name"):  # the small T5, from random weights
-        kept = ("learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size", "lr_scheduler_type")
-        values |= {name: DEMO_TRAINING[name] for name in (*kept, "weight_decay") if name in DEMO_TRAINING}
-        values |= {"warmup_steps": 0.05, "max_source_length": 512}
+        kept = ("learning_rate", "per_device_train_batch_size", "lr_scheduler_type", "weight_decay")
+        values |= {name: DEMO_TRAINING[name] for name in kept if name in DEMO_TRAINING}
+        values |= {"warmup_steps": 0.05, "max_source_length": 512, "per_device_eval_batch_size": 32}
     return values
 
 

@@ -82,6 +82,10 @@ def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]
     }
 
 
+def _is_loss(name: str) -> bool:
+    return name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))
+
+
 def _new_axes(width: float, height: float, n: int = 1) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
@@ -155,7 +159,7 @@ class LossChart(_Chart):
         """
         curves = _curves(rows)
         train = curves.get("loss", Curve("loss"))
-        evaluations = [c for name, c in curves.items() if name.startswith("eval_") and name.endswith("_loss") and c]
+        evaluations = [c for name, c in curves.items() if name != "loss" and _is_loss(name) and c]
         if not train and not evaluations:
             raise InputError(
                 f"a loss chart needs rows with 'loss' or 'eval_loss', got the keys {sorted(curves) or 'none'}. "
@@ -219,9 +223,8 @@ class TrainingHistoryChart(_Chart):
             for name, curve in curves.items()
             if name.startswith("eval_") and any(name == f"eval_{s}" or name.endswith(f"_{s}") for s in _SCORES)
         ]
-        losses = [
-            c for name, c in curves.items() if name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))
-        ]
+        # The training loss first, so that it has the same colour here as in LossChart.
+        losses = [curve for name, curve in sorted(curves.items(), key=lambda item: item[0] != "loss") if _is_loss(name)]
         panels: dict[str, list[Curve]] = {"Loss": losses}
         for curve in scores:  # one panel for each evaluation set
             prefix = next(curve.name.removesuffix(f"_{s}") for s in _SCORES if curve.name.endswith(f"_{s}"))

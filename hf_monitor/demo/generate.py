@@ -193,6 +193,7 @@ def write_corpus(folder: Path, seed: int = SEED) -> dict[str, int]:
                     "summary": sample.summary,
                 },
                 ensure_ascii=False,
+                separators=(",", ":"),
             )
             for number, sample in enumerate(samples)
         ]

@@ -26,7 +26,7 @@ _MIN_VOCAB_SIZE = 3 + len(SPEAKER_MARKS) + _N_BYTES + 2  # and the space and the
 
 DEMO_TRAINING: dict[str, Any] = {
     "learning_rate": 3e-3,
-    "num_train_epochs": 16,
+    "num_train_epochs": 11,
     "per_device_train_batch_size": 16,
     "per_device_eval_batch_size": 100,
     "warmup_steps": 60,

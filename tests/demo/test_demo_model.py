@@ -134,7 +134,7 @@ def test_unusable_input_is_refused():
 
 def test_a_width_that_heads_do_not_divide_is_refused(tokenizer):
     with pytest.raises(InputError, match="multiple of num_heads; got 10 and 4"):
-        build_demo_model(tokenizer, d_model=10)
+        build_demo_model(tokenizer, d_model=10, num_heads=4)
 
 
 def test_the_same_seed_makes_the_same_model(tokenizer, model):
