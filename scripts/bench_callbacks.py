@@ -365,10 +365,14 @@ def _on_disk(name: str, results: Sequence[dict[str, Any]]) -> str:
     if at_once == len(delays):
         what = "row and log line" if SUBJECTS[name].check is _both_files_end_with else "yes"
         return f"{what}: {at_once} of {len(delays)}"
-    reached = [delay for delay in delays if delay is not None]
-    later = f"after {statistics.median(reached):.0f} ms (median)" if reached else f"not within {PROBE_SECONDS:.0f} s"
-    lost = f", {len(delays) - len(reached)} not within {PROBE_SECONDS:.0f} s" if 0 < len(reached) < len(delays) else ""
-    return f"no: {at_once} of {len(delays)}, {later}{lost}"
+    later = [delay for delay in delays if delay]
+    never = sum(delay is None for delay in delays)
+    parts = [f"no: {at_once} of {len(delays)}"]
+    if later:
+        parts.append(f"{len(later)} after {statistics.median(later):.0f} ms (median)")
+    if never:
+        parts.append(f"{never} not within {PROBE_SECONDS:.0f} s")
+    return ", ".join(parts)
 
 
 def summarize(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

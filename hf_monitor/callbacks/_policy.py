@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["guarded", "report_once"]
+__all__ = ["guarded", "report_disk", "report_once"]
 
 log = logging.getLogger("hf_monitor")
 
@@ -20,6 +20,13 @@ def report_once(owner: Any, topic: str, message: str) -> None:
     if topic not in reported:
         reported.add(topic)
         log.warning("hf_monitor: %s", message)
+
+
+def report_disk(owner: Any, error: OSError) -> None:
+    """Say once that a callback cannot write."""
+    report_once(
+        owner, "disk", f"{type(owner).__name__} could not write ({error}). The training goes on; it is tried again."
+    )
 
 
 def guarded(event: _Event) -> _Event:
@@ -38,11 +45,7 @@ def guarded(event: _Event) -> _Event:
         try:
             return event(self, args, state, control, **kwargs)
         except OSError as error:
-            report_once(
-                self,
-                "disk",
-                f"{type(self).__name__} could not write ({error}). The training goes on; it is tried again.",
-            )
+            report_disk(self, error)
         except Exception as error:
             self.__dict__.setdefault("_set_aside", set()).add(name)
             report_once(

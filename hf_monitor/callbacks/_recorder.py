@@ -82,6 +82,14 @@ class Recorder:
         self.writer.row(kind, step, values)
         return True
 
+    def numbers(self, caller: object, event: str, step: int, values: dict[str, float]) -> None:
+        """Record a training log of finite floats, as :meth:`values` does, the short way."""
+        if values is self._last:
+            self.values(caller, event, "train", step, values)
+            return
+        self._last, self._last_callers, self._last_step = values, {(id(caller), event)}, step
+        self.writer.numbers("train", step, values)
+
     def _same_evaluation(self, step: int, values: Mapping[str, Any]) -> bool:
         times = [key for key in values if key.endswith("_runtime")]
         return bool(times) and step == self._last_step and all(self._last.get(key) == values[key] for key in times)

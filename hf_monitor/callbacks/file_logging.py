@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_callback import TrainerCallback
 
-from hf_monitor.callbacks._policy import guarded
+from hf_monitor.callbacks._policy import guarded, report_disk
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 from hf_monitor.run.secrets import environment_secrets, mask_text
 
@@ -115,14 +115,40 @@ class FileLoggingCallback(TrainerCallback):
             f"seed {args.seed}, {args.device}"
         )
 
-    @guarded
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write one row and one line."""
         if logs is None or not state.is_world_process_zero:
             return
+        # The usual line of a training, numbers only, goes a short way: it is what a training pays at every logged step.
         recorder, logger = self._recorder, self._logger
-        if recorder is None or logger is None or not recorder.writer.attempt:
-            recorder, logger = self._open(args, kwargs.get("model"))
+        if logger is not None and recorder is not None and "loss" in logs and not self.__dict__.get("_set_aside"):
+            step = state.global_step
+            text = f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"
+            for name, value in logs.items():
+                if type(value) is not float or value - value != 0.0:
+                    break
+                text += f"  {name} {value:.4g}"
+            else:
+                if self._log_numbers(recorder, logger, step, logs, _Numbers(text)):
+                    return
+        self._log_anything(args, state, control, logs=logs, **kwargs)
+
+    def _log_numbers(self, recorder: Recorder, logger: Logger, step: int, logs: dict[str, float], text: str) -> bool:
+        try:
+            recorder.numbers(self, "log", step, logs)
+            logger.write(text)
+        except OSError as error:
+            report_disk(self, error)
+        except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
+            return False
+        if self._redirecting:
+            self._echo = logs
+            logger.expect_echo(self._is_echo)
+        return True
+
+    @guarded
+    def _log_anything(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        recorder, logger = self._open(args, kwargs.get("model"))
         kind = kind_of(logs)
         step = state.global_step
         recorder.values(self, "log", kind, step, logs)
@@ -130,7 +156,7 @@ class FileLoggingCallback(TrainerCallback):
         if kind != "train":
             head += {"eval": "  evaluation", "train_summary": "  training ended"}.get(kind, "  log")
         logger.write(_line(head, logs, kind))
-        if self.redirect:
+        if self._redirecting:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
             self._echo = logs
             logger.expect_echo(self._is_echo)

@@ -170,7 +170,7 @@ def test_summary_takes_medians_over_the_rounds(bench):
     assert rows["file_logging"]["logged_us"]["over_noop"] == 15.0
     assert rows["file_logging"]["unlogged_us"]["over_noop"] == 1.0
     assert rows["trackio"]["ratio"] == 0.5
-    assert rows["trackio"]["on_disk"] == "no: 3 of 9, after 250 ms (median), 3 not within 1 s"
+    assert rows["trackio"]["on_disk"] == "no: 3 of 9, 3 after 500 ms (median), 3 not within 1 s"
     said = bench.verdict(list(rows.values()))
     assert "+15.0 us a logged step" in said
     assert "+6.0 between the quietest rounds" in said
