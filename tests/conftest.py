@@ -23,6 +23,12 @@ TEXTS = [
 
 
 @pytest.fixture(scope="session")
+def dialogues():
+    """Pairs of a dialogue and its summary."""
+    return TEXTS
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

@@ -74,19 +74,17 @@ def commands():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
-def test_shell_command(number, make_model, tokenizer, tmp_path):
+def test_shell_command(number, make_model, tokenizer, dialogues, tmp_path):
     """The commands as they stand but shorter, and with a T5 on disk where the README names one from the hub."""
-    from conftest import TEXTS
-
     from hf_monitor import load_run
 
     assert len(commands()) == 3
     make_model().save_pretrained(tmp_path / "t5")
     tokenizer.save_pretrained(tmp_path / "t5")
     for name in ("train.jsonl", "dev.jsonl"):
-        rows = [json.dumps({"dialogue": d, "summary": s}) for d, s in TEXTS]
+        rows = [json.dumps({"dialogue": d, "summary": s}) for d, s in dialogues]
         (tmp_path / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
-    quoted = [[text.replace('"', '""') for text in pair] for pair in TEXTS]
+    quoted = [[text.replace('"', '""') for text in pair] for pair in dialogues]
     csv = "\n".join(["dialogue,summary", *(f'"{d}","{s}"' for d, s in quoted)])
     (tmp_path / "dev.csv").write_text(csv, encoding="utf-8")
     command = commands()[number].replace("google-t5/t5-small", "t5")
