@@ -24,7 +24,6 @@ _SECRET_WORDS = frozenset(
         "credential",
         "credentials",
         "key",
-        "pass",
         "passphrase",
         "passwd",
         "password",
@@ -72,7 +71,8 @@ def is_secret_name(name: str) -> bool:
     if _TOKENIZER_TOKENS.search(name):
         return False
     words = {word.lower() for word in _WORD.findall(name)}
-    return bool(words & _SECRET_WORDS)
+    # `DB_PASS` is a password; "first pass: ..." in a log and `forward_pass` are not.
+    return bool(words & _SECRET_WORDS) or (len(words) > 1 and "pass" in words and name.isupper())
 
 
 def _is_secret_value(value: object) -> bool:

@@ -78,6 +78,11 @@ def test_the_arguments_of_a_t5_training_lose_nothing(tmp_path):
     assert mask_values(config) == config
 
 
+def test_prose_about_a_pass_stays_as_it_is():
+    text = "first pass: validation, forward_pass=checkpointed"
+    assert mask_text(text) == text
+
+
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
