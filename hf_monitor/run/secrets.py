@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 __all__ = ["MASK", "environment_secrets", "is_secret_name", "mask_text", "mask_values"]
@@ -38,6 +39,7 @@ _TOKENIZER_TOKENS = re.compile(
     r"forced_eos|begin|additional_special|max_new|min_new|num)_tokens?(?:_|$)",
     re.IGNORECASE,
 )
+_WORKING_FOLDERS = frozenset({"PWD", "OLDPWD"})  # every shell sets them; `MYSQL_PWD` is a password
 _NUMBER_OR_BOOL = re.compile(r"[-+0-9.,eE_]+|true|false|none|null|yes|no", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -68,7 +70,7 @@ _ASSIGNED = re.compile(
 
 def is_secret_name(name: str) -> bool:
     """Say whether an argument or environment variable of this name may hold a secret."""
-    if _TOKENIZER_TOKENS.search(name):
+    if name in _WORKING_FOLDERS or _TOKENIZER_TOKENS.search(name):
         return False
     words = {word.lower() for word in _WORD.findall(name)}
     # `DB_PASS` is a password; "first pass: ..." in a log and `forward_pass` are not.
@@ -82,14 +84,24 @@ def _is_secret_value(value: object) -> bool:
 def environment_secrets(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Values of the environment's secrets, longest first, so that they can be found in any text.
 
+    A path that exists (``GOOGLE_APPLICATION_CREDENTIALS``, ``SSH_AUTH_SOCK``) is a place, not a secret: masking it
+    would take it out of every other path below it.
+
     Parameters
     ----------
     environ : mapping, optional
         ``os.environ`` by default.
     """
     environ = os.environ if environ is None else environ
-    values = {v for k, v in environ.items() if is_secret_name(k) and _is_secret_value(v)}
+    values = {v for k, v in environ.items() if is_secret_name(k) and _is_secret_value(v) and not _is_path(v)}
     return tuple(sorted(values, key=lambda value: (-len(value), value)))
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return Path(value).is_absolute() and Path(value).exists()
+    except (OSError, ValueError):  # too long for a path, or a folder that may not be looked into
+        return False
 
 
 def _mask_assignment(match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from hf_monitor.run import RunWriter
+from hf_monitor.run import RunWriter, load_run
 from hf_monitor.run.secrets import environment_secrets, is_secret_name, mask_text, mask_values
 
 PLANTED = {
@@ -65,6 +65,19 @@ def test_values_of_the_environments_secrets_are_masked_wherever_they_stand(tmp_p
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"correct-horse" not in written
     assert b"plain-secret-1" not in written
+
+
+def test_folders_in_the_environment_are_no_secrets(tmp_path, monkeypatch):
+    """PWD is the working folder, not a password: masked, every path below it would be unreadable."""
+    for name in ("PWD", "OLDPWD", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_KEY_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    writer = RunWriter(tmp_path / "run")
+    writer.begin_attempt()
+    assert load_run(writer.run_dir).facts["working_folder"] == str(tmp_path)
+    assert mask_text(f"PWD={tmp_path}", environment_secrets()) == f"PWD={tmp_path}"
+    monkeypatch.setenv("MYSQL_PWD", "/no/such/folder")  # a password may begin with a slash
+    assert "/no/such/folder" in environment_secrets()
 
 
 def test_the_arguments_of_a_t5_training_lose_nothing(tmp_path):
