@@ -125,6 +125,8 @@ class Monitor:
         raw_dataset, self._raw_dataset = self._raw_dataset, None
         if callback is None:
             return
+        if callback.text_metrics is None:  # set after attach()
+            callback.text_metrics = _text_metrics_of(self._trainer)
         try:
             callback.begin_evaluation(
                 self._trainer.args,
@@ -157,6 +159,10 @@ class Monitor:
             callback.stop()
 
 
+def _text_metrics_of(trainer: Any) -> TextMetrics | None:
+    return trainer.compute_metrics if isinstance(trainer.compute_metrics, TextMetrics) else None
+
+
 def _insert(trainer: Any, callback: Any) -> None:
     """Put a callback where ``Trainer(callbacks=...)`` would: before the one that prints.
 
@@ -170,7 +176,9 @@ def _insert(trainer: Any, callback: Any) -> None:
         callbacks.insert(printing[0], callbacks.pop())
 
 
-def attach(trainer: Any, run_dir: str | os.PathLike[str] | None = None) -> Monitor:
+def attach(
+    trainer: Any, run_dir: str | os.PathLike[str] | None = None, *, text_metrics: TextMetrics | None = None
+) -> Monitor:
     """Make a Trainer record itself.
 
     Adds the callbacks of :func:`hf_monitor.default_callbacks` (unless the Trainer has them), links the
@@ -183,6 +191,9 @@ def attach(trainer: Any, run_dir: str | os.PathLike[str] | None = None) -> Monit
         Any Trainer, before ``train()``.
     run_dir : path-like, optional
         The run folder; ``<output_dir>/monitor`` by default.
+    text_metrics : TextMetrics, optional
+        Only where ``compute_metrics`` is a function of yours that calls it
+        (``lambda p: {**text_metrics(p), "mine": 1.0}``), which cannot be looked into.
 
     Returns
     -------
@@ -192,7 +203,7 @@ def attach(trainer: Any, run_dir: str | os.PathLike[str] | None = None) -> Monit
     Raises
     ------
     InputError
-        If `trainer` is not a Trainer, or is attached to another folder already.
+        If `trainer` is not a Trainer, or is attached to another folder already; if `text_metrics` is something else.
     RunFolderError
         If the folder cannot be written.
 
@@ -209,6 +220,11 @@ def attach(trainer: Any, run_dir: str | os.PathLike[str] | None = None) -> Monit
         raise InputError(
             f"attach() needs a transformers Trainer, got {type(trainer).__name__} (without {', '.join(missing)}). "
             "For a loop of your own use hf_monitor.Logger and hf_monitor.RunWriter."
+        )
+    if not isinstance(text_metrics, TextMetrics | None):
+        raise InputError(
+            f"attach(text_metrics=...) takes the TextMetrics that your compute_metrics calls, got "
+            f"{type(text_metrics).__name__}."
         )
     present = trainer.callback_handler.callbacks
     if run_dir is None:  # callbacks that the user made himself may name the folder already
@@ -227,7 +243,7 @@ def attach(trainer: Any, run_dir: str | os.PathLike[str] | None = None) -> Monit
     recorder.eval_dataset = trainer.eval_dataset
     if trainer.state.is_world_process_zero:
         recorder.writer.open()
-    text_metrics = trainer.compute_metrics if isinstance(trainer.compute_metrics, TextMetrics) else None
+    text_metrics = text_metrics or _text_metrics_of(trainer)
     callbacks: list[Any] = []
     for callback in default_callbacks(folder, text_metrics):
         own: Any = next((c for c in present if type(c) is type(callback)), None)

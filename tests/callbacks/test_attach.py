@@ -207,6 +207,25 @@ def test_references_of_the_data_set_take_the_place_of_the_labels(make_trainer, m
     assert [row["references"] for row in monitor.run().predictions] == references
 
 
+def test_metrics_within_a_function_of_the_users(make_trainer, tokenizer):
+    text_metrics = TextMetrics(tokenizer)
+    trainer = make_trainer(compute_metrics=lambda p: {**text_metrics(p), "mine": 1.0})
+    monitor = attach(trainer, text_metrics=text_metrics)
+    trainer.evaluate()
+    (row,) = monitor.run().rows.of("eval")
+    assert row["eval_mine"] == 1.0
+    assert [line["index"] for line in monitor.run().predictions] == list(range(5))
+    assert monitor.run().predictions[0]["input"]
+
+
+def test_metrics_given_to_the_trainer_after_attach(make_trainer, tokenizer):
+    trainer = make_trainer()
+    monitor = attach(trainer)
+    trainer.compute_metrics = TextMetrics(tokenizer)
+    trainer.evaluate()
+    assert len(monitor.run().predictions) == 5
+
+
 def test_default_callbacks_do_the_same_without_attach(make_trainer, tokenizer, tmp_path):
     metrics = TextMetrics(tokenizer)
     trainer = make_trainer(compute_metrics=metrics, callbacks=default_callbacks(tmp_path / "run", text_metrics=metrics))
@@ -278,6 +297,8 @@ def test_a_nan_is_on_disk_as_nan_in_strict_json(make_trainer, make_model):
 
 
 def test_wrong_input_is_refused_with_what_to_do(make_trainer, tmp_path):
+    with pytest.raises(InputError, match="takes the TextMetrics that your compute_metrics calls, got str"):
+        attach(make_trainer(), text_metrics="rouge")
     with pytest.raises(InputError, match="needs a transformers Trainer, got dict"):
         attach({})
     trainer = make_trainer()
