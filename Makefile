@@ -41,7 +41,7 @@ train: $(VENV)/.installed
 
 # As many processes as cores, one thread each (tests/conftest.py): models this small gain nothing from more.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -14,6 +14,12 @@ os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # evaluate's own counter would as
 
 import pytest
 
+
+def pytest_collection_modifyitems(items):
+    """Slow ones first, so that with several processes none of them is left over at the end, when it runs alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 TEXTS = [
     ("#Person1#: 안녕하세요. #Person2#: 내일 회의는 세 시입니다.", "#Person2#는 회의 시간을 알린다."),
     ("#Person1#: Hello. #Person2#: The meeting is at three.", "#Person2# tells the time of the meeting."),
