@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from typing import Any
 
-from hf_monitor.run.rows import encode_row
+from hf_monitor.callbacks._fingerprint import fingerprint
+from hf_monitor.run.secrets import MASK
 
 __all__ = ["data_facts", "length_of", "training_facts"]
-
-_FINGERPRINT_SAMPLES = 64
 
 
 def data_facts(dataset: Any) -> dict[str, Any] | None:
     """Describe a data set: its class, length, columns and a fingerprint of its content.
 
-    The fingerprint (SHA-256, 16 hex digits) covers the length, the column names and up to 64 samples at even distances.
-    It is made only where reading a sample has no side effect (a ``datasets.Dataset``, a list); a data set of the
-    user's own class may draw random numbers when it is read, which would change the training.
+    The fingerprint is made only where reading a sample has no side effect (a ``datasets.Dataset``, a list); a data set
+    of the user's own class may draw random numbers when it is read, which would change the training.
 
     Returns
     -------
@@ -33,14 +31,10 @@ def data_facts(dataset: Any) -> dict[str, Any] | None:
     columns = getattr(dataset, "column_names", None)
     if isinstance(columns, list):
         found["columns"] = columns
-    readable = dataset
-    if type(dataset).__module__.startswith("datasets.") and hasattr(dataset, "with_format"):
-        readable = dataset.with_format(None)  # a transform of the user's may be random
-    elif not isinstance(dataset, list | tuple):
-        return found
-    if n_samples:
+    of_datasets = type(dataset).__module__.startswith("datasets.") and hasattr(dataset, "with_format")
+    if n_samples and (of_datasets or isinstance(dataset, list | tuple)):
         try:
-            found["fingerprint"] = _fingerprint(readable, n_samples, columns)
+            found |= fingerprint(dataset)
         except Exception as error:  # noqa: BLE001 - reading runs the user's code (an image that cannot be decoded ...)
             found["fingerprint"] = None
             found["fingerprint_error"] = f"{type(error).__name__}: {error}"[:200]
@@ -53,14 +47,6 @@ def length_of(dataset: Any) -> int | None:
         return len(dataset)
     except (TypeError, NotImplementedError, AttributeError):
         return None
-
-
-def _fingerprint(dataset: Any, n_samples: int, columns: Any) -> str:
-    digest = hashlib.sha256(encode_row({"n": n_samples, "columns": columns}))
-    picked = sorted({i * (n_samples - 1) // max(1, _FINGERPRINT_SAMPLES - 1) for i in range(_FINGERPRINT_SAMPLES)})
-    for index in picked:
-        digest.update(encode_row({"row": dataset[index]}))
-    return digest.hexdigest()[:16]
 
 
 def _model_facts(model: Any) -> dict[str, Any]:
@@ -95,6 +81,30 @@ def _device_facts(args: Any) -> dict[str, Any]:
     return found
 
 
+def _arguments(args: Any) -> dict[str, Any]:
+    """As ``to_dict``, which writes ``<HUB_TOKEN>`` whether there is a token or not: None where there is none."""
+    found: dict[str, Any] = args.to_dict()
+    for name, value in found.items():
+        if value == f"<{name.upper()}>":
+            found[name] = None if getattr(args, name, None) is None else MASK
+    return found
+
+
+_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
+
+
+def _precision(args: Any, model: Any) -> str:
+    """Name what the arguments ask for (mixed precision), else the type of most of the weights."""
+    if args.bf16 or args.fp16:
+        return "bf16" if args.bf16 else "fp16"
+    counts: Counter[str] = Counter()
+    for parameter in () if model is None else model.parameters():
+        if parameter.is_floating_point():
+            counts[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+    dtype = max(counts, key=counts.__getitem__, default="float32")
+    return _PRECISIONS.get(dtype, dtype)
+
+
 def training_facts(
     args: Any, state: Any, model: Any, train_dataloader: Any, eval_dataset: Any = None
 ) -> dict[str, Any]:
@@ -115,9 +125,9 @@ def training_facts(
         ``train_batch_size_total``; not masked yet.
     """
     facts: dict[str, Any] = {
-        "arguments": args.to_dict(),
+        "arguments": _arguments(args),
         "devices": _device_facts(args),
-        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+        "precision": _precision(args, model),
         "seed": args.seed,
     }
     if state is not None and state.max_steps:

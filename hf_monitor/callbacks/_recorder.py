@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from hf_monitor.callbacks._facts import training_facts
+from hf_monitor.errors import InputError
 from hf_monitor.run.writer import RunWriter
 
 __all__ = ["Recorder", "kind_of", "recorder_for", "run_dir_for"]
 
 
 def run_dir_for(run_dir: Any, args: Any) -> Path:
-    """Give the run folder: what the user named, else ``monitor`` inside the Trainer's ``output_dir``."""
+    """Give the run folder: what the user named, else ``monitor`` inside the Trainer's ``output_dir``.
+
+    Raises
+    ------
+    InputError
+        If `run_dir` is no path.
+    """
+    if run_dir is not None and (not isinstance(run_dir, str | os.PathLike) or not os.fspath(run_dir)):
+        raise InputError(
+            f"run_dir must be the path of a folder, got {run_dir!r}. Leave it out for <output_dir>/monitor."
+        )
     return Path(run_dir).expanduser() if run_dir is not None else Path(args.output_dir).expanduser() / "monitor"
 
 
@@ -46,6 +57,8 @@ class Recorder:
         self.writer = writer
         self.trained = False  # has a training begun in the running attempt?
         self.begun = 0  # how many trainings have begun
+        self.outside: dict[str, Any] = {"standalone": True}  # goes into rows of evaluations outside of train()
+        self._loads_best = False
         self.eval_dataset: Any = None  # set by attach(), which sees the trainer
         self._last: Any = None
         self._last_callers: set[tuple[int, str]] = set()
@@ -59,6 +72,7 @@ class Recorder:
             return
         self._begin_state = state
         self.begun += 1
+        self.outside, self._loads_best = {}, args.load_best_model_at_end
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         if self.writer.attempt and not self.trained:
             self.writer.update_facts(facts)  # an evaluation before the training opened this attempt
@@ -67,10 +81,32 @@ class Recorder:
         self.trained = True
         self.writer.event("train_begin", state.global_step, max_steps=state.max_steps, epochs=state.num_train_epochs)
 
+    def differs_from_before(self) -> list[str]:
+        """Say what is another than in the attempt before: ``model`` (class or size), ``data`` (training set)."""
+        attempts = self.writer.facts.get("attempts") or []
+        before = attempts[-2].get("facts", {}) if len(attempts) > 1 else {}
+        now = self.writer.facts
+
+        def differs(fact: str, part: str | None, names: tuple[str, ...]) -> bool:
+            if fact not in before:  # as it was
+                return False
+            old, new = ((found[fact].get(part) or {}) if part else found[fact] for found in (before, now))
+            return any(old.get(name) != new.get(name) for name in names if name in old and name in new)
+
+        looked_at: dict[str, tuple[str | None, tuple[str, ...]]] = {
+            "model": (None, ("class", "n_parameters")),
+            "data": ("train", ("fingerprint", "n_samples")),
+        }
+        return [fact for fact, (part, names) in looked_at.items() if differs(fact, part, names)]
+
     def ensure_attempt(self, args: Any, model: Any = None) -> None:
         """Begin an attempt where nothing has: ``evaluate()`` and ``predict()`` alone fire no ``on_train_begin``."""
         if not self.writer.attempt:
-            self.writer.begin_attempt(training_facts(args, None, model, None, self.eval_dataset))
+            self.writer.open()
+            facts = training_facts(args, None, model, None, self.eval_dataset)
+            # An evaluation knows no training set: what an earlier attempt knew of it stays.
+            facts["data"] = {**self.writer.facts.get("data", {}), **facts.get("data", {})}
+            self.writer.begin_attempt(facts)
 
     def values(self, caller: object, event: str, kind: str, step: int, values: Mapping[str, Any]) -> bool:
         """Record a dict of values; returns False where another callback has recorded this very dict."""
@@ -79,6 +115,8 @@ class Recorder:
             self._last_callers.add(who)
             return False
         self._last, self._last_callers, self._last_step = values, {who}, step
+        if self.outside and kind in ("eval", "predict"):
+            values = {**values, **self.outside}
         self.writer.row(kind, step, values)
         return True
 
@@ -95,10 +133,15 @@ class Recorder:
         return bool(times) and step == self._last_step and all(self._last.get(key) == values[key] for key in times)
 
     def end(self, state: Any) -> None:
-        """Record the end of a training, once."""
-        if state is not self._end_state:
-            self._end_state = state
-            self.writer.event("train_end", state.global_step)
+        """Record the end of a training, once. The Trainer has loaded the best checkpoint by then, if it was to."""
+        if state is self._end_state:
+            return
+        self._end_state = state
+        step = state.global_step
+        if self._loads_best and state.best_model_checkpoint is not None:
+            step = state.best_global_step
+        self.outside = {"standalone": True, "weights_step": step}
+        self.writer.event("train_end", state.global_step)
 
     def error(self, error: BaseException, trace: str, step: int, began: bool) -> None:
         """Record the error that ended a training.
@@ -116,6 +159,8 @@ class Recorder:
         if not began and self.trained:
             self.writer.begin_attempt()
             self.trained = False
+        if began:
+            self.outside = {"standalone": True, "weights_step": step}
         self.writer.event(
             "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
         )

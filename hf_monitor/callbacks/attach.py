@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -45,6 +46,9 @@ def _earlier(trainer: Any, name: str) -> Any:
 class Monitor:
     """What :func:`attach` returns: where the run is recorded, and by whom.
 
+    As a context manager it copies the console into ``train.log`` also before, between and after the trainings: what
+    ``evaluate()`` and ``predict()`` show, and your own ``print``.
+
     Attributes
     ----------
     run_dir : Path
@@ -59,6 +63,7 @@ class Monitor:
         self._trainer_ref = weakref.ref(trainer)
         self._recorder = recorder  # held here, so that all callbacks find the same one
         self._raw_dataset: Any = None
+        self._copying = False
 
     @property
     def _trainer(self) -> Any:
@@ -66,6 +71,17 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<Monitor of {type(self._trainer).__name__}, recording to {str(self.run_dir)!r}>"
+
+    def __enter__(self) -> Self:
+        callback = self.find(FileLoggingCallback)
+        self._copying = callback.redirect and self._trainer.state.is_world_process_zero
+        if self._copying:
+            callback.start(self._trainer.args)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._copying:
+            self.find(FileLoggingCallback).release()
 
     def run(self) -> Run:
         """Read the run folder as it is now."""
@@ -148,7 +164,7 @@ class Monitor:
             logging_callback, plotting = self.find(FileLoggingCallback), self.find(PlottingCallback)
             if logging_callback is not None:
                 logging_callback.record_error(error, trainer.args, trainer.state.global_step, began)
-            if began and plotting is not None and isinstance(error, Exception) and trainer.state.log_history:
+            if began and plotting is not None and trainer.state.log_history:
                 plotting.draw(trainer.args, trainer.state.log_history)
         except Exception as failure:  # noqa: BLE001 - the user must see the error of the training, not ours
             log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
@@ -163,6 +179,12 @@ def _text_metrics_of(trainer: Any) -> TextMetrics | None:
     return trainer.compute_metrics if isinstance(trainer.compute_metrics, TextMetrics) else None
 
 
+def _printers() -> tuple[type, ...]:
+    # Not imported for its own sake: it is there where transformers found itself in a notebook.
+    notebook = getattr(sys.modules.get("transformers.utils.notebook"), "NotebookProgressCallback", None)
+    return (PrinterCallback, ProgressCallback, *([notebook] if notebook is not None else []))
+
+
 def _insert(trainer: Any, callback: Any) -> None:
     """Put a callback where ``Trainer(callbacks=...)`` would: before the one that prints.
 
@@ -171,7 +193,7 @@ def _insert(trainer: Any, callback: Any) -> None:
     """
     trainer.add_callback(callback)
     callbacks = trainer.callback_handler.callbacks
-    printing = [i for i, c in enumerate(callbacks) if isinstance(c, PrinterCallback | ProgressCallback)]
+    printing = [i for i, c in enumerate(callbacks) if isinstance(c, _printers())]
     if printing:
         callbacks.insert(printing[0], callbacks.pop())
 
@@ -246,7 +268,7 @@ def attach(
     text_metrics = text_metrics or _text_metrics_of(trainer)
     callbacks: list[Any] = []
     for callback in default_callbacks(folder, text_metrics):
-        own: Any = next((c for c in present if type(c) is type(callback)), None)
+        own: Any = next((c for c in present if isinstance(c, type(callback))), None)
         if own is None:
             _insert(trainer, callback)
             own = callback

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ __all__ = ["FileLoggingCallback"]
 
 # Values of an evaluation that matter less than the scores; they stay in metrics.jsonl.
 _QUIET_ENDINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
+
+
+_redirecting: weakref.WeakSet[FileLoggingCallback] = weakref.WeakSet()
 
 
 class _Numbers(str):
@@ -59,7 +63,8 @@ class FileLoggingCallback(TrainerCallback):
         The run folder; ``<output_dir>/monitor`` by default.
     redirect : bool
         Whether ``train.log`` also gets what is printed, and what goes through :mod:`logging`, during the training. The
-        console shows the same as without it.
+        console shows the same as without it. A callback does not hear of an error that ends a training: without
+        :func:`hf_monitor.attach` the copying then goes on until the next training begins, or :meth:`stop` is called.
 
     Raises
     ------
@@ -78,6 +83,11 @@ class FileLoggingCallback(TrainerCallback):
         self._redirecting = False
 
     def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
+        recorder, logger = self._settle(args)
+        recorder.ensure_attempt(args, model)
+        return recorder, logger
+
+    def _settle(self, args: Any) -> tuple[Recorder, Logger]:
         if self._recorder is None or self._logger is None:
             from hf_monitor.loggers.file_logger import Logger
 
@@ -90,7 +100,6 @@ class FileLoggingCallback(TrainerCallback):
             self._recorder = recorder_for(folder)
             self._recorder.writer.open()
             self._logger = Logger(Path(folder) / "train.log", print_also=False, mask=mask)
-        self._recorder.ensure_attempt(args, model)
         return self._recorder, self._logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -104,9 +113,10 @@ class FileLoggingCallback(TrainerCallback):
         self._recorder.begin(args, state, **kwargs)
         recorder, logger = self._open(args)
         self._max_steps, self._began = state.max_steps, time.perf_counter()
-        if self.redirect and not self._redirecting:  # auto_find_batch_size begins again without an end
-            logger.start_redirect()
-            self._redirecting = True
+        if self.redirect:
+            for other in [callback for callback in _redirecting if callback is not self]:
+                other.stop()  # its training ended with an error; one process trains one thing at a time
+            self._start(logger)
         model = kwargs.get("model")
         logger.write(
             f"training begins (attempt {recorder.writer.attempt}): {type(model).__name__}, "
@@ -114,6 +124,18 @@ class FileLoggingCallback(TrainerCallback):
             f"{args.gradient_accumulation_steps} x processes {args.world_size}, learning rate {args.learning_rate:g}, "
             f"seed {args.seed}, {args.device}"
         )
+        if changed := recorder.differs_from_before():
+            logger.write(
+                f"{recorder.writer.run_dir} holds an earlier run with other {' and '.join(changed)}: this is attempt "
+                f"{recorder.writer.attempt} of the same run. Name another folder (run_dir) to keep them apart.",
+                level="WARNING",
+            )
+
+    def _start(self, logger: Logger) -> None:
+        if not self._redirecting:  # auto_find_batch_size begins again without an end
+            logger.start_redirect()
+            self._redirecting = True
+            _redirecting.add(self)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write one row and one line."""
@@ -154,7 +176,10 @@ class FileLoggingCallback(TrainerCallback):
         recorder.values(self, "log", kind, step, logs)
         head = f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"
         if kind != "train":
-            head += {"eval": "  evaluation", "train_summary": "  training ended"}.get(kind, "  log")
+            head += {"eval": "  evaluation", "train_summary": "  summary"}.get(kind, "  log")
+        weights_step = recorder.outside.get("weights_step", step)
+        if kind == "eval" and weights_step != step:
+            head += f" (weights of step {weights_step})"
         logger.write(_line(head, logs, kind))
         if self._redirecting:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
@@ -202,10 +227,21 @@ class FileLoggingCallback(TrainerCallback):
         recorder, logger = self._open(args)
         trace = "".join(traceback.format_exception(error))
         recorder.error(error, trace, step, began)
-        logger.write(f"training stopped at step {step}\n{trace}", level="ERROR")
+        logger.write(f"training stopped at step {step}\n{trace.rstrip()}", level="ERROR")
+
+    def start(self, args: Any) -> None:
+        """Copy the console to ``train.log`` from here on, whatever trainings begin and end, until :meth:`release`."""
+        _, logger = self._settle(args)
+        logger.start_redirect()
+
+    def release(self) -> None:
+        """End what :meth:`start` began."""
+        if self._logger is not None:
+            self._logger.stop_redirect()
 
     def stop(self) -> None:
         """Give the console back; nothing happens where it was not taken."""
         if self._logger is not None and self._redirecting:
             self._redirecting = False
+            _redirecting.discard(self)
             self._logger.stop_redirect()

@@ -69,6 +69,8 @@ def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]
     names = None if wanted is None else set(wanted)
     for row in rows:
         step = row.get("step")
+        if row.get("standalone"):  # an evaluation outside of train(): not a point of the training's curve
+            continue
         if not isinstance(step, int) or row.get("kind", "train") not in ("train", "eval", "log"):
             continue
         for name, value in row.items():
@@ -80,6 +82,19 @@ def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]
         name: Curve(name, list(by_step), list(by_step.values()))
         for name, by_step in ((name, dict(sorted(found.items()))) for name, found in values.items())
     }
+
+
+def _labelled(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
+    """Curves with what to call them; those that are equal (rougeL and rougeLsum of one-line texts) become one."""
+    found: list[tuple[Curve, str]] = []
+    for curve in curves:
+        for index, (other, label) in enumerate(found):
+            if (curve.steps, curve.values) == (other.steps, other.values):
+                found[index] = (other, f"{label} = {curve.name}")
+                break
+        else:
+            found.append((curve, curve.name))
+    return found
 
 
 def _is_loss(name: str) -> bool:
@@ -97,14 +112,19 @@ def _new_axes(width: float, height: float, n: int = 1) -> tuple[Figure, list[Axe
 
 
 def _finish(ax: Axes, title: str, ylabel: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     ax.set_title(title, loc="left", fontsize=11)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     ax.grid(alpha=0.25)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     handles, _ = ax.get_legend_handles_labels()
-    if len(handles) > 1:
+    if len(handles) > 3:  # would lie on the curves
+        ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+    elif len(handles) > 1:
         ax.legend(frameon=False, fontsize=9)
 
 
@@ -180,19 +200,13 @@ class LossChart(_Chart):
             self.train.draw(ax, 0, "training loss")
         for index, curve in enumerate(self.evaluations, start=1):
             name = curve.name.removeprefix("eval_").removesuffix("loss").rstrip("_")
-            curve.draw(ax, index, f"validation loss ({name})" if name else "validation loss")
             points = [(v, s) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
             lowest, step = min(points)
-            ax.annotate(
-                f"lowest {lowest:.3g}, step {step}",
-                (step, lowest),
-                textcoords="offset points",
-                xytext=(0, 8),
-                ha="center",
-                fontsize=8,
-            )
+            # In the legend rather than beside the point, where it would lie on curves or run over the edge.
+            label = "validation loss" + (f" ({name})" if name else "") + f", lowest {lowest:.3g} at step {step}"
+            curve.draw(ax, index, label)
+            ax.scatter([step], [lowest], s=120, facecolors="none", edgecolors=_COLOURS[index % len(_COLOURS)])
         _finish(ax, "Training and validation loss", "loss")
-        ax.margins(y=0.12)
         return ax
 
 
@@ -249,8 +263,8 @@ class TrainingHistoryChart(_Chart):
         """
         self.figure, axes = _new_axes(10.0, 3.4, len(self.panels))
         for ax, (title, curves) in zip(axes, self.panels.items(), strict=True):
-            for index, curve in enumerate(curves):
-                curve.draw(ax, index)
+            for index, (curve, label) in enumerate(_labelled(curves)):
+                curve.draw(ax, index, label)
             _finish(ax, title, curves[0].name if len(curves) == 1 else title.split(" (")[0].lower())
         return axes
 

@@ -55,13 +55,19 @@ def boot_id() -> str | None:
         return None
 
 
+def _code_folders() -> list[Path]:
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+    return [script.resolve().parent, Path.cwd()] if script.is_file() else [Path.cwd()]
+
+
 def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: float = 5.0) -> dict[str, Any] | None:
     """Give the git commit that the code was run from.
 
     Parameters
     ----------
     folder : path-like, optional
-        A folder in the repository; the one of the started script by default, else the working folder.
+        A folder in the repository; by default the one of the started script, else (a notebook, an installed command)
+        the working folder.
     timeout_seconds : float
         For each of the two git commands (a repository on a slow network drive must not hold up a training).
 
@@ -71,11 +77,8 @@ def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: flo
         ``commit``, ``branch`` and ``dirty`` (True where tracked files differ from the commit; None where git took too
         long). None outside a repository or without git.
     """
-    if folder is None:
-        script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
-        folder = script.resolve().parent if script.is_file() else Path.cwd()
 
-    def git(*arguments: str) -> str | None:
+    def git(folder: object, *arguments: str) -> str | None:
         try:
             done = subprocess.run(
                 ["git", "-C", str(folder), *arguments],
@@ -90,11 +93,13 @@ def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: flo
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    if not commit:
+    folders = [folder] if folder is not None else _code_folders()
+    found = next(((one, commit) for one in folders if (commit := git(one, "rev-parse", "HEAD"))), None)
+    if found is None:
         return None
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    branch = git("rev-parse", "--abbrev-ref", "HEAD")
+    folder, commit = found
+    changes = git(folder, "status", "--porcelain", "--untracked-files=no")
+    branch = git(folder, "rev-parse", "--abbrev-ref", "HEAD")
     return {"commit": commit, "branch": branch, "dirty": None if changes is None else bool(changes)}
 
 

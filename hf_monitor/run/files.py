@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["AppendFile", "replace_file"]
@@ -65,9 +66,22 @@ class AppendFile:
                 os.close(self._fd)
             self._fd = -1
 
-    def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0 and self._pid == os.getpid():
-            os.close(self._fd)
+    def refresh(self) -> None:
+        """Let go of a file that is no longer the one at its path (deleted, moved): :meth:`append` makes it anew."""
+        with self._lock:
+            if self._fd < 0 or self._pid != os.getpid():
+                return
+            try:
+                same = os.path.samestat(os.fstat(self._fd), self.path.stat())
+            except OSError:
+                same = False
+        if not same:
+            self.close()
+
+    def __del__(self, getpid: Callable[[], int] = os.getpid, close: Callable[[int], None] = os.close) -> None:
+        # Bound here, since at the exit of the interpreter `os` may be gone already.
+        if getattr(self, "_fd", -1) >= 0 and self._pid == getpid():
+            close(self._fd)
             self._fd = -1
 
 

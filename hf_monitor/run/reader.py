@@ -97,7 +97,9 @@ class Run:
         """Training, evaluation and summary rows, each (kind, step) once.
 
         A later attempt wins: its rows take the place of those of the same step, and a training that began at step S
-        (0, unless it was resumed) leaves nothing of earlier attempts after S. ``rows`` has them all.
+        (0, unless it was resumed) leaves nothing of earlier attempts after S. An evaluation or prediction outside of
+        ``train()`` (``standalone`` is true in its row) takes no row's place: it may have had other data, or other
+        weights (``weights_step``). ``rows`` has them all.
         """
         merged: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in self.rows:
@@ -113,7 +115,8 @@ class Run:
                         if kept.get("attempt") == row.get("attempt") or 0 < (kept.get("step") or 0) <= begin
                     }
                 continue
-            key = (kind, row.get("step", 0), row.get("name"))
+            alone = row.get("attempt") if row.get("standalone") else None
+            key = (kind, row.get("step", 0), row.get("name"), alone)
             earlier = merged.get(key)
             # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
             merged[key] = {**earlier, **row} if earlier and earlier.get("attempt") == row.get("attempt") else row
@@ -141,21 +144,24 @@ class Run:
 
     @property
     def last_step(self) -> int:
-        """The highest step of the latest attempt; 0 where nothing was logged."""
-        if not self.rows:
-            return 0
-        last = self.rows[-1].get("attempt")
-        return max((row.get("step") or 0 for row in self.rows if row.get("attempt") == last), default=0)
+        """The highest step of the latest attempt that trained; 0 where nothing was logged."""
+        attempt = self._trained_attempt()
+        return max((row.get("step") or 0 for row in self.rows if row.get("attempt") == attempt), default=0)
+
+    def _trained_attempt(self) -> int:
+        """Give the latest attempt that trained or tried to, else the latest of all; 0 where there is none."""
+        trained = [row for row in self.events if row.get("event") in ("train_begin", "error")]
+        return max((row.get("attempt") or 0 for row in trained or self.rows), default=0)
 
     @property
     def status(self) -> Status:
-        """How the latest attempt stands.
+        """How the latest attempt that trained stands; an evaluation of its own afterwards does not change that.
 
-        ``finished``: its training ended, or it only evaluated. ``crashed``, ``interrupted``: an error, or Ctrl-C, was
-        recorded. Otherwise the process decides: ``running`` when it lives (same boot, same pid, same start time),
-        ``killed`` when it is gone, ``unknown`` when it ran on another machine.
+        ``finished``: its training ended, or there only were evaluations. ``crashed``, ``interrupted``: an error, or
+        Ctrl-C, was recorded. Otherwise the process decides: ``running`` when it lives (same boot, same pid, same start
+        time), ``killed`` when it is gone, ``unknown`` when it ran on another machine.
         """
-        attempt = max((row.get("attempt") or 0 for row in self.rows), default=0)
+        attempt = self._trained_attempt()
         state: Status | None = None
         training = False
         for row in self.events:
@@ -170,21 +176,21 @@ class Run:
                 state = "interrupted" if row.get("type") == "KeyboardInterrupt" else "crashed"
         if state is not None:
             return state
-        alive = self._process_alive()
+        if self.rows and not training:
+            return "finished"
+        alive = self._process_alive(attempt)
         if alive is None:
             return "unknown"
-        if alive:
-            return "running"
-        return "killed" if training or not self.rows else "finished"
+        return "running" if alive else "killed"
 
-    def _process_alive(self) -> bool | None:
+    def _process_alive(self, attempt: int) -> bool | None:
         if not self.attempts:
             return None
         import socket
 
         import psutil
 
-        last = self.attempts[-1]
+        last = next((entry for entry in self.attempts if entry.get("attempt") == attempt), self.attempts[-1])
         if last.get("host") != socket.gethostname():
             return None
         if last.get("boot_id") != boot_id():
@@ -197,7 +203,7 @@ class Run:
             return None
 
     def best(self, metric: str, *, greater_is_better: bool | None = None) -> Best | None:
-        """Find the best value of a metric.
+        """Find the best value of a metric during training; in evaluations outside of it only where there is no other.
 
         Parameters
         ----------
@@ -212,14 +218,12 @@ class Run:
             None where the metric was never a finite number.
         """
         greater = not metric.endswith("loss") if greater_is_better is None else greater_is_better
-        found: Best | None = None
-        for row in self.metrics:
-            value = row.get(metric)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
-                continue
-            if found is None or (value > found.value if greater else value < found.value):
-                found = Best(value, row.get("step", 0), row.get("attempt", 0))
-        return found
+        rows = [row for row in self.metrics if _is_finite(row.get(metric))]
+        rows = [row for row in rows if not row.get("standalone")] or rows
+        if not rows:
+            return None
+        best = (max if greater else min)(rows, key=lambda row: row[metric])  # the first of equals
+        return Best(best[metric], best.get("weights_step", best.get("step", 0)), best.get("attempt", 0))
 
     def _read(self, name: str) -> Rows:
         try:
@@ -269,13 +273,20 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         folder = inner
     run = Run(folder)
     written = run.facts.get("format", FORMAT)
-    if isinstance(written, int) and written > FORMAT:
+    if not isinstance(written, int) or written > FORMAT:
         raise RunFolderError(
-            f"the run folder {str(folder)!r} has format {written}, this hf_monitor reads up to format {FORMAT}. "
+            f"the run folder {str(folder)!r} has format {written!r}, this hf_monitor reads up to format {FORMAT}. "
             "Update it: pip install -U hf-monitor"
         )
     return run
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
+
+
 def _has_run(folder: Path) -> bool:
-    return (folder / "run.json").is_file() or (folder / "metrics.jsonl").is_file()
+    if (folder / "metrics.jsonl").is_file():
+        return True
+    facts = Run(folder).facts  # other programs have a run.json, too
+    return "run_id" in facts or "format" in facts

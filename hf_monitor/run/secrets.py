@@ -40,6 +40,7 @@ _TOKENIZER_TOKENS = re.compile(
     re.IGNORECASE,
 )
 _WORKING_FOLDERS = frozenset({"PWD", "OLDPWD"})  # every shell sets them; `MYSQL_PWD` is a password
+_CALL = re.compile(r"[A-Za-z_][\w.]*\(")
 _NUMBER_OR_BOOL = re.compile(r"[-+0-9.,eE_]+|true|false|none|null|yes|no", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -106,6 +107,8 @@ def _is_path(value: str) -> bool:
 
 def _mask_assignment(match: re.Match[str]) -> str:
     name, sep, value = match["name"], match["sep"], match["value"]
+    if sep == " = " and _CALL.match(value):  # a line of a traceback: `token = get_token(`
+        return match[0]
     assigned = "=" in sep or ":" in sep
     # `key value` with a space only counts for a command-line option, else prose would be masked; and the value is not
     # the next option.

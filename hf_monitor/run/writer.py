@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -28,6 +29,10 @@ RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 
 # Facts that belong to an attempt (which process?) rather than to the run (what is trained, and how?).
 _ATTEMPT_FACTS = ("host", "pid", "pid_started", "boot_id")
+
+
+def _has_text(values: Mapping[str, Any]) -> bool:
+    return any(not isinstance(value, int | float) for value in values.values())
 
 
 class RunWriter:
@@ -59,6 +64,11 @@ class RunWriter:
         self._lock = threading.RLock()
         self._opened = False
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What ``run.json`` holds; empty before :meth:`open`."""
+        return MappingProxyType(self._facts)
+
     def file(self, name: str) -> AppendFile:
         """Give the file of rows called `name` (``"metrics.jsonl"``) in this folder."""
         found = self._files.get(name)
@@ -75,7 +85,7 @@ class RunWriter:
             If the folder cannot be made or written, or was written by a newer format.
         """
         with self._lock:
-            if self._opened:
+            if self._opened and (not self.attempt or (self.run_dir / "run.json").is_file()):
                 return
             try:
                 self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -83,16 +93,24 @@ class RunWriter:
                 probe.touch()
                 probe.unlink()
             except OSError as error:
+                reason = "a file of that name is there" if self.run_dir.is_file() else error.strerror or error
                 raise RunFolderError(
-                    f"the run folder {str(self.run_dir)!r} cannot be written: {error.strerror or error}. "
+                    f"the run folder {str(self.run_dir)!r} cannot be written: {reason}. "
                     "Pass another folder (run_dir=...) or mend its permissions."
                 ) from error
-            self._facts = self._read_facts()
-            self.run_id = self._facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
-            self._facts.setdefault("created", time.time())
-            self._facts["format"] = FORMAT
-            self._known_secrets = environment_secrets()
-            self._opened = True
+            self._begin_run()
+
+    def _begin_run(self) -> None:
+        """Go on from what the folder holds, which may be nothing: also where somebody emptied it since."""
+        self.attempt = 0
+        for file in self._files.values():
+            file.refresh()
+        self._facts = self._read_facts()
+        self.run_id = self._facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
+        self._facts.setdefault("created", time.time())
+        self._facts["format"] = FORMAT
+        self._known_secrets = environment_secrets()
+        self._opened = True
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.run_dir / "run.json"
@@ -105,9 +123,10 @@ class RunWriter:
         if not isinstance(facts, dict):  # not ours to throw away: set it aside and go on
             path.replace(path.with_name(f"run.json.broken-{time.strftime('%Y%m%d-%H%M%S')}"))
             return {}
-        if facts.get("format", FORMAT) > FORMAT:
+        written = facts.get("format", FORMAT)
+        if not isinstance(written, int) or written > FORMAT:
             raise RunFolderError(
-                f"the run folder {str(self.run_dir)!r} has format {facts['format']}, this hf_monitor writes format "
+                f"the run folder {str(self.run_dir)!r} has format {written!r}, this hf_monitor writes format "
                 f"{FORMAT}. Update hf_monitor, or pass another folder."
             )
         return facts
@@ -132,6 +151,7 @@ class RunWriter:
         """
         with self._lock:
             self.open()
+            self._facts.update(self._read_facts())  # another process may have had its attempts in between
             attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
             self.attempt = max(len(attempts), self.attempt, self._last_attempt_on_disk()) + 1
             found = process_facts()
@@ -206,7 +226,7 @@ class RunWriter:
             row.update(values)
         else:
             row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
-        line = encode_row(row)
+        line = encode_row(mask_values(row, self._known_secrets) if _has_text(values) else row)
         (self._files.get("metrics.jsonl") or self.file("metrics.jsonl")).append(line)
 
     def numbers(self, kind: str, step: int, values: dict[str, float]) -> None:
@@ -227,7 +247,7 @@ class RunWriter:
 
     def event(self, name: str, step: int, **values: Any) -> None:
         """Append an event (``train_begin``, ``save``, ``train_end``, ``error`` ...) to ``metrics.jsonl``."""
-        self.row("event", step, {"event": name, **mask_values(values, self._known_secrets)})
+        self.row("event", step, {"event": name, **values})
 
     def rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Append many rows to the file called `name` (``"predictions.jsonl"``), together.

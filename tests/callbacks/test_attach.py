@@ -2,9 +2,11 @@ import functools
 import json
 import math
 import sys
+import types
 
 import orjson
 import pytest
+from transformers import TrainerCallback
 
 from hf_monitor import FileLoggingCallback, TextMetrics, attach, default_callbacks, load_run
 from hf_monitor.errors import InputError, RunFolderError
@@ -196,7 +198,153 @@ def test_an_error_is_recorded_and_goes_on_to_the_user(make_trainer, make_model, 
     assert "failing" in event["traceback"]
     log = (monitor.run_dir / "train.log").read_text(encoding="utf-8")
     assert "training stopped at step 3" in log
-    assert (monitor.run_dir / "plots" / "06_training_history.png").exists() == (status == "crashed")
+    assert not log.endswith("ERROR\n")  # no empty line behind the traceback
+    assert (monitor.run_dir / "plots" / "06_training_history.png").exists()
+
+
+def test_an_evaluation_of_the_best_weights_after_the_training_says_so(make_trainer, make_model, tokenizer):
+    trainer = make_trainer(
+        compute_metrics=TextMetrics(tokenizer),
+        learning_rate=1.0,  # the loss only rises: the first evaluation is the best
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    measured = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
+    assert trainer.state.best_global_step == 2
+    trainer.evaluate()
+    run = monitor.run()
+    rows = [(row["step"], row.get("weights_step"), row["eval_loss"]) for row in run.metrics.of("eval")]
+    assert rows == [(2, None, measured[0]), (4, None, measured[1]), (4, 2, pytest.approx(measured[0]))]
+    assert run.best("eval_loss", greater_is_better=True) == (measured[0], 2, 1)
+    assert {(row["step"], row.get("weights_step")) for row in run.predictions} == {(2, None), (4, None), (4, 2)}
+    assert "step 4/4  evaluation (weights of step 2)  eval_loss" in (monitor.run_dir / "train.log").read_text()
+
+
+def test_within_the_monitor_all_of_the_console_is_in_the_log(make_trainer, capsys):
+    trainer = make_trainer(max_steps=1, eval_strategy="no")
+    write = sys.stdout.write
+    with attach(trainer) as monitor:
+        print("before the training")
+        trainer.train()
+        print("after it")
+    print("not mine any more")
+    assert sys.stdout.write == write
+    log = (monitor.run_dir / "train.log").read_text()
+    for line in ("before the training", "after it"):
+        assert log.count(line) == 1
+    assert "not mine" not in log
+    assert len(monitor.run().attempts) == 1
+
+
+def test_secrets_in_console_output_and_errors_do_not_reach_the_log(make_trainer, make_model):
+    secret = "hf_" + "aB3" * 11
+    trainer = make_trainer(eval_strategy="no")
+
+    class Chatty(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            print("logged in with", secret)
+            raise RuntimeError(f"refused: {secret}")
+
+    trainer.add_callback(Chatty())
+    monitor = attach(trainer)
+    with pytest.raises(RuntimeError):
+        trainer.train()
+    written = b"".join(path.read_bytes() for path in monitor.run_dir.rglob("*") if path.is_file())
+    assert b"logged in with ***" in written
+    assert secret.encode() not in written
+
+
+def test_a_subclass_of_ours_is_taken_for_ours(make_trainer, tmp_path):
+    class Mine(FileLoggingCallback):
+        pass
+
+    trainer = make_trainer(callbacks=[Mine(tmp_path / "run")], eval_strategy="no")
+    monitor = attach(trainer)
+    trainer.train()
+    assert (monitor.run_dir / "train.log").read_text().count("step 1/4  loss") == 1
+
+
+def test_facts_tell_the_weights_type_and_no_token_where_there_is_none(make_trainer, make_model):
+    import torch
+
+    trainer = make_trainer(model=make_model().to(torch.bfloat16), eval_strategy="no", max_steps=1)
+    monitor = attach(trainer)
+    trainer.train()
+    facts = monitor.run().facts
+    assert facts["precision"] == "bf16"
+    assert facts["arguments"]["hub_token"] is None
+    trainer = make_trainer(eval_strategy="no", max_steps=1, hub_token="correct-horse")
+    assert attach(trainer).run_dir == monitor.run_dir
+    trainer.train()
+    facts = monitor.run().facts
+    assert (facts["precision"], facts["arguments"]["hub_token"]) == ("fp32", "***")
+
+
+def test_one_changed_sample_changes_the_fingerprint():
+    from datasets import Dataset
+
+    from hf_monitor.callbacks._facts import data_facts
+
+    rows = [{"text": f"대화 {i}", "input_ids": [i, i + 1], "score": i / 7 if i % 3 else None} for i in range(3000)]
+    known = data_facts(Dataset.from_list(rows))["fingerprint"]
+    assert data_facts(Dataset.from_list(rows))["fingerprint"] == known
+    assert data_facts(Dataset.from_list(rows + rows).select(range(3000)))["fingerprint"] == known
+    assert data_facts(Dataset.from_list(rows[::-1]).select(range(2999, -1, -1)))["fingerprint"] == known
+    for column, value in (("text", "x"), ("input_ids", [1]), ("input_ids", [1234, 5]), ("score", 0.5), ("score", 0.0)):
+        changed = [dict(row) for row in rows]
+        changed[1500][column] = value
+        assert data_facts(Dataset.from_list(changed))["fingerprint"] != known
+    assert data_facts(rows)["fingerprint"] != data_facts(rows[:-1] + rows[:1])["fingerprint"]
+
+
+def test_other_data_in_the_folder_of_an_earlier_run_is_said(make_trainer, make_dataset):
+    for n_samples, said in ((8, 0), (8, 0), (6, 1)):
+        trainer = make_trainer(train=make_dataset(n_samples), eval_strategy="no", max_steps=1)
+        monitor = attach(trainer)
+        trainer.train()
+        log = (monitor.run_dir / "train.log").read_text()
+        assert log.count("holds an earlier run with other data: this is attempt 3 of the same run") == said
+
+
+def test_a_run_folder_deleted_between_two_trainings_is_made_anew(make_trainer, tokenizer):
+    import shutil
+
+    keep = []
+    for _ in range(2):
+        trainer = make_trainer(compute_metrics=TextMetrics(tokenizer), max_steps=2)
+        monitor = attach(trainer)
+        trainer.train()
+        run = monitor.run()
+        assert [row["step"] for row in run.rows.of("train")] == [1, 2]
+        assert len(run.predictions) == 5
+        assert (len(run.attempts), run.status) == (1, "finished")
+        assert "step 2/2  loss" in (monitor.run_dir / "train.log").read_text()
+        keep.append(monitor)  # as a notebook does
+        shutil.rmtree(monitor.run_dir)
+
+
+def test_a_notebooks_progress_callback_does_not_take_values_away(make_trainer, monkeypatch):
+    class Table(TrainerCallback):  # shows nothing, but changes the dict as the original does, which needs IPython
+        def on_train_begin(self, args, state, control, **kwargs):
+            pass
+
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            for name in ("eval_runtime", "eval_samples_per_second"):
+                metrics.pop(name, None)
+
+        on_log = on_prediction_step = on_step_end = on_train_end = on_train_begin
+
+    module = types.SimpleNamespace(NotebookProgressCallback=Table)
+    monkeypatch.setitem(sys.modules, "transformers.utils.notebook", module)
+    trainer = make_trainer(callbacks=[Table()], max_steps=2)
+    monitor = attach(trainer)
+    trainer.train()
+    (row,) = monitor.run().rows.of("eval")
+    assert "eval_runtime" in row
 
 
 def test_references_of_the_data_set_take_the_place_of_the_labels(make_trainer, make_dataset, tokenizer):
@@ -299,6 +447,9 @@ def test_a_nan_is_on_disk_as_nan_in_strict_json(make_trainer, make_model):
 def test_wrong_input_is_refused_with_what_to_do(make_trainer, tmp_path):
     with pytest.raises(InputError, match="takes the TextMetrics that your compute_metrics calls, got str"):
         attach(make_trainer(), text_metrics="rouge")
+    for run_dir in ("", 5):
+        with pytest.raises(InputError, match=r"must be the path of a folder, got"):
+            attach(make_trainer(), run_dir=run_dir)
     with pytest.raises(InputError, match="needs a transformers Trainer, got dict"):
         attach({})
     trainer = make_trainer()

@@ -27,8 +27,10 @@ def test_loss_chart_draws_the_numbers_of_the_history():
     train, validation = ax.get_lines()
     assert points(train) == [(10, 4.0), (20, 2.0), (30, 1.0)]
     assert points(validation) == [(10, 3.5), (20, 3.0), (30, 3.2)]
-    assert [text.get_text() for text in ax.texts] == ["lowest 3, step 20"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training loss", "validation loss"]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["training loss", "validation loss, lowest 3 at step 20"]
+    (ring,) = ax.collections  # around the lowest point
+    assert ring.get_offsets().tolist() == [[20, 3.0]]
 
 
 def test_series_differ_in_colour_and_in_a_second_channel():
@@ -55,13 +57,33 @@ def test_several_evaluation_sets_get_panels_and_curves_of_their_own():
         "Text scores (0-100), en",
     ]
     labels = [line.get_label() for line in LossChart.from_rows(rows).plot().get_lines()]
-    assert labels == ["validation loss (ko)", "validation loss (en)"]
+    assert labels == ["validation loss (ko), lowest 1 at step 1", "validation loss (en), lowest 2 at step 1"]
 
 
 def test_an_evaluation_repeated_at_a_step_counts_as_it_was_last():
     rows = [{"eval_loss": 1.0, "step": 5}, {"eval_loss": 0.5, "step": 5}]
     (line,) = LossChart.from_rows(rows).plot().get_lines()
     assert points(line) == [(5, 0.5)]
+
+
+def test_an_evaluation_outside_of_the_training_is_no_point_of_its_curve():
+    rows = [
+        {"eval_loss": 1.0, "step": 5, "kind": "eval"},
+        {"eval_loss": 9.0, "step": 5, "kind": "eval", "standalone": True},
+    ]
+    (line,) = LossChart.from_rows(rows).plot().get_lines()
+    assert points(line) == [(5, 1.0)]
+
+
+def test_equal_curves_are_drawn_once_under_both_names_and_a_long_legend_stands_below_the_axes():
+    scores = {"eval_rouge1": 3.0, "eval_rouge2": 1.0, "eval_rougeL": 2.0, "eval_rougeLsum": 2.0, "eval_bleu": 0.5}
+    (ax,) = TrainingHistoryChart.from_rows([{**scores, "step": step} for step in (1, 2)]).plot()
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["eval_rouge1", "eval_rouge2", "eval_rougeL = eval_rougeLsum", "eval_bleu"]
+    assert len(ax.get_lines()) == 4
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().y1 <= ax.get_window_extent().y0
+    assert all(tick == int(tick) for tick in ax.get_xticks())
 
 
 @pytest.mark.parametrize("chart", [LossChart, TrainingHistoryChart])

@@ -41,6 +41,26 @@ def test_best_follows_the_trainers_rule_and_skips_nan(run_dir):
     assert run.best("nothing") is None
 
 
+def test_evaluations_outside_of_the_training_take_no_measurement_away(run_dir):
+    writer = RunWriter(run_dir)
+    writer.begin_attempt()
+    writer.event("train_begin", 0)
+    for step, loss in ((1, 3.0), (2, 2.0), (3, 2.5)):
+        writer.row("train", step, {"loss": loss})
+        writer.row("eval", step, {"eval_loss": loss})
+    writer.event("train_end", 3)
+    writer.row("eval", 3, {"eval_loss": 1.0, "standalone": True, "weights_step": 2})  # other data, say
+    writer = RunWriter(run_dir)
+    writer.begin_attempt()  # another day, another process: only an evaluation
+    writer.row("eval", 0, {"eval_loss": 0.5, "standalone": True, "test_loss": 0.25})
+    run = load_run(run_dir)
+    losses = [(row["step"], row["eval_loss"], row.get("standalone", False)) for row in run.metrics.of("eval")]
+    assert sorted(losses) == [(0, 0.5, True), (1, 3.0, False), (2, 2.0, False), (3, 1.0, True), (3, 2.5, False)]
+    assert run.best("eval_loss") == (2.0, 2, 2)
+    assert run.best("test_loss") == (0.25, 0, 3)  # there is no other
+    assert (run.status, run.last_step) == ("finished", 3)
+
+
 def test_output_dir_is_taken_for_the_run_in_it(run_dir):
     assert load_run(run_dir.parent).path == run_dir
 
@@ -71,10 +91,11 @@ def test_the_process_decides_where_no_end_was_recorded(run_dir, change, status):
     assert load_run(run_dir).status == status
 
 
-def test_an_evaluation_alone_reads_as_finished_when_its_process_is_gone(tmp_path):
+def test_an_evaluation_alone_reads_as_finished(tmp_path):
     writer = RunWriter(tmp_path)
     writer.begin_attempt()
     writer.row("eval", 0, {"eval_loss": 1.0})
+    assert load_run(tmp_path).status == "finished"
     facts = json.loads((tmp_path / "run.json").read_text())
     facts["attempts"][-1]["pid_started"] = 1.0
     (tmp_path / "run.json").write_text(json.dumps(facts))
@@ -91,6 +112,10 @@ def test_what_is_not_a_run_is_named_with_what_is_missing(tmp_path):
         load_run(tmp_path / "nowhere")
     with pytest.raises(RunFolderError, match=r"run\.json and metrics\.jsonl are missing \(found: nothing\)"):
         load_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"model": "of another program"}')
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        load_run(tmp_path)
+    (tmp_path / "run.json").unlink()
     (tmp_path / "model.bin").write_text("")
     with pytest.raises(RunFolderError, match=r"found: model\.bin"):
         load_run(tmp_path)

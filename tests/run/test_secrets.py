@@ -67,6 +67,12 @@ def test_values_of_the_environments_secrets_are_masked_wherever_they_stand(tmp_p
     assert b"plain-secret-1" not in written
 
 
+def test_code_in_a_traceback_stays_readable():
+    for line in ("auth = _find_or_prompt_for_key(", "    token = self.tokens.next_token("):
+        assert mask_text(line) == line
+    assert mask_text("auth = correct-horse(") == "auth = ***"
+
+
 def test_folders_in_the_environment_are_no_secrets(tmp_path, monkeypatch):
     """PWD is the working folder, not a password: masked, every path below it would be unreadable."""
     for name in ("PWD", "OLDPWD", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_KEY_DIR"):

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,12 +93,73 @@ def test_a_newer_format_is_refused_by_writer_and_reader(tmp_path):
     with pytest.raises(RunFolderError, match="format 99"):
         load_run(tmp_path)
     assert json.loads((tmp_path / "run.json").read_text()) == {"format": 99}
+    (tmp_path / "run.json").write_text('{"format": "2"}')
+    for refused in (RunWriter(tmp_path).begin_attempt, lambda: load_run(tmp_path)):
+        with pytest.raises(RunFolderError, match="format '2'"):
+            refused()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"cannot be written.*run_dir"):
         RunWriter(tmp_path / "file" / "run").open()
+
+
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_a_run_folder_that_somebody_emptied_holds_a_new_run(tmp_path, whole_folder):
+    folder = tmp_path / "run"
+    writer = RunWriter(folder)
+    writer.begin_attempt({"seed": 1})
+    writer.row("train", 1, {"loss": 1.0})
+    first = writer.run_id
+    if whole_folder:
+        shutil.rmtree(folder)
+    else:
+        for path in folder.iterdir():
+            path.unlink()
+    writer.open()  # the same process trains again: its files must not be the deleted ones
+    writer.begin_attempt()
+    writer.row("train", 1, {"loss": 2.0})
+    run = load_run(folder)
+    assert [row["loss"] for row in run.rows] == [2.0]
+    assert [entry["attempt"] for entry in run.attempts] == [1]
+    assert run.facts["run_id"] != first
+    assert "seed" not in run.facts
+
+
+def test_attempts_of_another_process_count(tmp_path):
+    mine, other = RunWriter(tmp_path), RunWriter(tmp_path)
+    assert [mine.begin_attempt(), other.begin_attempt(), mine.begin_attempt()] == [1, 2, 3]
+    assert len(load_run(tmp_path).attempts) == 3
+
+
+def test_a_writer_at_module_level_says_nothing_at_exit(tmp_path):
+    code = f"from hf_monitor import RunWriter; w = RunWriter({str(tmp_path)!r}); w.row('train', 1, {{'loss': 1.0}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_secrets_in_the_users_own_values_are_masked(tmp_path):
+    writer = RunWriter(tmp_path)
+    writer.row("log", 1, {"note": "with hf_" + "aB3" * 11, "nested": {"token": "correct horse"}, "loss": math.nan})
+    row = load_run(tmp_path).rows[-1]
+    assert (row["note"], row["nested"]) == ("with ***", {"token": "***"})
+    assert math.isnan(row["loss"])
+
+
+def test_git_facts_of_a_notebook_are_those_of_its_working_folder(tmp_path, monkeypatch):
+    from hf_monitor.run.facts import git_facts
+
+    launcher = tmp_path / "site" / "ipykernel_launcher.py"  # started from outside of any repository
+    launcher.parent.mkdir()
+    launcher.touch()
+    project = tmp_path / "project"
+    project.mkdir()
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@e.org", *arguments], cwd=project, check=True)
+    monkeypatch.setattr(sys, "argv", [str(launcher)])
+    monkeypatch.chdir(project)
+    assert len(git_facts()["commit"]) == 40
 
 
 def test_git_commit_and_dirty_flag(tmp_path):
