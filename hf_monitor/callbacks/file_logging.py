@@ -81,6 +81,7 @@ class FileLoggingCallback(TrainerCallback):
         self._echo: Mapping[str, Any] | None = None
         self._began = 0.0
         self._redirecting = False
+        self._training: Any = None  # the state of the training whose output is copied
 
     def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
         recorder, logger = self._settle(args)
@@ -114,8 +115,10 @@ class FileLoggingCallback(TrainerCallback):
         recorder, logger = self._open(args)
         self._max_steps, self._began = state.max_steps, time.perf_counter()
         if self.redirect:
-            for other in [callback for callback in _redirecting if callback is not self]:
-                other.stop()  # its training ended with an error; one process trains one thing at a time
+            for other in list(_redirecting):
+                if other._training is not state and other is not self:
+                    other.stop()  # its training ended with an error; one process trains one thing at a time
+            self._training = state
             self._start(logger)
         model = kwargs.get("model")
         logger.write(
@@ -242,6 +245,6 @@ class FileLoggingCallback(TrainerCallback):
     def stop(self) -> None:
         """Give the console back; nothing happens where it was not taken."""
         if self._logger is not None and self._redirecting:
-            self._redirecting = False
+            self._redirecting, self._training = False, None
             _redirecting.discard(self)
             self._logger.stop_redirect()
