@@ -20,9 +20,6 @@ __all__ = ["TextMetricsCallback"]
 
 log = logging.getLogger("hf_monitor")
 
-REFERENCES_COLUMN = "references"
-"""Column of a data set that holds several references a sample (a list of texts)."""
-
 
 def _in_order(dataloader: Any) -> bool:
     """Say whether an evaluation surely walks through its data set from first to last (``group_by_length`` does not)."""
@@ -94,8 +91,8 @@ class TextMetricsCallback(TrainerCallback):
         args : transformers.TrainingArguments
         dataloader : torch.utils.data.DataLoader
         raw_dataset : Dataset, optional
-            The data set with all its columns (:func:`hf_monitor.attach` knows it); its column ``references``, a list
-            of texts a sample, replaces the labels.
+            The data set with all its columns (:func:`hf_monitor.attach` knows it); its column ``references``
+            (``TextMetrics(references_column=...)``) replaces the labels where it holds texts.
         name : str
             The prefix of the metrics: ``eval``, ``eval_korean``, ``test``.
         tokenizer : optional
@@ -118,17 +115,26 @@ class TextMetricsCallback(TrainerCallback):
         # First that this is inside a training: whatever fails below, a problem is then reported and not raised.
         metrics.begin_evaluation(n_samples=None, name=name, on_problem=on_problem)
         dataset = getattr(dataloader, "dataset", None)
+        column = metrics.references_column
         references = inputs = None
         try:
+            found = None if column is None else _column(column, raw_dataset, dataset)
+            if found is not None and not _are_texts(found):
+                self._say_once(
+                    f"no texts {name}",
+                    f"the column {column!r} of {name or 'the evaluation set'!r} does not hold a text or a list of "
+                    "texts a sample: scored against the labels.",
+                )
+                found = None
             if _in_order(dataloader):
-                references = _references(raw_dataset, dataset)
+                references = found
                 inputs = _input_reader(dataset, tokenizer)
-            elif _references(raw_dataset, dataset) is not None:
+            elif found is not None:
                 report_once(
                     self,
                     "order",
                     "the evaluation does not go through its data set in order (group_by_length, an own sampler), "
-                    "so the column 'references' cannot be matched to the predictions: scored against the labels, and "
+                    f"so the column {column!r} cannot be matched to the predictions: scored against the labels, and "
                     "predictions.jsonl has no inputs.",
                 )
         except Exception as error:  # noqa: BLE001 - reading a data set runs the user's code
@@ -138,9 +144,27 @@ class TextMetricsCallback(TrainerCallback):
                 f"references and inputs cannot be read from the evaluation set ({type(error).__name__}: {error}); "
                 "scored against the labels.",
             )
+        if references is not None:
+            self._say_once(
+                f"column {name}",
+                f"{name or 'the evaluation set'!r} is scored against its column {column!r}, not against the labels "
+                "(TextMetrics(references_column=None): against the labels).",
+            )
         metrics.begin_evaluation(
-            n_samples=length_of(dataset), inputs=inputs, references=references, name=name, on_problem=on_problem
+            n_samples=length_of(dataset),
+            inputs=inputs,
+            references=references,
+            references_from=f"column {column!r}",
+            name=name,
+            on_problem=on_problem,
         )
+
+    def _say_once(self, topic: str, message: str) -> None:
+        """Log what the user should be able to find, but need not be warned about."""
+        reported: set[str] = self.__dict__.setdefault("_reported", set())
+        if topic not in reported:
+            reported.add(topic)
+            log.info("hf_monitor: %s", message)
 
     @guarded
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -215,13 +239,20 @@ def _prefix_of(metrics: dict[str, Any], keys: Sequence[str]) -> str:
     return ""
 
 
-def _references(*datasets: Any) -> Any:
-    """Read the column of references from the first data set that has one, past any transform of the user's."""
+def _column(name: str, *datasets: Any) -> Any:
+    """Read a column from the first data set that has it, past any transform of the user's."""
     for dataset in datasets:
         columns = getattr(dataset, "column_names", None)
-        if isinstance(columns, list) and REFERENCES_COLUMN in columns:
-            return dataset.with_format(None)[REFERENCES_COLUMN][:]
+        if isinstance(columns, list) and name in columns:
+            return dataset.with_format(None)[name][:]
     return None
+
+
+def _are_texts(column: Sequence[Any]) -> bool:
+    """Say whether each sample holds a text or a list of texts (some may be missing), as references are."""
+    entries = [entry if isinstance(entry, list) else [entry] for entry in column]
+    texts = [text for entry in entries for text in entry if text is not None]
+    return bool(texts) and all(isinstance(text, str) for text in texts)
 
 
 def _input_reader(dataset: Any, tokenizer: Any) -> Callable[[int], str] | None:

@@ -49,8 +49,12 @@ class TextMetrics:
         False as its default, as rouge_score has; the signature says which.
     references
         Texts that replace the decoded labels (which are cut at ``max_target_length``, and are one per sample): a
-        sequence, used by every evaluation of that length, or a mapping of evaluation names to sequences. Per sample
-        one text or several.
+        mapping of evaluation names (``"eval"``, ``"eval_korean"`` or ``"korean"``, ``"test"``) to sequences, or a bare
+        sequence, which belongs to the first evaluation set of its length and to no other. Per sample one text or
+        several.
+    references_column
+        Column of an evaluation's data set that replaces the labels where it holds texts, one or a list of them a
+        sample (read by `TextMetricsCallback`). None: no column does.
     max_predictions
         Write down at most so many predictions per evaluation, the same seeded sample each time. None: all.
     seed
@@ -78,6 +82,7 @@ class TextMetrics:
         stem: bool = True,
         split_sentences: bool = True,
         references: References | None = None,
+        references_column: str | None = "references",
         max_predictions: int | None = None,
         seed: int = 0,
         extra: ExtraMetrics | None = None,
@@ -96,6 +101,8 @@ class TextMetrics:
             raise InputError(f"max_predictions={max_predictions} must be 0 or more, or None for all.")
         self._extra = extra
         self._references = references
+        self._references_of: str | None = None  # the evaluation that a bare sequence belongs to
+        self.references_column = references_column
         self._max_predictions = max_predictions
         self._tokenizations: dict[str, Tokenization] = {}
         self._said: set[str] = set()
@@ -121,6 +128,7 @@ class TextMetrics:
         n_samples: int | None,
         inputs: Inputs | None = None,
         references: Sequence[Any] | None = None,
+        references_from: str = "given texts",
         name: str = "",
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
@@ -135,6 +143,8 @@ class TextMetrics:
             Index -> input text, for predictions.jsonl.
         references
             Per sample one text or several; replaces the decoded labels.
+        references_from
+            Where they come from, for the signature.
         name
             Name of the evaluation set; language and tokenizer are decided once per name.
         on_problem
@@ -143,7 +153,7 @@ class TextMetrics:
         """
         self.reset()
         self.last = None
-        self._link = Link(n_samples, inputs, references, name, on_problem)
+        self._link = Link(n_samples, inputs, references, references_from, name, on_problem)
 
     def reset(self) -> None:
         """Forget batches of an evaluation that did not end, and what `begin_evaluation` said about it."""
@@ -227,7 +237,7 @@ class TextMetrics:
         if n:
             values["gen_len"] = sum(texts.lengths[:n]) / n  # first: it stands also where texts cannot be scored
         predictions = clean_predictions(texts.predictions[:n], counts)
-        given = self._given_references(n, link)
+        given, given_from = self._given_references(n, link)
         source = texts.labels[: link.n_samples] if given is None else given
         references = clean_references(source, counts)
         check_lengths(n, len(references))
@@ -241,7 +251,7 @@ class TextMetrics:
         if self._extra is not None:
             report = None if link.on_problem is None else lambda message: self._problem(message, link)
             run_extra(self._extra, predictions, references, values, report)
-        scores.signature["references_from"] = "decoded labels" if given is None else "given texts"
+        scores.signature["references_from"] = given_from
         indices = sample_indices(n, self._max_predictions, self._options.seed)
         self.signature = scores.signature
         self._keys = tuple(values)
@@ -261,15 +271,37 @@ class TextMetrics:
             seed=self._options.seed,
         )
 
-    def _given_references(self, n: int, link: Link) -> Sequence[Any] | None:
+    def _given_references(self, n: int, link: Link) -> tuple[Sequence[Any] | None, str]:
+        own, name = self._references, link.name
         if link.references is not None:
-            return link.references
-        if isinstance(self._references, Mapping):
-            short = link.name.removeprefix("eval_")
-            return self._references.get(link.name, self._references.get(short))
-        if self._references is not None and len(self._references) == n:
-            return self._references
-        return None
+            return link.references, link.references_from
+        if isinstance(own, Mapping):
+            key = name if name in own else name.removeprefix("eval_")
+            if key in own and len(own[key]) != n:
+                raise InputError(f"references[{key!r}] are for {len(own[key])} samples, but {n} were evaluated.")
+            if key in own:
+                return own[key], "given texts"
+        elif own is not None:
+            if len(own) == n and name and self._references_of is None:
+                self._references_of = name
+            if len(own) == n and name in ("", self._references_of):  # alone there is no name to tell sets apart
+                return own, "given texts"
+            self._warn_of_labels(len(own), n, link)
+        return None, "decoded labels"
+
+    def _warn_of_labels(self, n_references: int, n: int, link: Link) -> None:
+        here = f"evaluation {link.name!r}" if link.name else "this evaluation"
+        why = (
+            f"for {n_references} samples, {here} has {n}"
+            if n_references != n
+            else f"those of {self._references_of!r}, the first evaluation of that length"
+        )
+        self._warn(
+            f"TextMetrics(references=...) are {why}: {here} is scored against its labels. Give a mapping of names to "
+            f"references, for example references={{{link.name or 'eval'!r}: [...]}}.",
+            link,
+            topic=f"references not of {link.name}",
+        )
 
     def _tokenization(self, references: list[list[str]], link: Link) -> Tokenization:
         frozen = self._tokenizations.get(link.name)
@@ -311,10 +343,10 @@ class TextMetrics:
             self._said.add(message)
             link.on_problem(message)
 
-    def _warn(self, message: str, link: Link) -> None:
-        if message in self._said:
+    def _warn(self, message: str, link: Link, topic: str | None = None) -> None:
+        if (topic or message) in self._said:
             return
-        self._said.add(message)
+        self._said.add(topic or message)
         if link.on_problem is None:
             warnings.warn(message, UserWarning, stacklevel=4)
         else:

@@ -215,7 +215,8 @@ def test_references_of_the_constructor(tokenizer, whole):
     expected = score_texts(PREDICTIONS, own, split_sentences=True)["score"]
     by_length = TextMetrics(tokenizer, references=own)
     assert by_length(whole)["score"] == pytest.approx(expected)
-    assert by_length(pair(whole.predictions[:2], whole.label_ids[:2]))["score"] != pytest.approx(expected)
+    with pytest.warns(UserWarning, match="are for 3 samples, this evaluation has 2"):
+        assert by_length(pair(whole.predictions[:2], whole.label_ids[:2]))["score"] != pytest.approx(expected)
     assert by_length.signature["references_from"] == "decoded labels"
     by_name = TextMetrics(tokenizer, references={"dev": own})
     for name, source in (("dev", "given texts"), ("eval_dev", "given texts"), ("test", "decoded labels")):
@@ -224,6 +225,37 @@ def test_references_of_the_constructor(tokenizer, whole):
         assert by_name.signature["references_from"] == source
     with pytest.raises(InputError, match="references must be"):
         TextMetrics(tokenizer, references="abc")
+
+
+def test_bare_references_belong_to_the_first_set_of_their_length(tokenizer, whole, caplog):
+    metrics = TextMetrics(tokenizer, references=["tells", "bring", "meet"])
+    shorter = pair(whole.predictions[:2], whole.label_ids[:2])
+    problems = []
+    sources = []
+    for _ in range(2):
+        for name, given in (("eval_short", shorter), ("eval", whole), ("test", whole)):
+            metrics.begin_evaluation(n_samples=None, name=name, on_problem=problems.append)
+            metrics(given)
+            sources.append((name, metrics.signature["references_from"], metrics.last.references[0]))
+    own, labels = ("given texts", ["tells"]), ("decoded labels", [LABELS[0]])
+    assert sources == 2 * [("eval_short", *labels), ("eval", *own), ("test", *labels)]
+    assert problems == []
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2  # once a set
+    assert "for 3 samples, evaluation 'eval_short' has 2" in said[0]
+    assert "those of 'eval'" in said[1]
+    assert "{'test': [...]}" in said[1]
+
+
+def test_references_of_a_name_must_be_as_many_as_its_samples(tokenizer, whole):
+    metrics = TextMetrics(tokenizer, references={"dev": ["tells"]})
+    problems = []
+    metrics.begin_evaluation(n_samples=3, name="eval_dev", on_problem=problems.append)
+    assert list(metrics(whole)) == ["gen_len"]
+    assert "references['dev'] are for 1 samples, but 3 were evaluated" in problems[0]
+    metrics.begin_evaluation(n_samples=3, name="dev")
+    with pytest.raises(InputError, match=r"references\['dev'\]"):
+        metrics(whole)
 
 
 def test_the_language_is_frozen(tokenizer, whole):
