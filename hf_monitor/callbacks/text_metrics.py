@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,14 +53,16 @@ class TextMetricsCallback(TrainerCallback):
     Attributes
     ----------
     best : dict or None
-        ``metric``, ``value`` and ``step`` of the best evaluation so far (``metric_for_best_model`` where that is one
-        of the text scores, else ``score``; the first evaluation set where there are several).
+        ``name``, ``metric``, ``value`` and ``step`` of the best evaluation so far, as the Trainer judges it
+        (``metric_for_best_model``, ``greater_is_better``); by the highest ``score`` of the first evaluation set where
+        the Trainer was given no metric. A value that is not finite is never the best.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str] | None = None, text_metrics: TextMetrics | None = None) -> None:
         self.run_dir = run_dir
         self.text_metrics = text_metrics
         self.best: dict[str, Any] | None = None
+        self._first_set: str | None = None
         self._recorder: Recorder | None = None
         self._loader: Any = None  # of the evaluation that was announced
         self._signed: dict[str, Any] = {}
@@ -75,7 +78,7 @@ class TextMetricsCallback(TrainerCallback):
         """Begin an attempt in the run folder, unless another callback has."""
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
-        self.best, self._loader, self._signed = None, None, {}
+        self.best, self._first_set, self._loader, self._signed = None, None, None, {}
         if state.is_world_process_zero:
             if self._recorder is None:
                 self._recorder = recorder_for(run_dir_for(self.run_dir, args))
@@ -215,18 +218,23 @@ class TextMetricsCallback(TrainerCallback):
             **last.scores,
         }
         if not predict:
-            self._keep_best(args, step, name, last.scores)
+            self._keep_best(args, step, name, metrics, last.scores["score"])
             summary["best"] = self.best
         recorder.writer.row("text_scores", step, summary)
         recorder.writer.rows("predictions.jsonl", ({"step": step, "name": name, **row} for row in last.rows()))
 
-    def _keep_best(self, args: Any, step: int, name: str, scores: dict[str, float]) -> None:
-        wanted = (args.metric_for_best_model or "").removeprefix("eval_")
-        metric = next((key for key in scores if wanted == key or wanted.endswith(f"_{key}")), "score")
-        value = scores.get(metric)
-        if value is None or (self.best is not None and self.best["name"] != name):
+    def _keep_best(self, args: Any, step: int, name: str, metrics: dict[str, Any], score: float) -> None:
+        wanted, greater = args.metric_for_best_model, True
+        if wanted is None:
+            self._first_set = self._first_set or name
+            metric, value = "score", score if name == self._first_set else None
+        else:
+            key = wanted if wanted.startswith("eval_") else f"eval_{wanted}"  # as the Trainer looks it up
+            metric, value, greater = key.removeprefix(f"{name}_"), metrics.get(key), bool(args.greater_is_better)
+        if not isinstance(value, int | float) or not math.isfinite(value):
             return
-        if self.best is None or value > self.best["value"]:
+        best = None if self.best is None else self.best["value"]
+        if best is None or (value > best if greater else value < best):
             self.best = {"name": name, "metric": metric, "value": value, "step": step}
 
 

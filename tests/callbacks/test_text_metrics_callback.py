@@ -1,11 +1,12 @@
 """TextMetricsCallback and how it finds what it records: references, the best score, the TextMetrics in a function."""
 
 import logging
+import math
 
 import pytest
 from transformers import Seq2SeqTrainer
 
-from hf_monitor import TextMetrics, attach
+from hf_monitor import TextMetrics, TextMetricsCallback, attach
 
 
 class Perfect(Seq2SeqTrainer):
@@ -67,3 +68,75 @@ def test_a_column_of_that_name_without_texts_is_left_alone(make_trainer, make_da
         assert trainer.evaluate()["eval_rougeL"] == pytest.approx(100.0)
     (line,) = said(caplog, logging.INFO)
     assert "does not hold a text or a list of texts" in line
+
+
+def best_of(make_trainer, tokenizer, values, **settings):
+    """Train with a metric that takes these values, one an evaluation."""
+    coming = iter(values)
+    metrics = TextMetrics(tokenizer, extra={"ter": lambda predictions, references: next(coming)})
+    trainer = make_trainer(compute_metrics=metrics, max_steps=len(values), eval_steps=1, **settings)
+    monitor = attach(trainer)
+    trainer.train()
+    best = monitor.find(TextMetricsCallback).best
+    assert monitor.run().rows.of("text_scores")[-1]["best"] == best
+    return best, trainer
+
+
+@pytest.mark.parametrize(
+    ("greater", "values", "value", "step"),
+    [
+        (True, [5.0, 9.0, 1.0], 9.0, 2),
+        (False, [5.0, 1.0, 3.0], 1.0, 2),
+        (True, [float("nan"), 2.0, 3.0], 3.0, 3),
+        (False, [float("-inf"), 2.0, 3.0], 2.0, 2),
+        (True, [4.0, 4.0, float("inf")], 4.0, 1),
+    ],
+)
+@pytest.mark.parametrize("metric", ["ter", "eval_ter"])
+def test_the_best_evaluation_is_the_trainers(make_trainer, tokenizer, metric, greater, values, value, step):
+    best, trainer = best_of(make_trainer, tokenizer, values, metric_for_best_model=metric, greater_is_better=greater)
+    assert best == {"name": "eval", "metric": "ter", "value": value, "step": step}
+    if all(map(math.isfinite, values)):  # the Trainer itself takes infinities
+        assert trainer.state.best_metric == value
+
+
+def test_the_best_evaluation_of_the_set_that_the_trainer_watches(make_trainer, make_dataset, tokenizer):
+    sets = {"ko": make_dataset(2), "en": make_dataset(3)}
+    values = [9.0, 1.0, 5.0, 3.0, 1.0, 2.0, 7.0, 2.0]  # ko, en, ko, en ...
+    coming = iter(values)
+    metrics = TextMetrics(tokenizer, extra={"ter": lambda predictions, references: next(coming)})
+    trainer = make_trainer(compute_metrics=metrics, eval_steps=1, evaluation=sets, metric_for_best_model="eval_en_ter")
+    monitor = attach(trainer)
+    trainer.train()
+    assert monitor.find(TextMetricsCallback).best == {"name": "eval_en", "metric": "ter", "value": 3.0, "step": 2}
+    assert trainer.state.best_metric == 3.0
+
+
+def test_a_loss_is_best_where_it_is_lowest(make_trainer, tokenizer):
+    best, trainer = best_of(make_trainer, tokenizer, [1.0] * 3, metric_for_best_model="loss")
+    assert best["metric"] == "loss"
+    assert best["value"] == trainer.state.best_metric
+
+
+class PerfectAtStep2(Seq2SeqTrainer):
+    """What the labels say at step 2, their first token at other steps; the set of three is always perfect."""
+
+    def prediction_step(self, model, inputs, *args, **kwargs):
+        loss, _, labels = super().prediction_step(model, inputs, *args, **kwargs)
+        perfect = self.state.global_step == 2 or len(labels) == 3
+        return loss, labels if perfect else labels[:, :1], labels
+
+
+def test_without_a_metric_the_best_score_of_the_first_set(make_trainer, make_dataset, tokenizer):
+    trainer = make_trainer(
+        cls=PerfectAtStep2,
+        compute_metrics=TextMetrics(tokenizer),
+        evaluation={"ko": make_dataset(2), "en": make_dataset(3)},
+        eval_steps=1,
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    best = {"name": "eval_ko", "metric": "score", "value": pytest.approx(100.0), "step": 2}
+    assert monitor.find(TextMetricsCallback).best == best
+    first = next(row for row in monitor.run().rows.of("text_scores") if row["step"] == 1)
+    assert first["best"]["value"] < 50
