@@ -12,7 +12,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._facts import length_of
 from hf_monitor.callbacks._policy import guarded, report_once
-from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
+from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 
 if TYPE_CHECKING:
     from hf_monitor.metrics.text_metrics import TextMetrics
@@ -182,7 +182,7 @@ class TextMetricsCallback(TrainerCallback):
         self._loader = None
         if metrics is not None and state.is_world_process_zero:
             recorder = self._open(args, kwargs.get("model"))
-            recorder.values(self, "evaluate", kind_of(metrics), state.global_step, metrics)
+            recorder.values(self, "evaluate", "eval", state.global_step, metrics)
             self._texts(recorder, args, state.global_step, metrics)
 
     @guarded

@@ -4,9 +4,9 @@ import logging
 import math
 
 import pytest
-from transformers import Seq2SeqTrainer
+from transformers import Seq2SeqTrainer, TrainerCallback
 
-from hf_monitor import TextMetrics, TextMetricsCallback, attach
+from hf_monitor import TextMetrics, TextMetricsCallback, attach, load_run
 
 
 class Perfect(Seq2SeqTrainer):
@@ -140,3 +140,25 @@ def test_without_a_metric_the_best_score_of_the_first_set(make_trainer, make_dat
     assert monitor.find(TextMetricsCallback).best == best
     first = next(row for row in monitor.run().rows.of("text_scores") if row["step"] == 1)
     assert first["best"]["value"] < 50
+
+
+class TakesKeysOut(TrainerCallback):
+    """As transformers' NotebookProgressCallback does, which sits before ours in a notebook."""
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        for key in ("epoch", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"):
+            metrics.pop(key, None)
+
+
+def test_an_evaluation_is_one_whatever_was_taken_out_of_it(make_trainer, tokenizer, tmp_path):
+    metrics = TextMetrics(tokenizer)
+    callbacks = [TakesKeysOut(), TextMetricsCallback(tmp_path / "run", metrics)]
+    trainer = make_trainer(compute_metrics=metrics, callbacks=callbacks)
+    trainer.train()
+    run = load_run(tmp_path / "run")
+    assert [(row["kind"], row["step"]) for row in run.rows if row["kind"] != "event"] == [
+        ("eval", 2),
+        ("text_scores", 2),
+        ("eval", 4),
+        ("text_scores", 4),
+    ]
