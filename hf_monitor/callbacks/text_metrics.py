@@ -22,6 +22,10 @@ __all__ = ["TextMetricsCallback"]
 log = logging.getLogger("hf_monitor")
 
 
+_OWN_KEYS = ("rouge1", "rougeLsum", "gen_len", "score")
+"""Names by which an evaluation is known to come from a TextMetrics; Hugging Face's example has no ``score``."""
+
+
 def _in_order(dataloader: Any) -> bool:
     """Say whether an evaluation surely walks through its data set from first to last (``group_by_length`` does not)."""
     seen: set[int] = set()
@@ -203,6 +207,14 @@ class TextMetricsCallback(TrainerCallback):
     def _texts(self, recorder: Recorder, args: Any, step: int, metrics: dict[str, Any], predict: bool = False) -> None:
         text_metrics = self.text_metrics
         last = None if text_metrics is None else text_metrics.last
+        if last is None and all(any(name.endswith(f"_{key}") for name in metrics) for key in _OWN_KEYS):
+            report_once(
+                self,
+                "unlinked",
+                "the scores of this evaluation look like TextMetrics', but the one that made them is not known here: "
+                "its texts are not in predictions.jsonl, and samples that several processes score twice are not cut. "
+                "Name it: attach(trainer, text_metrics=...) or default_callbacks(run_dir, text_metrics=...).",
+            )
         if text_metrics is None or last is None or last is self._written:  # a failing evaluation has none
             return
         self._written = last

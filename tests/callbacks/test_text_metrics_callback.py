@@ -1,12 +1,13 @@
 """TextMetricsCallback and how it finds what it records: references, the best score, the TextMetrics in a function."""
 
+import functools
 import logging
 import math
 
 import pytest
 from transformers import Seq2SeqTrainer, TrainerCallback
 
-from hf_monitor import TextMetrics, TextMetricsCallback, attach, load_run
+from hf_monitor import TextMetrics, TextMetricsCallback, attach, default_callbacks, load_run
 
 
 class Perfect(Seq2SeqTrainer):
@@ -162,3 +163,101 @@ def test_an_evaluation_is_one_whatever_was_taken_out_of_it(make_trainer, tokeniz
         ("eval", 4),
         ("text_scores", 4),
     ]
+
+
+GLOBAL: TextMetrics | None = None
+
+
+def of_a_global(prediction):
+    return {**GLOBAL(prediction), "mine": 1.0}
+
+
+def calls_another(prediction):
+    return of_a_global(prediction)
+
+
+def calls(prediction, metrics):
+    return metrics(prediction)
+
+
+class Holder:
+    def __init__(self, metrics):
+        self.metrics = metrics
+        self.other = 3
+
+    def compute(self, prediction):
+        return self.metrics(prediction)
+
+    def __call__(self, prediction):
+        return self.metrics(prediction)
+
+
+WRAPPERS = {
+    "itself": lambda metrics: metrics,
+    "lambda": lambda metrics: lambda prediction: metrics(prediction),
+    "partial": lambda metrics: functools.partial(metrics, compute_result=None),
+    "partial_argument": lambda metrics: functools.partial(calls, metrics=metrics),
+    "partial_of_lambda": lambda metrics: functools.partial(lambda prediction: metrics(prediction)),
+    "global": lambda metrics: of_a_global,
+    "function_of_function": lambda metrics: calls_another,
+    "wraps": lambda metrics: functools.wraps(of_a_global)(lambda prediction: metrics(prediction)),
+    "method": lambda metrics: Holder(metrics).compute,
+    "callable_object": lambda metrics: Holder(metrics),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_text_metrics_are_found_in_what_calls_them(make_trainer, tokenizer, wrap, monkeypatch, caplog):
+    metrics = TextMetrics(tokenizer)
+    monkeypatch.setitem(globals(), "GLOBAL", metrics)
+    trainer = make_trainer(compute_metrics=wrap(metrics))
+    monitor = attach(trainer)
+    assert monitor.find(TextMetricsCallback).text_metrics is metrics
+    trainer.evaluate()
+    assert len(monitor.run().predictions) == 5
+    assert said(caplog) == []
+
+
+class Proxy:
+    @property
+    def __class__(self):
+        raise RuntimeError("working outside of its context")
+
+
+def test_a_function_that_cannot_be_looked_into_is_left_alone(make_trainer):
+    proxy = Proxy()
+
+    def compute(prediction):
+        return later(prediction)
+
+    for function in (compute, lambda prediction: proxy, len, "rouge".join, None):
+        trainer = make_trainer(compute_metrics=function)
+        assert attach(trainer).find(TextMetricsCallback).text_metrics is None
+    later = compute  # only now has the variable a value
+
+
+@pytest.mark.parametrize("by", ["attach", "callbacks"])
+def test_scores_of_unknown_text_metrics_are_reported_once_with_what_to_do(
+    make_trainer, tokenizer, tmp_path, caplog, by
+):
+    first, second = TextMetrics(tokenizer), TextMetrics(tokenizer)
+    both = [first, second]
+    trainer = make_trainer(
+        compute_metrics=lambda prediction: (first if len(both) == 2 else second)(prediction),
+        callbacks=default_callbacks(tmp_path / "run") if by == "callbacks" else None,
+    )
+    if by == "attach":
+        attach(trainer)
+    trainer.train()  # evaluates twice
+    (message,) = said(caplog)
+    assert "not in predictions.jsonl" in message
+    assert "several processes score twice" in message
+    assert "attach(trainer, text_metrics=...) or default_callbacks(run_dir, text_metrics=...)" in message
+
+
+def test_other_peoples_rouge_is_no_reason_to_complain(make_trainer, caplog):
+    example = {"rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0, "rougeLsum": 1.0, "gen_len": 9.0}
+    trainer = make_trainer(compute_metrics=lambda prediction: example)
+    attach(trainer)
+    trainer.evaluate()
+    assert said(caplog) == []
