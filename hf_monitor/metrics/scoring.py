@@ -136,8 +136,8 @@ def score_texts(
     stem
         Porter stemming for English.
     split_sentences
-        For ROUGE-Lsum only. False: sentences are lines, as in rouge_score and ``evaluate``. True: lines are cut at
-        ``. ! ?`` too, as Hugging Face's summarization example prepares its texts.
+        For ROUGE-Lsum only. False: the sentences of a text are its lines, exactly as in rouge_score and ``evaluate``.
+        True: lines are cut at ``. ! ?`` too, as Hugging Face's summarization example prepares its texts.
     confidence
         For example 0.95: percentile bootstrap intervals over samples in ``.intervals``.
     resamples, seed

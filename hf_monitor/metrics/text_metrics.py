@@ -43,10 +43,11 @@ class TextMetrics:
     tokenizer
         The tokenizer that made the labels (or a processor that has one).
     language, korean_tokenizer, multi_reference, stem, confidence
-        See `score_texts`.
+        See `score_texts`, which gives the same values for the same texts.
     split_sentences
-        True (as in Hugging Face's summarization example): ROUGE-Lsum takes sentences, not only lines. `score_texts` has
-        False as its default, as rouge_score has; the signature says which.
+        For ROUGE-Lsum only. False: the sentences of a text are its lines, exactly as in rouge_score. True: as Hugging
+        Face's summarization example prepares its texts, with each sentence on a line of its own. The signature says
+        which.
     references
         Texts that replace the decoded labels (which are cut at ``max_target_length``, and are one per sample): a
         mapping of evaluation names (``"eval"``, ``"eval_korean"`` or ``"korean"``, ``"test"``) to sequences, or a bare
@@ -80,7 +81,7 @@ class TextMetrics:
         korean_tokenizer: str = "mecab",
         multi_reference: str = "max",
         stem: bool = True,
-        split_sentences: bool = True,
+        split_sentences: bool = False,
         references: References | None = None,
         references_column: str | None = "references",
         max_predictions: int | None = None,

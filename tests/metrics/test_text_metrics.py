@@ -38,7 +38,7 @@ def whole(tokenizer):
 
 @pytest.fixture
 def expected():
-    return score_texts(PREDICTIONS, LABELS, split_sentences=True)
+    return score_texts(PREDICTIONS, LABELS)
 
 
 def without_gen_len(result):
@@ -57,6 +57,19 @@ def test_keys_values_and_gen_len(tokenizer, whole, expected):
     assert metrics.signature == {**expected.signature, "references_from": "decoded labels"}
     assert metrics.last.predictions == PREDICTIONS
     assert metrics.last.references == [[text] for text in LABELS]
+
+
+def test_the_public_function_gives_the_same_rougelsum(tokenizer):
+    texts = ["He will bring tickets. They meet."], ["They meet. He will bring tickets."]
+    given = pair(*(encode(tokenizer, side) for side in texts))
+    by_lines, by_sentences = score_texts(*texts), score_texts(*texts, split_sentences=True)
+    assert by_lines["rougeLsum"] < by_sentences["rougeLsum"] == pytest.approx(100.0)
+    for metrics, expected in (
+        (TextMetrics(tokenizer), by_lines),
+        (TextMetrics(tokenizer, split_sentences=True), by_sentences),
+    ):
+        assert metrics(given)["rougeLsum"] == pytest.approx(expected["rougeLsum"], abs=1e-9)
+        assert metrics.signature["rouge"] == expected.signature["rouge"]
 
 
 def test_negative_ids_in_predictions_too(tokenizer, whole):
@@ -200,7 +213,7 @@ def test_duplicates_at_the_end_are_cut(tokenizer, whole):
 
 def test_references_of_the_link_replace_the_labels(tokenizer, whole):
     references = [["they meet", "tells"], "He will bring it", ["x"]]
-    expected = score_texts(PREDICTIONS, [["they meet", "tells"], ["He will bring it"], ["x"]], split_sentences=True)
+    expected = score_texts(PREDICTIONS, [["they meet", "tells"], ["He will bring it"], ["x"]])
     metrics = TextMetrics(tokenizer)
     metrics.begin_evaluation(n_samples=3, references=references)
     assert without_gen_len(metrics(pair(whole.predictions, None))) == pytest.approx(dict(expected))
@@ -212,7 +225,7 @@ def test_references_of_the_link_replace_the_labels(tokenizer, whole):
 
 def test_references_of_the_constructor(tokenizer, whole):
     own = ["tells", "bring", "meet"]
-    expected = score_texts(PREDICTIONS, own, split_sentences=True)["score"]
+    expected = score_texts(PREDICTIONS, own)["score"]
     by_length = TextMetrics(tokenizer, references=own)
     assert by_length(whole)["score"] == pytest.approx(expected)
     with pytest.warns(UserWarning, match="are for 3 samples, this evaluation has 2"):
@@ -346,7 +359,7 @@ def test_rows_with_inputs_and_a_seeded_sample(tokenizer, whole):
     rows = list(everything.last.rows())
     assert [row["input"] for row in rows] == ["0", None, "2"]
     assert not everything.last.sampled
-    again = score_texts([r["prediction"] for r in rows], [r["references"] for r in rows], split_sentences=True)
+    again = score_texts([r["prediction"] for r in rows], [r["references"] for r in rows])
     assert without_gen_len(result) == pytest.approx(dict(again), abs=1e-9)
     for key in ("rouge1", "rouge2", "rougeL", "rougeLsum", "score"):
         assert result[key] == pytest.approx(sum(row[key] for row in rows) / 3, abs=1e-9)
