@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from hf_monitor.metrics.tokenization import Tokenization, resolve_tokenization
 __all__ = ["TextMetrics"]
 
 _log = logging.getLogger(__name__)
+_NUMBERS = re.compile(r"\d+")
 
 References = Sequence[Any] | Mapping[str, Sequence[Any]]
 
@@ -201,7 +203,10 @@ class TextMetrics:
             # Whatever it is (also from a tokenizer that is not ours): a training goes on without its scores.
             self._texts, self._broken = None, True
             where = f" of {link.name!r}" if link.name else ""
-            self._problem(f"text metrics{where} are left out: {error_words(error)}", link)
+            words = error_words(error)
+            # Shapes and lengths are others at each evaluation; what is wrong is the same.
+            topic = f"scores{where}: {_NUMBERS.sub('0', words)}"
+            self._problem(f"text metrics{where} are left out: {words}", link, topic)
             values = {key: value for key, value in values.items() if key == "gen_len"}
         if compute_result is not False:
             self.reset()
@@ -250,8 +255,11 @@ class TextMetrics:
         values["gen_len"] = values.pop("gen_len")  # in the order of Hugging Face's example
         values["score"] = scores["score"]
         if self._extra is not None:
-            report = None if link.on_problem is None else lambda message: self._problem(message, link)
-            run_extra(self._extra, predictions, references, values, report)
+
+            def report(metric: str, message: str) -> None:
+                self._problem(message, link, topic=f"extra {metric}")
+
+            run_extra(self._extra, predictions, references, values, None if link.on_problem is None else report)
         scores.signature["references_from"] = given_from
         indices = sample_indices(n, self._max_predictions, self._options.seed)
         self.signature = scores.signature
@@ -336,12 +344,12 @@ class TextMetrics:
             # The data set is the user's; inputs are for reading only, so scores stand without them.
             if link.on_problem is None:
                 raise
-            self._problem(f"input texts are left out of the predictions: {error_words(error)}", link)
+            self._problem(f"input texts are left out of the predictions: {error_words(error)}", link, topic="inputs")
         return texts
 
-    def _problem(self, message: str, link: Link) -> None:
-        if message not in self._said and link.on_problem is not None:
-            self._said.add(message)
+    def _problem(self, message: str, link: Link, topic: str) -> None:
+        if topic not in self._said and link.on_problem is not None:
+            self._said.add(topic)
             link.on_problem(message)
 
     def _warn(self, message: str, link: Link, topic: str | None = None) -> None:

@@ -315,6 +315,25 @@ def test_inside_a_training_problems_are_reported_once_and_never_raised(tokenizer
         metrics(whole)
 
 
+def test_a_problem_is_reported_once_though_its_words_change(tokenizer, whole):
+    problems = []
+    calls = []
+
+    def broken(predictions, references):
+        calls.append(1)
+        raise RuntimeError(f"call {len(calls)}, {'x' * len(calls)}")
+
+    metrics = TextMetrics(tokenizer, extra={"broken": broken, "other": lambda p, r: 1 / 0})
+    for width in (9, 10, 11):
+        metrics.begin_evaluation(n_samples=3, on_problem=problems.append)
+        assert "rouge1" in metrics(whole)
+        metrics.begin_evaluation(n_samples=3, on_problem=problems.append)
+        assert metrics(pair(np.zeros((3, width, 50)), whole.label_ids)) == {}
+    assert len(calls) == 3
+    assert [sum(word in problem for problem in problems) for word in ("'broken'", "'other'", "logits")] == [1, 1, 1]
+    assert "call 1, x" in problems[0]
+
+
 def test_a_broken_batch_inside_a_training(tokenizer, whole):
     problems = []
     metrics = TextMetrics(tokenizer)
