@@ -229,6 +229,8 @@ class TextMetricsCallback(TrainerCallback):
             "counts": last.counts,
             **last.scores,
         }
+        if by_language := last.by_language:
+            summary["by_language"] = by_language
         if not predict:
             self._keep_best(args, step, name, metrics, last.scores["score"])
             summary["best"] = self.best

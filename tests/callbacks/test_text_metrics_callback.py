@@ -261,3 +261,14 @@ def test_other_peoples_rouge_is_no_reason_to_complain(make_trainer, caplog):
     attach(trainer)
     trainer.evaluate()
     assert said(caplog) == []
+
+
+def test_a_mixed_set_is_recorded_by_language(make_trainer, make_dataset, tokenizer):
+    trainer = make_trainer(cls=Perfect, compute_metrics=TextMetrics(tokenizer), evaluation=make_dataset(4))
+    monitor = attach(trainer)
+    trainer.evaluate()
+    trainer.predict(make_dataset(1))
+    mixed, single = monitor.run().rows.of("text_scores")
+    perfect = dict.fromkeys(["rouge1", "rouge2", "rougeL", "rougeLsum", "score"], pytest.approx(100.0))
+    assert mixed["by_language"] == {"en": perfect, "ko": perfect}
+    assert "by_language" not in single

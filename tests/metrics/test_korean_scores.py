@@ -158,6 +158,18 @@ def test_a_mixed_set_scores_each_sample_by_its_own_language():
     assert "tok:mixed(13a,ko-mecab" in mixed.signature["bleu"]
 
 
+def test_scores_of_each_language_in_a_mixed_set():
+    english = ["The ponies run home", "A cat sat"], ["A pony runs home with the others", "A cat sat"]
+    korean = ["영희는 오늘 집에 갔다"], ["철수는 오늘 학교에 갔다."]
+    mixed = score_texts([english[0][0], *korean[0], english[0][1]], [english[1][0], *korean[1], english[1][1]])
+    assert list(mixed.by_language) == ["en", "ko"]
+    for language, alone in (("en", score_texts(*english)), ("ko", score_texts(*korean))):
+        assert alone.by_language == {}  # one language: the scores themselves
+        means = mixed.by_language[language]
+        assert means == pytest.approx({key: alone[key] for key in (*ROUGE_KEYS, "score")}, abs=1e-9)
+    assert mixed.by_language["en"]["score"] != pytest.approx(mixed.by_language["ko"]["score"])
+
+
 def test_language_is_judged_from_the_references_only():
     assert score_texts([TEXT], ["The cat sat."]).languages == ["en"]
     assert score_texts(["The cat sat."], [TEXT]).languages == ["ko"]
