@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import os
 import sys
@@ -176,7 +177,40 @@ class Monitor:
 
 
 def _text_metrics_of(trainer: Any) -> TextMetrics | None:
-    return trainer.compute_metrics if isinstance(trainer.compute_metrics, TextMetrics) else None
+    """Give the TextMetrics that ``compute_metrics`` is or calls, if it is surely this one."""
+    found: dict[int, TextMetrics] = {}
+    try:
+        _search(trainer.compute_metrics, found, depth=3)
+    except Exception:  # noqa: BLE001 - proxies and the like may raise when they are only looked at
+        return None
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _search(item: Any, found: dict[int, TextMetrics], depth: int) -> None:
+    """Collect TextMetrics from a function, what it closes over and the globals that it uses; no code of it is run."""
+    if isinstance(item, TextMetrics):
+        found[id(item)] = item
+        return
+    parts: list[Any] = []
+    if isinstance(item, functools.partial):
+        parts = [item.func, *item.args, *item.keywords.values()]
+    elif inspect.ismethod(item):
+        parts = [item.__func__, *_attributes(item.__self__)]
+    elif inspect.isfunction(item):
+        try:
+            seen = inspect.getclosurevars(item)
+            parts = [*seen.nonlocals.values(), *seen.globals.values()]
+        except (TypeError, ValueError):  # a variable that has no value yet
+            pass
+    elif callable(item) and not inspect.isclass(item):
+        parts = [type(item).__call__, *_attributes(item)]
+    if depth:
+        for part in parts:
+            _search(part, found, depth - 1)
+
+
+def _attributes(item: Any) -> list[Any]:
+    return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, TextMetrics)]
 
 
 def _printers() -> tuple[type, ...]:

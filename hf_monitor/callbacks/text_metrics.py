@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._facts import length_of
 from hf_monitor.callbacks._policy import guarded, report_once
-from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
+from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 
 if TYPE_CHECKING:
     from hf_monitor.metrics.text_metrics import TextMetrics
@@ -20,8 +21,9 @@ __all__ = ["TextMetricsCallback"]
 
 log = logging.getLogger("hf_monitor")
 
-REFERENCES_COLUMN = "references"
-"""Column of a data set that holds several references a sample (a list of texts)."""
+
+_OWN_KEYS = ("rouge1", "rougeLsum", "gen_len", "score")
+"""Names by which an evaluation is known to come from a TextMetrics; Hugging Face's example has no ``score``."""
 
 
 def _in_order(dataloader: Any) -> bool:
@@ -55,14 +57,16 @@ class TextMetricsCallback(TrainerCallback):
     Attributes
     ----------
     best : dict or None
-        ``metric``, ``value`` and ``step`` of the best evaluation so far (``metric_for_best_model`` where that is one
-        of the text scores, else ``score``; the first evaluation set where there are several).
+        ``name``, ``metric``, ``value`` and ``step`` of the best evaluation so far, as the Trainer judges it
+        (``metric_for_best_model``, ``greater_is_better``); by the highest ``score`` of the first evaluation set where
+        the Trainer was given no metric. A value that is not finite is never the best.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str] | None = None, text_metrics: TextMetrics | None = None) -> None:
         self.run_dir = run_dir
         self.text_metrics = text_metrics
         self.best: dict[str, Any] | None = None
+        self._first_set: str | None = None
         self._recorder: Recorder | None = None
         self._loader: Any = None  # of the evaluation that was announced
         self._signed: dict[str, Any] = {}
@@ -78,7 +82,7 @@ class TextMetricsCallback(TrainerCallback):
         """Begin an attempt in the run folder, unless another callback has."""
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
-        self.best, self._loader, self._signed = None, None, {}
+        self.best, self._first_set, self._loader, self._signed = None, None, None, {}
         if state.is_world_process_zero:
             if self._recorder is None:
                 self._recorder = recorder_for(run_dir_for(self.run_dir, args))
@@ -94,8 +98,8 @@ class TextMetricsCallback(TrainerCallback):
         args : transformers.TrainingArguments
         dataloader : torch.utils.data.DataLoader
         raw_dataset : Dataset, optional
-            The data set with all its columns (:func:`hf_monitor.attach` knows it); its column ``references``, a list
-            of texts a sample, replaces the labels.
+            The data set with all its columns (:func:`hf_monitor.attach` knows it); its column ``references``
+            (``TextMetrics(references_column=...)``) replaces the labels where it holds texts.
         name : str
             The prefix of the metrics: ``eval``, ``eval_korean``, ``test``.
         tokenizer : optional
@@ -118,17 +122,26 @@ class TextMetricsCallback(TrainerCallback):
         # First that this is inside a training: whatever fails below, a problem is then reported and not raised.
         metrics.begin_evaluation(n_samples=None, name=name, on_problem=on_problem)
         dataset = getattr(dataloader, "dataset", None)
+        column = metrics.references_column
         references = inputs = None
         try:
+            found = None if column is None else _column(column, raw_dataset, dataset)
+            if found is not None and not _are_texts(found):
+                self._say_once(
+                    f"no texts {name}",
+                    f"the column {column!r} of {name or 'the evaluation set'!r} does not hold a text or a list of "
+                    "texts a sample: scored against the labels.",
+                )
+                found = None
             if _in_order(dataloader):
-                references = _references(raw_dataset, dataset)
+                references = found
                 inputs = _input_reader(dataset, tokenizer)
-            elif _references(raw_dataset, dataset) is not None:
+            elif found is not None:
                 report_once(
                     self,
                     "order",
                     "the evaluation does not go through its data set in order (group_by_length, an own sampler), "
-                    "so the column 'references' cannot be matched to the predictions: scored against the labels, and "
+                    f"so the column {column!r} cannot be matched to the predictions: scored against the labels, and "
                     "predictions.jsonl has no inputs.",
                 )
         except Exception as error:  # noqa: BLE001 - reading a data set runs the user's code
@@ -138,9 +151,27 @@ class TextMetricsCallback(TrainerCallback):
                 f"references and inputs cannot be read from the evaluation set ({type(error).__name__}: {error}); "
                 "scored against the labels.",
             )
+        if references is not None:
+            self._say_once(
+                f"column {name}",
+                f"{name or 'the evaluation set'!r} is scored against its column {column!r}, not against the labels "
+                "(TextMetrics(references_column=None): against the labels).",
+            )
         metrics.begin_evaluation(
-            n_samples=length_of(dataset), inputs=inputs, references=references, name=name, on_problem=on_problem
+            n_samples=length_of(dataset),
+            inputs=inputs,
+            references=references,
+            references_from=f"column {column!r}",
+            name=name,
+            on_problem=on_problem,
         )
+
+    def _say_once(self, topic: str, message: str) -> None:
+        """Log what the user should be able to find, but need not be warned about."""
+        reported: set[str] = self.__dict__.setdefault("_reported", set())
+        if topic not in reported:
+            reported.add(topic)
+            log.info("hf_monitor: %s", message)
 
     @guarded
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -155,7 +186,7 @@ class TextMetricsCallback(TrainerCallback):
         self._loader = None
         if metrics is not None and state.is_world_process_zero:
             recorder = self._open(args, kwargs.get("model"))
-            recorder.values(self, "evaluate", kind_of(metrics), state.global_step, metrics)
+            recorder.values(self, "evaluate", "eval", state.global_step, metrics)
             self._texts(recorder, args, state.global_step, metrics)
 
     @guarded
@@ -176,6 +207,14 @@ class TextMetricsCallback(TrainerCallback):
     def _texts(self, recorder: Recorder, args: Any, step: int, metrics: dict[str, Any], predict: bool = False) -> None:
         text_metrics = self.text_metrics
         last = None if text_metrics is None else text_metrics.last
+        if last is None and all(any(name.endswith(f"_{key}") for name in metrics) for key in _OWN_KEYS):
+            report_once(
+                self,
+                "unlinked",
+                "the scores of this evaluation look like TextMetrics', but the one that made them is not known here: "
+                "its texts are not in predictions.jsonl, and samples that several processes score twice are not cut. "
+                "Name it: attach(trainer, text_metrics=...) or default_callbacks(run_dir, text_metrics=...).",
+            )
         if text_metrics is None or last is None or last is self._written:  # a failing evaluation has none
             return
         self._written = last
@@ -190,19 +229,26 @@ class TextMetricsCallback(TrainerCallback):
             "counts": last.counts,
             **last.scores,
         }
+        if by_language := last.by_language:
+            summary["by_language"] = by_language
         if not predict:
-            self._keep_best(args, step, name, last.scores)
+            self._keep_best(args, step, name, metrics, last.scores["score"])
             summary["best"] = self.best
         recorder.writer.row("text_scores", step, summary)
         recorder.writer.rows("predictions.jsonl", ({"step": step, "name": name, **row} for row in last.rows()))
 
-    def _keep_best(self, args: Any, step: int, name: str, scores: dict[str, float]) -> None:
-        wanted = (args.metric_for_best_model or "").removeprefix("eval_")
-        metric = next((key for key in scores if wanted == key or wanted.endswith(f"_{key}")), "score")
-        value = scores.get(metric)
-        if value is None or (self.best is not None and self.best["name"] != name):
+    def _keep_best(self, args: Any, step: int, name: str, metrics: dict[str, Any], score: float) -> None:
+        wanted, greater = args.metric_for_best_model, True
+        if wanted is None:
+            self._first_set = self._first_set or name
+            metric, value = "score", score if name == self._first_set else None
+        else:
+            key = wanted if wanted.startswith("eval_") else f"eval_{wanted}"  # as the Trainer looks it up
+            metric, value, greater = key.removeprefix(f"{name}_"), metrics.get(key), bool(args.greater_is_better)
+        if not isinstance(value, int | float) or not math.isfinite(value):
             return
-        if self.best is None or value > self.best["value"]:
+        best = None if self.best is None else self.best["value"]
+        if best is None or (value > best if greater else value < best):
             self.best = {"name": name, "metric": metric, "value": value, "step": step}
 
 
@@ -215,13 +261,20 @@ def _prefix_of(metrics: dict[str, Any], keys: Sequence[str]) -> str:
     return ""
 
 
-def _references(*datasets: Any) -> Any:
-    """Read the column of references from the first data set that has one, past any transform of the user's."""
+def _column(name: str, *datasets: Any) -> Any:
+    """Read a column from the first data set that has it, past any transform of the user's."""
     for dataset in datasets:
         columns = getattr(dataset, "column_names", None)
-        if isinstance(columns, list) and REFERENCES_COLUMN in columns:
-            return dataset.with_format(None)[REFERENCES_COLUMN][:]
+        if isinstance(columns, list) and name in columns:
+            return dataset.with_format(None)[name][:]
     return None
+
+
+def _are_texts(column: Sequence[Any]) -> bool:
+    """Say whether each sample holds a text or a list of texts (some may be missing), as references are."""
+    entries = [entry if isinstance(entry, list) else [entry] for entry in column]
+    texts = [text for entry in entries for text in entry if text is not None]
+    return bool(texts) and all(isinstance(text, str) for text in texts)
 
 
 def _input_reader(dataset: Any, tokenizer: Any) -> Callable[[int], str] | None:

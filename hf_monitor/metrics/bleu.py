@@ -45,9 +45,10 @@ def corpus_bleu(
 ) -> CorpusBleu:
     """Compute sacrebleu's corpus BLEU.
 
-    English samples go by ``13a``, Korean ones by ``ko-mecab`` (or what stands in for it). In a mixed set each sample is
-    cut by its own tokenizer and all n-grams are counted into one corpus; the signature then reads
-    ``tok:mixed(13a,ko-mecab-...)``.
+    English samples go by ``13a`` to the letter, which cuts speaker marks (``# Person1 #``). Korean ones go by
+    ``ko-mecab`` (or what stands in for it) with speaker marks whole: ``tok:ko-mecab-...+marks``, and without a mark
+    in the texts exactly ``ko-mecab``. In a mixed set each sample is cut by its own tokenizer and all n-grams are
+    counted into one corpus; the signature then reads ``tok:mixed(13a,ko-mecab-...+marks)``.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ class Link:
     n_samples: int | None = None
     inputs: Inputs | None = None
     references: Sequence[Any] | None = None
+    references_from: str = "given texts"
     name: str = ""
     on_problem: Callable[[str], None] | None = None
 

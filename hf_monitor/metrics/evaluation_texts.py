@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_monitor.metrics.scoring import means_by_language
 from hf_monitor.metrics.signature import Signature
 
 __all__ = ["EvaluationTexts", "sample_indices"]
@@ -86,6 +87,11 @@ class EvaluationTexts:
     def sampled(self) -> bool:
         """True if `rows` gives only some of the samples."""
         return len(self.indices) < self.n_samples
+
+    @property
+    def by_language(self) -> dict[str, dict[str, float]]:
+        """ROUGE and ``score`` of the samples of each language; empty unless there are several languages."""
+        return means_by_language(self.per_sample, self.languages)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Give one row per sample, all of them or the seeded sample.

@@ -40,7 +40,7 @@ def run_extra(
     predictions: list[str],
     references: list[list[str]],
     values: MutableMapping[str, float],
-    on_problem: Callable[[str], None] | None = None,
+    on_problem: Callable[[str, str], None] | None = None,
 ) -> None:
     """Call the user's metrics and merge what they return into the values.
 
@@ -56,7 +56,7 @@ def run_extra(
     values
         Changed in place.
     on_problem
-        Told about a metric that fails, which is then left out. None: its error is raised.
+        Told about a metric that fails (its name, a message), which is then left out. None: its error is raised.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def run_extra(
         except Exception as error:  # the user's own code; it must not stop a training
             if on_problem is None:
                 raise
-            on_problem(f"extra metric {label!r} failed and is left out: {type(error).__name__}: {error}")
+            on_problem(label, f"extra metric {label!r} failed and is left out: {type(error).__name__}: {error}")
 
 
 def _numbers(name: str, label: str, result: Any, taken: Mapping[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from hf_monitor.metrics.signature import Signature, make_signature
 from hf_monitor.metrics.texts import clean_predictions, clean_references
 from hf_monitor.metrics.tokenization import Tokenization, check_choices, resolve_tokenization
 
-__all__ = ["SCORE_KEYS", "ScoreOptions", "TextScores", "score_samples", "score_texts"]
+__all__ = ["SCORE_KEYS", "ScoreOptions", "TextScores", "means_by_language", "score_samples", "score_texts"]
 
 #: What `score_texts` always yields.
 SCORE_KEYS = (*ROUGE_KEYS, "bleu", "score")
@@ -52,6 +52,11 @@ class TextScores(Mapping[str, float]):
     counts: dict[str, int]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def by_language(self) -> dict[str, dict[str, float]]:
+        """ROUGE and ``score`` of the samples of each language; empty unless there are several languages."""
+        return means_by_language(self.per_sample, self.languages)
+
     def __getitem__(self, key: str) -> float:
         return self.values_by_name[key]
 
@@ -64,6 +69,31 @@ class TextScores(Mapping[str, float]):
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value:.2f}" for key, value in self.items())
         return f"TextScores({values}; {self.counts.get('samples', 0)} samples)"
+
+
+def means_by_language(per_sample: list[dict[str, float]], languages: list[str]) -> dict[str, dict[str, float]]:
+    """Average the scores of the samples of each language: one mean hides a language that is not learned.
+
+    Parameters
+    ----------
+    per_sample
+        Scores of each sample.
+    languages
+        Language of each sample.
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        ``{"en": {"rouge1": ..., "score": ...}, "ko": {...}}``; empty unless there are several languages.
+    """
+    rows: dict[str, list[dict[str, float]]] = {language: [] for language in sorted(set(languages))}
+    for language, row in zip(languages, per_sample, strict=True):
+        rows[language].append(row)
+    if len(rows) < 2:
+        return {}
+    return {
+        language: {key: sum(row[key] for row in own) / len(own) for key in own[0]} for language, own in rows.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -136,8 +166,8 @@ def score_texts(
     stem
         Porter stemming for English.
     split_sentences
-        For ROUGE-Lsum only. False: sentences are lines, as in rouge_score and ``evaluate``. True: lines are cut at
-        ``. ! ?`` too, as Hugging Face's summarization example prepares its texts.
+        For ROUGE-Lsum only. False: the sentences of a text are its lines, exactly as in rouge_score and ``evaluate``.
+        True: lines are cut at ``. ! ?`` too, as Hugging Face's summarization example prepares its texts.
     confidence
         For example 0.95: percentile bootstrap intervals over samples in ``.intervals``.
     resamples, seed

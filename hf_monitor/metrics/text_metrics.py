@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from hf_monitor.metrics.tokenization import Tokenization, resolve_tokenization
 __all__ = ["TextMetrics"]
 
 _log = logging.getLogger(__name__)
+_NUMBERS = re.compile(r"\d+")
 
 References = Sequence[Any] | Mapping[str, Sequence[Any]]
 
@@ -43,14 +45,19 @@ class TextMetrics:
     tokenizer
         The tokenizer that made the labels (or a processor that has one).
     language, korean_tokenizer, multi_reference, stem, confidence
-        See `score_texts`.
+        See `score_texts`, which gives the same values for the same texts.
     split_sentences
-        True (as in Hugging Face's summarization example): ROUGE-Lsum takes sentences, not only lines. `score_texts` has
-        False as its default, as rouge_score has; the signature says which.
+        For ROUGE-Lsum only. False: the sentences of a text are its lines, exactly as in rouge_score. True: as Hugging
+        Face's summarization example prepares its texts, with each sentence on a line of its own. The signature says
+        which.
     references
         Texts that replace the decoded labels (which are cut at ``max_target_length``, and are one per sample): a
-        sequence, used by every evaluation of that length, or a mapping of evaluation names to sequences. Per sample
-        one text or several.
+        mapping of evaluation names (``"eval"``, ``"eval_korean"`` or ``"korean"``, ``"test"``) to sequences, or a bare
+        sequence, which belongs to the first evaluation set of its length and to no other. Per sample one text or
+        several.
+    references_column
+        Column of an evaluation's data set that replaces the labels where it holds texts, one or a list of them a
+        sample (read by `TextMetricsCallback`). None: no column does.
     max_predictions
         Write down at most so many predictions per evaluation, the same seeded sample each time. None: all.
     seed
@@ -76,8 +83,9 @@ class TextMetrics:
         korean_tokenizer: str = "mecab",
         multi_reference: str = "max",
         stem: bool = True,
-        split_sentences: bool = True,
+        split_sentences: bool = False,
         references: References | None = None,
+        references_column: str | None = "references",
         max_predictions: int | None = None,
         seed: int = 0,
         extra: ExtraMetrics | None = None,
@@ -96,6 +104,8 @@ class TextMetrics:
             raise InputError(f"max_predictions={max_predictions} must be 0 or more, or None for all.")
         self._extra = extra
         self._references = references
+        self._references_of: str | None = None  # the evaluation that a bare sequence belongs to
+        self.references_column = references_column
         self._max_predictions = max_predictions
         self._tokenizations: dict[str, Tokenization] = {}
         self._said: set[str] = set()
@@ -121,6 +131,7 @@ class TextMetrics:
         n_samples: int | None,
         inputs: Inputs | None = None,
         references: Sequence[Any] | None = None,
+        references_from: str = "given texts",
         name: str = "",
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
@@ -135,6 +146,8 @@ class TextMetrics:
             Index -> input text, for predictions.jsonl.
         references
             Per sample one text or several; replaces the decoded labels.
+        references_from
+            Where they come from, for the signature.
         name
             Name of the evaluation set; language and tokenizer are decided once per name.
         on_problem
@@ -143,7 +156,7 @@ class TextMetrics:
         """
         self.reset()
         self.last = None
-        self._link = Link(n_samples, inputs, references, name, on_problem)
+        self._link = Link(n_samples, inputs, references, references_from, name, on_problem)
 
     def reset(self) -> None:
         """Forget batches of an evaluation that did not end, and what `begin_evaluation` said about it."""
@@ -190,7 +203,10 @@ class TextMetrics:
             # Whatever it is (also from a tokenizer that is not ours): a training goes on without its scores.
             self._texts, self._broken = None, True
             where = f" of {link.name!r}" if link.name else ""
-            self._problem(f"text metrics{where} are left out: {error_words(error)}", link)
+            words = error_words(error)
+            # Shapes and lengths are others at each evaluation; what is wrong is the same.
+            topic = f"scores{where}: {_NUMBERS.sub('0', words)}"
+            self._problem(f"text metrics{where} are left out: {words}", link, topic)
             values = {key: value for key, value in values.items() if key == "gen_len"}
         if compute_result is not False:
             self.reset()
@@ -227,7 +243,7 @@ class TextMetrics:
         if n:
             values["gen_len"] = sum(texts.lengths[:n]) / n  # first: it stands also where texts cannot be scored
         predictions = clean_predictions(texts.predictions[:n], counts)
-        given = self._given_references(n, link)
+        given, given_from = self._given_references(n, link)
         source = texts.labels[: link.n_samples] if given is None else given
         references = clean_references(source, counts)
         check_lengths(n, len(references))
@@ -239,9 +255,12 @@ class TextMetrics:
         values["gen_len"] = values.pop("gen_len")  # in the order of Hugging Face's example
         values["score"] = scores["score"]
         if self._extra is not None:
-            report = None if link.on_problem is None else lambda message: self._problem(message, link)
-            run_extra(self._extra, predictions, references, values, report)
-        scores.signature["references_from"] = "decoded labels" if given is None else "given texts"
+
+            def report(metric: str, message: str) -> None:
+                self._problem(message, link, topic=f"extra {metric}")
+
+            run_extra(self._extra, predictions, references, values, None if link.on_problem is None else report)
+        scores.signature["references_from"] = given_from
         indices = sample_indices(n, self._max_predictions, self._options.seed)
         self.signature = scores.signature
         self._keys = tuple(values)
@@ -261,15 +280,37 @@ class TextMetrics:
             seed=self._options.seed,
         )
 
-    def _given_references(self, n: int, link: Link) -> Sequence[Any] | None:
+    def _given_references(self, n: int, link: Link) -> tuple[Sequence[Any] | None, str]:
+        own, name = self._references, link.name
         if link.references is not None:
-            return link.references
-        if isinstance(self._references, Mapping):
-            short = link.name.removeprefix("eval_")
-            return self._references.get(link.name, self._references.get(short))
-        if self._references is not None and len(self._references) == n:
-            return self._references
-        return None
+            return link.references, link.references_from
+        if isinstance(own, Mapping):
+            key = name if name in own else name.removeprefix("eval_")
+            if key in own and len(own[key]) != n:
+                raise InputError(f"references[{key!r}] are for {len(own[key])} samples, but {n} were evaluated.")
+            if key in own:
+                return own[key], "given texts"
+        elif own is not None:
+            if len(own) == n and name and self._references_of is None:
+                self._references_of = name
+            if len(own) == n and name in ("", self._references_of):  # alone there is no name to tell sets apart
+                return own, "given texts"
+            self._warn_of_labels(len(own), n, link)
+        return None, "decoded labels"
+
+    def _warn_of_labels(self, n_references: int, n: int, link: Link) -> None:
+        here = f"evaluation {link.name!r}" if link.name else "this evaluation"
+        why = (
+            f"for {n_references} samples, {here} has {n}"
+            if n_references != n
+            else f"those of {self._references_of!r}, the first evaluation of that length"
+        )
+        self._warn(
+            f"TextMetrics(references=...) are {why}: {here} is scored against its labels. Give a mapping of names to "
+            f"references, for example references={{{link.name or 'eval'!r}: [...]}}.",
+            link,
+            topic=f"references not of {link.name}",
+        )
 
     def _tokenization(self, references: list[list[str]], link: Link) -> Tokenization:
         frozen = self._tokenizations.get(link.name)
@@ -303,18 +344,18 @@ class TextMetrics:
             # The data set is the user's; inputs are for reading only, so scores stand without them.
             if link.on_problem is None:
                 raise
-            self._problem(f"input texts are left out of the predictions: {error_words(error)}", link)
+            self._problem(f"input texts are left out of the predictions: {error_words(error)}", link, topic="inputs")
         return texts
 
-    def _problem(self, message: str, link: Link) -> None:
-        if message not in self._said and link.on_problem is not None:
-            self._said.add(message)
+    def _problem(self, message: str, link: Link, topic: str) -> None:
+        if topic not in self._said and link.on_problem is not None:
+            self._said.add(topic)
             link.on_problem(message)
 
-    def _warn(self, message: str, link: Link) -> None:
-        if message in self._said:
+    def _warn(self, message: str, link: Link, topic: str | None = None) -> None:
+        if (topic or message) in self._said:
             return
-        self._said.add(message)
+        self._said.add(topic or message)
         if link.on_problem is None:
             warnings.warn(message, UserWarning, stacklevel=4)
         else:

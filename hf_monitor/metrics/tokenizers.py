@@ -35,6 +35,8 @@ SPEAKER_MARK = re.compile(r"(#\w+#)")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _NOT_NIKL = re.compile(r"[^a-z0-9가-힣]+")
 _BLANKS = re.compile(r"[\s\x00]+")
+#: Added to the names of Korean BLEU tokenizers: mecab-ko cuts #Person1# into "# Person 1 #", a 4-gram for nothing.
+_MARKS = "+marks"
 _NIKL = "NFC, lower case, [^a-z0-9가-힣] -> space (NIKL scorer), #marks# whole"
 
 
@@ -78,7 +80,7 @@ def english_tokenizer(stem: bool = True) -> TextTokenizer:
     Returns
     -------
     TextTokenizer
-        BLEU goes by sacrebleu's ``13a``.
+        BLEU goes by sacrebleu's ``13a`` to the letter, which cuts ``#Person1#`` into ``# Person1 #``.
     """
     find_words = _ASCII_WORD.findall
     if stem:
@@ -160,8 +162,8 @@ def _mecab() -> TextTokenizer:
         normalisation=_NIKL,
         stemming="none",
         rouge_tokens=_nikl_tokens(lambda text: parse(text).split()),
-        bleu_name=shared.signature(),
-        bleu_line=lambda text: str(shared(_one_line(text))),
+        bleu_name=f"{shared.signature()}{_MARKS}",
+        bleu_line=_bleu_line(lambda text: shared(text).split()),
     )
 
 
@@ -193,10 +195,14 @@ def _kiwi() -> TextTokenizer:
     def morphemes(text: str) -> list[str]:
         return [token.form.replace(" ", "") for token in kiwi.tokenize(text)]
 
-    def bleu_line(text: str) -> str:
-        return " ".join(_around_marks(_one_line(text), morphemes))
-
-    return TextTokenizer(label.replace("-", " ", 1), _NIKL, "none", _nikl_tokens(morphemes), label, bleu_line)
+    return TextTokenizer(
+        name=label.replace("-", " ", 1),
+        normalisation=_NIKL,
+        stemming="none",
+        rouge_tokens=_nikl_tokens(morphemes),
+        bleu_name=f"{label}{_MARKS}",
+        bleu_line=_bleu_line(morphemes),
+    )
 
 
 def _character() -> TextTokenizer:
@@ -206,8 +212,8 @@ def _character() -> TextTokenizer:
         normalisation=_NIKL,
         stemming="none",
         rouge_tokens=_nikl_tokens(lambda text: [c for c in text if c != " "]),
-        bleu_name=characters.signature(),
-        bleu_line=lambda text: str(characters(_one_line(text))),
+        bleu_name=f"{characters.signature()}{_MARKS}",
+        bleu_line=_bleu_line(lambda text: characters(text).split()),
     )
 
 
@@ -225,6 +231,13 @@ def _around_marks(text: str, cut: Callable[[str], list[str]]) -> list[str]:
         elif piece and not piece.isspace():
             tokens.extend(cut(piece))
     return tokens
+
+
+def _bleu_line(cut: Callable[[str], list[str]]) -> Callable[[str], str]:
+    def line(text: str) -> str:
+        return " ".join(_around_marks(_one_line(text), cut))
+
+    return line
 
 
 def _nikl_tokens(morphemes: Callable[[str], list[str]]) -> Callable[[str], list[str]]:

@@ -1,8 +1,10 @@
 """One contract for every callback class of the package, found by reflection."""
 
+import builtins
 import errno
 import importlib
 import inspect
+import io
 import logging
 import os
 import pkgutil
@@ -13,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 import hf_monitor.callbacks
+from hf_monitor import TextMetrics, load_run
 
 CLASSES = sorted(
     {
@@ -35,6 +38,18 @@ def callback_class(request):
     return request.param
 
 
+@pytest.fixture
+def record(callback_class, tokenizer):
+    """Make what a Trainer is given to record with this callback alone; with texts where it is the one for texts."""
+
+    def make(folder):
+        metrics = TextMetrics(tokenizer)
+        more = {"text_metrics": metrics} if callback_class.__name__ == "TextMetricsCallback" else {}
+        return {"callbacks": [callback_class(folder, **more)], "compute_metrics": metrics}
+
+    return make
+
+
 def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -49,19 +64,21 @@ def test_it_holds_no_state_that_the_trainer_would_save(callback_class):
     assert not issubclass(callback_class, ExportableState)  # a resume would restore a new object, not the user's
 
 
-def test_it_works_alone_in_a_training_evaluation_and_prediction(callback_class, make_trainer, tmp_path):
-    trainer = make_trainer(callbacks=[callback_class(tmp_path / "run")], save_strategy="steps", save_steps=2)
+def test_it_works_alone_in_a_training_evaluation_and_prediction(record, make_trainer, tmp_path, caplog):
+    trainer = make_trainer(**record(tmp_path / "run"), save_strategy="steps", save_steps=2)
     trainer.train()
     trainer.evaluate()
     trainer.predict(trainer.eval_dataset)
     trainer.train()
     assert files(tmp_path / "run")
+    assert not [record for record in caplog.records if record.name == "hf_monitor"]
 
 
-def test_it_works_in_evaluation_and_prediction_without_training(callback_class, make_trainer, tmp_path):
-    trainer = make_trainer(callbacks=[callback_class(tmp_path / "run")])
+def test_it_works_in_evaluation_and_prediction_without_training(record, make_trainer, tmp_path, caplog):
+    trainer = make_trainer(**record(tmp_path / "run"))
     trainer.evaluate()
     trainer.predict(trainer.eval_dataset)
+    assert not [record for record in caplog.records if record.name == "hf_monitor"]
 
 
 def test_any_event_may_come_first_and_changes_nothing(callback_class, tmp_path, caplog):
@@ -94,48 +111,119 @@ def test_other_ranks_write_nothing(callback_class, tmp_path):
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_failing_disk_never_stops_a_training(
-    callback_class, make_trainer, make_model, tmp_path, monkeypatch, code, caplog
-):
-    """From the first step on, every write into the run folder fails at the level of the system call."""
-    plain = make_trainer(model=make_model(1))
-    plain.train()
-    folder = tmp_path / "run"
-    ours: set[int] = set()
-    fired = []
-    real_open, real_write, failing = os.open, os.write, []
+class Disk:
+    """Fails below a folder once it is told to: at writing only ("write"), or at opening and mkdir too ("all")."""
 
-    def note_open(path, *args, **kwargs):
-        fd = real_open(path, *args, **kwargs)
-        if str(path).startswith(str(folder)):
-            ours.add(fd)
+    def __init__(self, monkeypatch, folder, code, door, only=""):
+        self.folder, self.code, self.door, self.only = str(folder), code, door, only
+        self.failing = False
+        self.hits: list[str] = []
+        self._paths: dict[int, str] = {}
+        self._os_open, self._os_write, self._mkdir, self._open = os.open, os.write, os.mkdir, open
+        monkeypatch.setattr(os, "open", self.os_open)
+        monkeypatch.setattr(os, "write", self.os_write)
+        monkeypatch.setattr(os, "mkdir", self.mkdir)
+        monkeypatch.setattr(builtins, "open", self.open)
+        monkeypatch.setattr(io, "open", self.open)  # pathlib's
+
+    def hit(self, path, door):
+        path = str(path)
+        if self.failing and self.door in (door, "all") and path.startswith(self.folder) and self.only in path:
+            self.hits.append(path)
+            return True
+        return False
+
+    def error(self):
+        return OSError(self.code, os.strerror(self.code))
+
+    def os_open(self, path, *args, **kwargs):
+        if self.hit(path, "open"):
+            raise self.error()
+        fd = self._os_open(path, *args, **kwargs)
+        self._paths[fd] = str(path)
         return fd
 
-    def write(fd, data):
-        if failing and fd in ours:
-            fired.append(fd)
-            raise OSError(code, os.strerror(code))
-        return real_write(fd, data)
+    def os_write(self, fd, data):
+        if self.hit(self._paths.get(fd, ""), "write"):
+            raise self.error()
+        return self._os_write(fd, data)
 
-    monkeypatch.setattr(os, "open", note_open)
-    monkeypatch.setattr(os, "write", write)
+    def mkdir(self, path, *args, **kwargs):
+        if self.hit(path, "open"):
+            raise self.error()
+        return self._mkdir(path, *args, **kwargs)
 
-    class Fault(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            failing.append(1)
-            if len(failing) == 1 and folder.exists():
-                folder.rename(tmp_path / "gone")  # the folder, too, is not there any more
+    def open(self, path, mode="r", *args, **kwargs):
+        if set(mode) & set("wax+") and not isinstance(path, int):
+            if self.hit(path, "open"):
+                raise self.error()
+            if self.hit(path, "write"):
+                self._open(path, mode, *args, **kwargs).close()  # a file of no bytes, as a full disk leaves it
+                return FullFile(self.error)
+        return self._open(path, mode, *args, **kwargs)
 
-    trainer = make_trainer(
-        model=make_model(1), callbacks=[callback_class(folder), Fault()], output_dir=tmp_path / "faulty"
-    )
-    with caplog.at_level(logging.WARNING):
-        trainer.train()
-    assert trainer.state.global_step == 4
-    for key, value in plain.model.state_dict().items():
-        assert torch.equal(value, trainer.model.state_dict()[key])
-    if callback_class.__name__ == "FileLoggingCallback":
-        assert fired
-        ours_said = [record.getMessage() for record in caplog.records if record.name == "hf_monitor"]
-        assert len(ours_said) == len(set(ours_said)) >= 1
+
+class FullFile(io.RawIOBase):
+    def __init__(self, error):
+        self.error = error
+
+    def writable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def tell(self):
+        return 0
+
+    def write(self, data):
+        raise self.error()
+
+
+@pytest.fixture
+def train_on(record, make_trainer, make_model, tmp_path, caplog):
+    """Train on a disk that fails from the first step on; give what was said about it."""
+
+    def train(disk, gone=False):
+        plain = make_trainer(model=make_model(1))
+        plain.train()
+
+        class Fault(TrainerCallback):
+            def on_step_begin(self, args, state, control, **kwargs):
+                folder = tmp_path / "run"
+                if gone and not disk.failing and folder.exists():
+                    folder.rename(tmp_path / "gone")
+                disk.failing = True
+
+        given = record(tmp_path / "run")
+        given["callbacks"].append(Fault())
+        trainer = make_trainer(model=make_model(1), output_dir=tmp_path / "faulty", **given)
+        with caplog.at_level(logging.WARNING):
+            trainer.train()
+        assert trainer.state.global_step == 4
+        for key, value in plain.model.state_dict().items():
+            assert torch.equal(value, trainer.model.state_dict()[key])
+        assert disk.hits, "the fault was not met: this test would prove nothing"
+        return [record.getMessage() for record in caplog.records if record.name == "hf_monitor"]
+
+    return train
+
+
+@pytest.mark.parametrize(("code", "door"), [(errno.ENOSPC, "write"), (errno.EIO, "all")])
+def test_a_failing_disk_never_stops_a_training(callback_class, train_on, tmp_path, monkeypatch, code, door):
+    """From the first step on, every write into the run folder fails at the level of the system call."""
+    (message,) = train_on(Disk(monkeypatch, tmp_path / "run", code, door), gone=door == "all")  # once
+    assert os.strerror(code) in message
+    assert callback_class.__name__ in message
+
+
+@pytest.mark.parametrize(("code", "door"), [(errno.ENOSPC, "write"), (errno.EIO, "all")])
+@pytest.mark.parametrize("callback_class", [hf_monitor.callbacks.TextMetricsCallback])
+def test_texts_that_cannot_be_written_never_stop_a_training(
+    callback_class, train_on, tmp_path, monkeypatch, code, door
+):
+    disk = Disk(monkeypatch, tmp_path / "run", code, door, only="predictions.jsonl")
+    (message,) = train_on(disk)
+    assert os.strerror(code) in message
+    assert len(disk.hits) >= 2  # tried again at the next evaluation
+    assert [row["step"] for row in load_run(tmp_path / "run").rows.of("text_scores")] == [2, 4]

@@ -108,14 +108,40 @@ def test_the_tagger_is_built_once_and_shared(monkeypatch):
 
 
 def test_bleu_equals_sacrebleus_ko_mecab():
-    predictions = ["철수는 오늘 학교에 가지 않고 집에 있었다.", "#Person1#은 밥을 먹고 잤다."]
-    references = ["철수는 오늘 학교에 가지 않고 친구 집에 있었다.", "#Person1#은 저녁밥을 먹고 바로 잤다."]
+    predictions = ["철수는 오늘 학교에 가지 않고 집에 있었다.", "민수는  밥을 먹고 (3시에) 잤다. # 끝"]
+    references = ["철수는 오늘 학교에 가지 않고 친구 집에 있었다.", "민수는 저녁밥을 먹고 바로 잤다. # 끝"]
     peer = BLEU(tokenize="ko-mecab")
     expected = peer.corpus_score(predictions, [references])
     ours = score_texts(predictions, references)
     assert 0 < ours["bleu"] < 100
     assert ours["bleu"] == pytest.approx(expected.score, abs=1e-9)
-    assert ours.signature["bleu"] == str(peer.get_signature())
+    sacrebleus = peer.tokenizer.signature()
+    assert ours.signature["bleu"] == str(peer.get_signature()).replace(sacrebleus, f"{sacrebleus}+marks")
+
+
+@pytest.mark.parametrize("name", ["mecab", "kiwi", "character"])
+def test_a_speaker_mark_is_one_word_of_bleu(name):
+    if name == "kiwi":
+        pytest.importorskip("kiwipiepy")
+    tokenizer = korean_tokenizer(name)[0]
+    assert [word for word in tokenizer.bleu_line("#Person1#이 #전화번호#를 적었다.").split() if "#" in word] == [
+        "#Person1#",
+        "#전화번호#",
+    ]
+    # Nothing in common but the mark: one word is no 4-gram. With mecab, which cuts it in four, such texts scored 30.
+    objects = ["사과를", "배를", "책을", "차를", "집을", "옷을", "펜을", "컵을", "빵을", "물을"]
+    references = [f"#Person1#은 {word} 샀다" for word in objects]
+    scores = score_texts(["#Person1# 가"] * len(objects), references, korean_tokenizer=name)
+    assert scores["bleu"] < 10
+    assert "+marks|" in scores.signature["bleu"]
+
+
+def test_english_bleu_is_sacrebleus_13a_to_the_letter():
+    predictions, references = ["#Person1# tells #Person2# so."], ["#Person1# has told #Person2# so."]
+    peer = BLEU()
+    ours = score_texts(predictions, references)
+    assert ours["bleu"] == pytest.approx(peer.corpus_score(predictions, [references]).score, abs=1e-9)
+    assert ours.signature["bleu"].split("|version")[0] == str(peer.get_signature()).split("|version")[0]
 
 
 def test_a_mixed_set_scores_each_sample_by_its_own_language():
@@ -130,6 +156,18 @@ def test_a_mixed_set_scores_each_sample_by_its_own_language():
     assert mixed.signature["rouge"]["language"].startswith("mixed")
     assert set(mixed.signature["rouge"]["tokenizer"]) == {"en", "ko"}
     assert "tok:mixed(13a,ko-mecab" in mixed.signature["bleu"]
+
+
+def test_scores_of_each_language_in_a_mixed_set():
+    english = ["The ponies run home", "A cat sat"], ["A pony runs home with the others", "A cat sat"]
+    korean = ["영희는 오늘 집에 갔다"], ["철수는 오늘 학교에 갔다."]
+    mixed = score_texts([english[0][0], *korean[0], english[0][1]], [english[1][0], *korean[1], english[1][1]])
+    assert list(mixed.by_language) == ["en", "ko"]
+    for language, alone in (("en", score_texts(*english)), ("ko", score_texts(*korean))):
+        assert alone.by_language == {}  # one language: the scores themselves
+        means = mixed.by_language[language]
+        assert means == pytest.approx({key: alone[key] for key in (*ROUGE_KEYS, "score")}, abs=1e-9)
+    assert mixed.by_language["en"]["score"] != pytest.approx(mixed.by_language["ko"]["score"])
 
 
 def test_language_is_judged_from_the_references_only():

@@ -38,7 +38,7 @@ def whole(tokenizer):
 
 @pytest.fixture
 def expected():
-    return score_texts(PREDICTIONS, LABELS, split_sentences=True)
+    return score_texts(PREDICTIONS, LABELS)
 
 
 def without_gen_len(result):
@@ -57,6 +57,19 @@ def test_keys_values_and_gen_len(tokenizer, whole, expected):
     assert metrics.signature == {**expected.signature, "references_from": "decoded labels"}
     assert metrics.last.predictions == PREDICTIONS
     assert metrics.last.references == [[text] for text in LABELS]
+
+
+def test_the_public_function_gives_the_same_rougelsum(tokenizer):
+    texts = ["He will bring tickets. They meet."], ["They meet. He will bring tickets."]
+    given = pair(*(encode(tokenizer, side) for side in texts))
+    by_lines, by_sentences = score_texts(*texts), score_texts(*texts, split_sentences=True)
+    assert by_lines["rougeLsum"] < by_sentences["rougeLsum"] == pytest.approx(100.0)
+    for metrics, expected in (
+        (TextMetrics(tokenizer), by_lines),
+        (TextMetrics(tokenizer, split_sentences=True), by_sentences),
+    ):
+        assert metrics(given)["rougeLsum"] == pytest.approx(expected["rougeLsum"], abs=1e-9)
+        assert metrics.signature["rouge"] == expected.signature["rouge"]
 
 
 def test_negative_ids_in_predictions_too(tokenizer, whole):
@@ -200,7 +213,7 @@ def test_duplicates_at_the_end_are_cut(tokenizer, whole):
 
 def test_references_of_the_link_replace_the_labels(tokenizer, whole):
     references = [["they meet", "tells"], "He will bring it", ["x"]]
-    expected = score_texts(PREDICTIONS, [["they meet", "tells"], ["He will bring it"], ["x"]], split_sentences=True)
+    expected = score_texts(PREDICTIONS, [["they meet", "tells"], ["He will bring it"], ["x"]])
     metrics = TextMetrics(tokenizer)
     metrics.begin_evaluation(n_samples=3, references=references)
     assert without_gen_len(metrics(pair(whole.predictions, None))) == pytest.approx(dict(expected))
@@ -212,10 +225,11 @@ def test_references_of_the_link_replace_the_labels(tokenizer, whole):
 
 def test_references_of_the_constructor(tokenizer, whole):
     own = ["tells", "bring", "meet"]
-    expected = score_texts(PREDICTIONS, own, split_sentences=True)["score"]
+    expected = score_texts(PREDICTIONS, own)["score"]
     by_length = TextMetrics(tokenizer, references=own)
     assert by_length(whole)["score"] == pytest.approx(expected)
-    assert by_length(pair(whole.predictions[:2], whole.label_ids[:2]))["score"] != pytest.approx(expected)
+    with pytest.warns(UserWarning, match="are for 3 samples, this evaluation has 2"):
+        assert by_length(pair(whole.predictions[:2], whole.label_ids[:2]))["score"] != pytest.approx(expected)
     assert by_length.signature["references_from"] == "decoded labels"
     by_name = TextMetrics(tokenizer, references={"dev": own})
     for name, source in (("dev", "given texts"), ("eval_dev", "given texts"), ("test", "decoded labels")):
@@ -224,6 +238,37 @@ def test_references_of_the_constructor(tokenizer, whole):
         assert by_name.signature["references_from"] == source
     with pytest.raises(InputError, match="references must be"):
         TextMetrics(tokenizer, references="abc")
+
+
+def test_bare_references_belong_to_the_first_set_of_their_length(tokenizer, whole, caplog):
+    metrics = TextMetrics(tokenizer, references=["tells", "bring", "meet"])
+    shorter = pair(whole.predictions[:2], whole.label_ids[:2])
+    problems = []
+    sources = []
+    for _ in range(2):
+        for name, given in (("eval_short", shorter), ("eval", whole), ("test", whole)):
+            metrics.begin_evaluation(n_samples=None, name=name, on_problem=problems.append)
+            metrics(given)
+            sources.append((name, metrics.signature["references_from"], metrics.last.references[0]))
+    own, labels = ("given texts", ["tells"]), ("decoded labels", [LABELS[0]])
+    assert sources == 2 * [("eval_short", *labels), ("eval", *own), ("test", *labels)]
+    assert problems == []
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2  # once a set
+    assert "for 3 samples, evaluation 'eval_short' has 2" in said[0]
+    assert "those of 'eval'" in said[1]
+    assert "{'test': [...]}" in said[1]
+
+
+def test_references_of_a_name_must_be_as_many_as_its_samples(tokenizer, whole):
+    metrics = TextMetrics(tokenizer, references={"dev": ["tells"]})
+    problems = []
+    metrics.begin_evaluation(n_samples=3, name="eval_dev", on_problem=problems.append)
+    assert list(metrics(whole)) == ["gen_len"]
+    assert "references['dev'] are for 1 samples, but 3 were evaluated" in problems[0]
+    metrics.begin_evaluation(n_samples=3, name="dev")
+    with pytest.raises(InputError, match=r"references\['dev'\]"):
+        metrics(whole)
 
 
 def test_the_language_is_frozen(tokenizer, whole):
@@ -270,6 +315,25 @@ def test_inside_a_training_problems_are_reported_once_and_never_raised(tokenizer
         metrics(whole)
 
 
+def test_a_problem_is_reported_once_though_its_words_change(tokenizer, whole):
+    problems = []
+    calls = []
+
+    def broken(predictions, references):
+        calls.append(1)
+        raise RuntimeError(f"call {len(calls)}, {'x' * len(calls)}")
+
+    metrics = TextMetrics(tokenizer, extra={"broken": broken, "other": lambda p, r: 1 / 0})
+    for width in (9, 10, 11):
+        metrics.begin_evaluation(n_samples=3, on_problem=problems.append)
+        assert "rouge1" in metrics(whole)
+        metrics.begin_evaluation(n_samples=3, on_problem=problems.append)
+        assert metrics(pair(np.zeros((3, width, 50)), whole.label_ids)) == {}
+    assert len(calls) == 3
+    assert [sum(word in problem for problem in problems) for word in ("'broken'", "'other'", "logits")] == [1, 1, 1]
+    assert "call 1, x" in problems[0]
+
+
 def test_a_broken_batch_inside_a_training(tokenizer, whole):
     problems = []
     metrics = TextMetrics(tokenizer)
@@ -314,7 +378,7 @@ def test_rows_with_inputs_and_a_seeded_sample(tokenizer, whole):
     rows = list(everything.last.rows())
     assert [row["input"] for row in rows] == ["0", None, "2"]
     assert not everything.last.sampled
-    again = score_texts([r["prediction"] for r in rows], [r["references"] for r in rows], split_sentences=True)
+    again = score_texts([r["prediction"] for r in rows], [r["references"] for r in rows])
     assert without_gen_len(result) == pytest.approx(dict(again), abs=1e-9)
     for key in ("rouge1", "rouge2", "rougeL", "rougeLsum", "score"):
         assert result[key] == pytest.approx(sum(row[key] for row in rows) / 3, abs=1e-9)

@@ -70,7 +70,7 @@ def test_evaluate(parts, tokenizer, tmp_path, arguments):
     result = evaluate(parts, tokenizer, tmp_path, metrics, **arguments)
     rows = list(metrics.last.rows())
     assert [row["references"] for row in rows] == [[target] for _, target in PAIRS]
-    again = score_texts([r["prediction"] for r in rows], [r["references"] for r in rows], split_sentences=True)
+    again = score_texts([r["prediction"] for r in rows], [r["references"] for r in rows])
     for key, value in again.items():
         assert result[f"eval_{key}"] == pytest.approx(value, abs=1e-9)
     assert result["eval_score"] > 0
