@@ -248,8 +248,8 @@ def attach(
     run_dir : path-like, optional
         The run folder; ``<output_dir>/monitor`` by default.
     text_metrics : TextMetrics, optional
-        Only where ``compute_metrics`` is a function of yours that calls it
-        (``lambda p: {**text_metrics(p), "mine": 1.0}``), which cannot be looked into.
+        Only where it is not found by itself: ``compute_metrics`` is looked into (functions, partials, methods), and you
+        are told when scores come from one that is not known.
 
     Returns
     -------

@@ -228,14 +228,16 @@ class TextMetricsCallback(TrainerCallback):
             "sampled": last.sampled,
             "counts": last.counts,
             **last.scores,
+            **recorder.outside,
         }
         if by_language := last.by_language:
             summary["by_language"] = by_language
-        if not predict:
+        if not predict and "weights_step" not in recorder.outside:
             self._keep_best(args, step, name, metrics, last.scores["score"])
             summary["best"] = self.best
         recorder.writer.row("text_scores", step, summary)
-        recorder.writer.rows("predictions.jsonl", ({"step": step, "name": name, **row} for row in last.rows()))
+        head = {"step": step, "name": name, **recorder.outside}
+        recorder.writer.rows("predictions.jsonl", ({**head, **row} for row in last.rows()))
 
     def _keep_best(self, args: Any, step: int, name: str, metrics: dict[str, Any], score: float) -> None:
         wanted, greater = args.metric_for_best_model, True

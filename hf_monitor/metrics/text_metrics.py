@@ -57,7 +57,7 @@ class TextMetrics:
         several.
     references_column
         Column of an evaluation's data set that replaces the labels where it holds texts, one or a list of them a
-        sample (read by `TextMetricsCallback`). None: no column does.
+        sample (read by `TextMetricsCallback`), unless `references` are given. None: no column does.
     max_predictions
         Write down at most so many predictions per evaluation, the same seeded sample each time. None: all.
     seed
@@ -105,7 +105,7 @@ class TextMetrics:
         self._extra = extra
         self._references = references
         self._references_of: str | None = None  # the evaluation that a bare sequence belongs to
-        self.references_column = references_column
+        self.references_column = references_column if references is None else None
         self._max_predictions = max_predictions
         self._tokenizations: dict[str, Tokenization] = {}
         self._said: set[str] = set()

@@ -63,7 +63,7 @@ def test_predictions_are_those_that_were_scored(make_trainer, tokenizer):
     assert [row["index"] for row in last] == list(range(5))
     assert {row["name"] for row in last} == {"eval"}
     assert last[0]["input"].startswith("#Person1#: 안녕하세요.")
-    again = score_texts([row["prediction"] for row in last], [row["references"] for row in last], split_sentences=True)
+    again = score_texts([row["prediction"] for row in last], [row["references"] for row in last])
     (evaluation,) = [row for row in run.rows.of("eval") if row["step"] == 4]
     for key in ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "score"):
         assert evaluation[f"eval_{key}"] == pytest.approx(again[key], abs=1e-9)
@@ -203,13 +203,15 @@ def test_an_error_is_recorded_and_goes_on_to_the_user(make_trainer, make_model, 
 
 
 def test_an_evaluation_of_the_best_weights_after_the_training_says_so(make_trainer, make_model, tokenizer):
+    falling = iter((3, 2, 1))
     trainer = make_trainer(
-        compute_metrics=TextMetrics(tokenizer),
-        learning_rate=1.0,  # the loss only rises: the first evaluation is the best
+        compute_metrics=TextMetrics(tokenizer, extra={"falls": lambda predictions, references: next(falling)}),
+        learning_rate=0.1,
         save_strategy="steps",
         save_steps=2,
         load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
+        metric_for_best_model="falls",
+        greater_is_better=True,
     )
     monitor = attach(trainer)
     trainer.train()
@@ -219,7 +221,7 @@ def test_an_evaluation_of_the_best_weights_after_the_training_says_so(make_train
     run = monitor.run()
     rows = [(row["step"], row.get("weights_step"), row["eval_loss"]) for row in run.metrics.of("eval")]
     assert rows == [(2, None, measured[0]), (4, None, measured[1]), (4, 2, pytest.approx(measured[0]))]
-    assert run.best("eval_loss", greater_is_better=True) == (measured[0], 2, 1)
+    assert run.best("eval_falls") == (3, 2, 1)
     assert {(row["step"], row.get("weights_step")) for row in run.predictions} == {(2, None), (4, None), (4, 2)}
     assert "step 4/4  evaluation (weights of step 2)  eval_loss" in (monitor.run_dir / "train.log").read_text()
 
@@ -353,6 +355,17 @@ def test_references_of_the_data_set_take_the_place_of_the_labels(make_trainer, m
     monitor = attach(trainer)
     trainer.evaluate()
     assert [row["references"] for row in monitor.run().predictions] == references
+
+
+def test_references_given_by_hand_count_more_than_a_column(make_trainer, make_dataset, tokenizer):
+    mine = ["one", "two", "three"]
+    trainer = make_trainer(
+        compute_metrics=TextMetrics(tokenizer, references={"eval": mine}),
+        evaluation=make_dataset(3, references=[["a"], ["b"], ["c"]]),
+    )
+    monitor = attach(trainer)
+    trainer.evaluate()
+    assert [row["references"] for row in monitor.run().predictions] == [[text] for text in mine]
 
 
 def test_metrics_within_a_function_of_the_users(make_trainer, tokenizer):

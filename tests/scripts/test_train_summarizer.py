@@ -80,9 +80,7 @@ def results(name="all"):
 def recompute(rows, **options):
     from hf_monitor import score_texts
 
-    return score_texts(
-        [row["prediction"] for row in rows], [row["references"] for row in rows], split_sentences=True, **options
-    )
+    return score_texts([row["prediction"] for row in rows], [row["references"] for row in rows], **options)
 
 
 def test_from_files_alone(train, files, capsys):

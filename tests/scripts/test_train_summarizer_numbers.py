@@ -67,7 +67,7 @@ def test_real_data_with_three_references(tmp_path):
     rows = [row for row in load_run(tmp_path / "out").predictions if row["step"] == 60]
     assert len(rows) == 120
     assert {len(row["references"]) for row in rows} == {3}
-    again = score_texts([row["prediction"] for row in rows], [row["references"] for row in rows], split_sentences=True)
+    again = score_texts([row["prediction"] for row in rows], [row["references"] for row in rows])
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())
     for key in ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "score"):
         assert results[f"eval_{key}"] == pytest.approx(again[key], abs=1e-9)
