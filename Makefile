@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build of torch by its exact version: an open range pulls several GB of CUDA libraries. On a machine with a GPU:
+# The CPU build: PyTorch's own index has it as 2.13.0+cpu, which pip prefers to PyPI's 2.13.0 with several GB of CUDA
+# libraries. Where that index cannot be reached, pip says so and takes what else it finds. On a machine with a GPU:
 #   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"      (what pytorch.org names for your CUDA)
-TORCH ?= torch==2.13.0
+# Looked at when .venv is made: rm -r .venv to change it.
+TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu --retries 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUTPUT ?= outputs/demo
 # venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip.

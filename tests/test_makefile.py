@@ -85,6 +85,22 @@ def test_a_python_without_ensurepip_is_said_and_mended_by_the_next_call(make, tm
     assert calls.count("-m venv") == 1
 
 
+def installs(calls):
+    return [line.partition(" install ")[2] for line in calls.splitlines() if " install " in line]
+
+
+def test_torch_is_the_cpu_build_unless_another_is_named_and_no_later_step_replaces_that(make, clone):
+    _, _, calls = make("train")
+    assert installs(calls)[0].startswith("torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu ")
+    shutil.rmtree(clone / ".venv")
+    _, _, calls = make("test", "TORCH=torch==2.9.0 --index-url https://download.pytorch.org/whl/cu130")
+    assert installs(calls)[0] == "torch==2.9.0 --index-url https://download.pytorch.org/whl/cu130"
+    assert all(call.startswith("-c constraints.txt -e ") for call in installs(calls)[1:])
+    pinned = {line.partition("==")[0].strip().lower() for line in (clone / "constraints.txt").read_text().splitlines()}
+    assert "transformers" in pinned
+    assert "torch" not in pinned
+
+
 @pytest.mark.parametrize("missing", ["activate", "python", "pip-is-there"])
 def test_an_environment_whose_making_was_interrupted_is_made_anew(make, clone, missing):
     make("train")
