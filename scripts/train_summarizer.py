@@ -13,6 +13,8 @@ Without --do_train, --do_eval and --do_predict: what there is data for. Bad inpu
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -316,7 +318,7 @@ def print_comparison(rows: dict[str, dict[str, float]], n_samples: int) -> None:
         print(f"{name:<{width}}" + "".join(f"{values[language]:>10.1f}" for language in languages))
 
 
-def print_places(run_dir: Path, output_dir: Path) -> None:
+def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
     charts = sorted((run_dir / "plots").glob("*.png"))
     places = {
         "Run folder": run_dir,
@@ -330,7 +332,13 @@ def print_places(run_dir: Path, output_dir: Path) -> None:
             print(f"{name:<11} {path}")
     for number, path in enumerate(charts):
         print(f"{'' if number else 'Charts':<11} {path}")
-    print(f'{"Read it":<11} python -c "from hf_monitor import load_run; print(load_run({str(run_dir)!r}))"')
+    code = f"from hf_monitor import load_run; run = load_run({str(run_dir)!r}); print(run)"
+    if scored:
+        code += "; print(run.best('eval_rougeL'))"
+    quoted = shlex.quote(code) if set(code) & set('"$`\\') else f'"{code}"'
+    # After `make train` no environment is active: `python` would be another one.
+    python = "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
+    print(f"{'Read it':<11} {python} -c {quoted}")
 
 
 # ---------------------------------------------------------------- all of it
@@ -390,13 +398,14 @@ def run(argv: Sequence[str]) -> int:
             save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
         if training_args.do_train:
             model_card(trainer, model_args, data_args)
+        if is_main_process():
+            if rows:
+                print_comparison(rows, len(datasets["validation"]))
+            scored = training_args.do_eval and metrics is not None
+            print_places(monitor.run_dir, Path(training_args.output_dir), scored)
     except KeyboardInterrupt:
         tell(f"interrupted; what was recorded is in {monitor.run_dir}")
         return 130
-    if is_main_process():
-        if rows:
-            print_comparison(rows, len(datasets["validation"]))
-        print_places(monitor.run_dir, Path(training_args.output_dir))
     return 0
 
 

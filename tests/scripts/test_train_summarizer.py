@@ -138,6 +138,29 @@ def test_the_mean_over_references_and_a_sample_of_predictions(train, files, t5):
     assert len(Path("elsewhere/predictions.jsonl").read_text(encoding="utf-8").splitlines()) == len(rows) + 2
 
 
+def read_it(said):
+    """Run the command that is printed at the end, in a shell; give what it prints."""
+    command = next(line for line in said.splitlines() if line.startswith("Read it")).removeprefix("Read it").strip()
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("folder", ["elsewhere", 'a "b" $c'])
+def test_the_command_at_the_end_prints_the_best_score(train, files, t5, capsys, folder):
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--run_dir", folder]
+    assert train(*argv) == 0
+    found = read_it(capsys.readouterr().out)
+    assert found.startswith(f"<Run {folder!r}: ")
+    assert f"Best(value={results()['eval_rougeL']!r}, step=0, attempt=1)" in found
+
+
+def test_the_command_at_the_end_names_no_score_where_there_is_none(train, files, t5, capsys):
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--predict_with_generate", "false"]
+    assert train(*argv) == 0
+    said = capsys.readouterr().out
+    assert "rougeL" not in said
+    assert len(read_it(said).splitlines()) == 1
+
+
 def test_a_yaml_file_and_an_option_that_wins(train, files, t5, tmp_path):
     (tmp_path / "config.yaml").write_text(
         f"model_name_or_path: {t5}\ntrain_file: {files['train']}\nvalidation_file: {files['dev']}\n"
