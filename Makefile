@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The CPU build: PyTorch's own index has it as 2.13.0+cpu, which pip prefers to PyPI's 2.13.0 with several GB of CUDA
-# libraries. Where that index cannot be reached, pip says so and takes what else it finds. On a machine with a GPU:
+# libraries. Where that index cannot be reached, pip says so and takes what else it finds; what torch needs comes with the
+# package, in the versions of constraints.txt. On a machine with a GPU:
 #   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"      (what pytorch.org names for your CUDA)
 # Looked at when .venv is made: rm -r .venv to change it.
-TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu --retries 2
+TORCH ?= torch==2.13.0 --no-deps --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUTPUT ?= outputs/demo
 # venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip.
@@ -30,7 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "hf_monitor needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	@$(VENV_IS_WHOLE) || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); } || \
 	  { echo "$(VENV) could not be made. On Debian and Ubuntu: apt install python3-venv, then make $(MAKECMDGOALS) again."; exit 2; }
-	@echo "installing $(TORCH) and the package (some minutes, once)"
+	@echo "installing $(firstword $(TORCH)) and the package (some minutes, once)"
 	@$(PIP) install $(TORCH)
 	@$(PIP) install -c constraints.txt -e '.[korean]'
 	@touch $@
