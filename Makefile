@@ -1,12 +1,18 @@
-# `make train` and `make test` do all set-up by themselves; Python 3.11+ and make are all that must be there.
+# `make train` and `make test` do all set-up by themselves; Python 3.11+ (Debian, Ubuntu: with python3-venv) and make are
+# all that must be there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build of torch by its exact version: an open range pulls several GB of CUDA libraries. On a machine with a GPU:
+# The CPU build: PyTorch's own index has it as 2.13.0+cpu, which pip prefers to PyPI's 2.13.0 with several GB of CUDA
+# libraries. Where that index cannot be reached, pip says so and takes what else it finds; what torch needs comes with the
+# package, in the versions of constraints.txt. On a machine with a GPU:
 #   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"      (what pytorch.org names for your CUDA)
-TORCH ?= torch==2.13.0
+# Looked at when .venv is made: rm -r .venv to change it.
+TORCH ?= torch==2.13.0 --no-deps --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUTPUT ?= outputs/demo
+# venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip.
+VENV_IS_WHOLE := test -f $(BIN)/activate && $(BIN)/python -m pip --version >/dev/null 2>&1
 
 .DEFAULT_GOAL := help
 .PHONY: help train test check format bench clean
@@ -19,10 +25,13 @@ help:
 
 # One stamp per set of extras: the demo does not need the test tools.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(firstword $(PYTHON)) >/dev/null || \
+	  { echo "$(PYTHON) was not found. hf_monitor needs Python 3.11 or newer. Try: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "hf_monitor needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing $(TORCH) and the package (some minutes, once)"
+	@$(VENV_IS_WHOLE) || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); } || \
+	  { echo "$(VENV) could not be made. On Debian and Ubuntu: apt install python3-venv, then make $(MAKECMDGOALS) again."; exit 2; }
+	@echo "installing $(firstword $(TORCH)) and the package (some minutes, once)"
 	@$(PIP) install $(TORCH)
 	@$(PIP) install -c constraints.txt -e '.[korean]'
 	@touch $@
@@ -37,7 +46,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed-test
 	@touch $@
 
 train: $(VENV)/.installed
-	$(BIN)/python scripts/train_summarizer.py --output_dir $(OUTPUT)
+	$(BIN)/python scripts/train_summarizer.py --output_dir "$(OUTPUT)"
 
 # As many processes as cores, one thread each (tests/conftest.py): models this small gain nothing from more.
 test: $(VENV)/.installed-test

@@ -13,6 +13,8 @@ Without --do_train, --do_eval and --do_predict: what there is data for. Bad inpu
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,20 +74,16 @@ def defaults_for(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def check_folders(data_args: DataArguments, training_args: Any) -> Path:
-    """Find out before a model is loaded, not after hours, that something cannot be written."""
-    from hf_monitor import RunWriter
+def check_early(data_args: DataArguments, training_args: Any) -> None:
+    """Find out before a model is loaded, not after hours, what can be known from the arguments and the disk."""
+    from hf_monitor.seq2seq.checks import check_output_folder, check_report_to, check_run_folder
 
-    run_dir = Path(data_args.run_dir or Path(training_args.output_dir) / "monitor").expanduser()
-    RunWriter(run_dir).open()
+    check_report_to(training_args.report_to)
     output_dir = Path(training_args.output_dir)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {str(output_dir)!r} cannot be made: {error.strerror or error}.") from error
-    if not os.access(output_dir, os.W_OK):
-        raise InputError(f"--output_dir {str(output_dir)!r} cannot be written.")
-    return run_dir
+    check_output_folder("--output_dir", output_dir)
+    run_dir = Path(data_args.run_dir or output_dir / "monitor").expanduser()
+    check_output_folder("--run_dir", run_dir)
+    check_run_folder(run_dir)
 
 
 # ---------------------------------------------------------------- model
@@ -181,6 +179,7 @@ def make_trainer(
     from transformers import Seq2SeqTrainer
 
     from hf_monitor import TextMetrics, attach
+    from hf_monitor.seq2seq.checks import check_best_metric, words_of
     from hf_monitor.seq2seq.preprocessing import seq2seq_collator
 
     if not training_args.remove_unused_columns:
@@ -195,16 +194,20 @@ def make_trainer(
             max_predictions=data_args.max_predictions,
             seed=training_args.seed,
         )
+    check_best_metric(training_args.metric_for_best_model, metrics and metrics.keys)
     half = training_args.fp16 or training_args.bf16
-    trainer = Seq2SeqTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=datasets.get("train"),
-        eval_dataset=datasets.get("validation"),
-        processing_class=tokenizer,
-        data_collator=seq2seq_collator(tokenizer, model, pad_to_multiple_of=8 if half else None),
-        compute_metrics=metrics,
-    )
+    try:
+        trainer = Seq2SeqTrainer(
+            model=model,
+            args=training_args,
+            train_dataset=datasets.get("train"),
+            eval_dataset=datasets.get("validation"),
+            processing_class=tokenizer,
+            data_collator=seq2seq_collator(tokenizer, model, pad_to_multiple_of=8 if half else None),
+            compute_metrics=metrics,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:  # arguments that only the Trainer itself looks at
+        raise InputError(f"the Trainer cannot be made: {words_of(error)}") from error
     return trainer, metrics, attach(trainer, run_dir=data_args.run_dir)
 
 
@@ -212,16 +215,18 @@ def checkpoint_to_resume(training_args: Any) -> str | None:
     """Give the checkpoint that --resume_from_checkpoint names; `last` and `true` are the newest one."""
     from transformers.trainer_utils import get_last_checkpoint
 
+    from hf_monitor.seq2seq.checks import check_checkpoint
+
     named = training_args.resume_from_checkpoint
     if named is None or str(named).lower() == "false":
         return None
     if str(named).lower() in {"last", "true"}:
-        found = get_last_checkpoint(training_args.output_dir)
+        output_dir = training_args.output_dir
+        found = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
         if found is None:
             raise InputError(f"there is no checkpoint to resume from in {training_args.output_dir!r}.")
         return str(found)
-    if not Path(named).is_dir():
-        raise InputError(f"--resume_from_checkpoint {named!r} is no folder that exists.")
+    check_checkpoint(str(named))
     return str(named)
 
 
@@ -313,7 +318,7 @@ def print_comparison(rows: dict[str, dict[str, float]], n_samples: int) -> None:
         print(f"{name:<{width}}" + "".join(f"{values[language]:>10.1f}" for language in languages))
 
 
-def print_places(run_dir: Path, output_dir: Path) -> None:
+def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
     charts = sorted((run_dir / "plots").glob("*.png"))
     places = {
         "Run folder": run_dir,
@@ -327,7 +332,13 @@ def print_places(run_dir: Path, output_dir: Path) -> None:
             print(f"{name:<11} {path}")
     for number, path in enumerate(charts):
         print(f"{'' if number else 'Charts':<11} {path}")
-    print(f'{"Read it":<11} python -c "from hf_monitor import load_run; print(load_run({str(run_dir)!r}))"')
+    code = f"from hf_monitor import load_run; run = load_run({str(run_dir)!r}); print(run)"
+    if scored:
+        code += "; print(run.best('eval_rougeL'))"
+    quoted = shlex.quote(code) if set(code) & set('"$`\\') else f'"{code}"'
+    # After `make train` no environment is active: `python` would be another one.
+    python = "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
+    print(f"{'Read it':<11} {python} -c {quoted}")
 
 
 # ---------------------------------------------------------------- all of it
@@ -340,7 +351,7 @@ def run(argv: Sequence[str]) -> int:
     given = given_arguments(argv, PROG)
     demo = is_demo(given)
     model_args, data_args, training_args = build_arguments(defaults_for(given) | given)
-    run_dir = check_folders(data_args, training_args)
+    check_early(data_args, training_args)
     set_up_logging(training_args)
     if "dataloader_pin_memory" not in given:  # torch warns where there is nothing to pin it for
         training_args.dataloader_pin_memory = training_args.device.type == "cuda"
@@ -387,13 +398,14 @@ def run(argv: Sequence[str]) -> int:
             save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
         if training_args.do_train:
             model_card(trainer, model_args, data_args)
+        if is_main_process():
+            if rows:
+                print_comparison(rows, len(datasets["validation"]))
+            scored = training_args.do_eval and metrics is not None
+            print_places(monitor.run_dir, Path(training_args.output_dir), scored)
     except KeyboardInterrupt:
-        tell(f"interrupted; what was recorded is in {run_dir}")
+        tell(f"interrupted; what was recorded is in {monitor.run_dir}")
         return 130
-    if is_main_process():
-        if rows:
-            print_comparison(rows, len(datasets["validation"]))
-        print_places(monitor.run_dir, Path(training_args.output_dir))
     return 0
 
 

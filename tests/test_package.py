@@ -1,6 +1,10 @@
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,34 @@ def test_versions_agree():
     from importlib.metadata import version
 
     assert version("hf-monitor") == hf_monitor.__version__
+
+
+def test_every_package_that_is_imported_is_declared():
+    """The wheel is tested beside this environment's packages, where an undeclared one is there by chance."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["korean"], *extras["kiwi"], *extras["lora"]]
+    declared = {plain_name(re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0]) for line in lines}
+    providers = packages_distributions()
+    undeclared = {
+        f"{module} in {path.relative_to(ROOT)}"
+        for path in (ROOT / "hf_monitor").rglob("*.py")
+        for module in imported_by(path) - {"hf_monitor", *sys.stdlib_module_names}
+        if not declared & {plain_name(name) for name in providers.get(module, [module])}
+    }
+    assert undeclared == set()
+
+
+def imported_by(path):
+    """First names of all modules that a file imports, also inside functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+def plain_name(distribution):
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 @pytest.mark.slow

@@ -74,6 +74,36 @@ class DataArguments:
         return any((self.train_file, self.validation_file, self.test_file, self.dataset_name))
 
 
+_LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "eval_accumulation_steps": 1,
+    "learning_rate": 0,
+    "seed": 0,
+    "dataloader_num_workers": 0,
+    "generation_num_beams": 1,
+    "num_beams": 1,
+    "max_source_length": 2,  # one token and the end of the text
+    "max_target_length": 2,
+    "val_max_target_length": 2,
+    "max_train_samples": 1,
+    "max_eval_samples": 1,
+    "max_predict_samples": 1,
+    "max_predictions": 0,
+    "preprocessing_num_workers": 0,
+    "lora_r": 1,
+}
+"""Numbers that would otherwise end in a traceback, or be ignored without a word."""
+
+_NAMES = (
+    "model_name_or_path", "config_name", "tokenizer_name", "train_file", "validation_file", "test_file", "dataset_name",
+    "output_dir", "run_dir", "resume_from_checkpoint",
+)  # fmt: skip
+"""Files, folders and names on the hub. An empty one comes from a shell variable that is not set, and would be as good
+as not given: the demo would be trained."""
+
+
 class _NotGiven:
     """Marks what neither the command line nor the file names."""
 
@@ -146,7 +176,7 @@ def given_arguments(argv: Sequence[str], prog: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If an argument is unknown or of a wrong type, or the file is broken.
+        If an argument is unknown, of a wrong type or an empty name, or the file is broken.
     """
     parser = _parser(prog)
     names = {f.name for kind in parser.dataclass_types for f in fields(kind) if f.init}
@@ -163,7 +193,11 @@ def given_arguments(argv: Sequence[str], prog: str) -> dict[str, Any]:
     # argparse sets a default only where the namespace has nothing yet.
     empty = argparse.Namespace(**dict.fromkeys(names, _NotGiven))
     found = vars(parser.parse_args(options, namespace=empty))
-    return {**lists, **{name: value for name, value in found.items() if value is not _NotGiven}}
+    given = {**lists, **{name: value for name, value in found.items() if value is not _NotGiven}}
+    for name in _NAMES:
+        if isinstance(given.get(name), str) and not given[name].strip():
+            raise InputError(f"--{name} is empty: name something, or leave it out. Is a shell variable not set?")
+    return given
 
 
 def build_arguments(values: Mapping[str, Any]) -> tuple[ModelArguments, DataArguments, Any]:
@@ -172,7 +206,7 @@ def build_arguments(values: Mapping[str, Any]) -> tuple[ModelArguments, DataArgu
     Raises
     ------
     InputError
-        If the training arguments contradict each other.
+        If the training arguments contradict each other or a value is out of range.
     """
     parser = _parser("")
     try:
@@ -183,7 +217,9 @@ def build_arguments(values: Mapping[str, Any]) -> tuple[ModelArguments, DataArgu
         raise InputError(f"--multi_reference is 'max' or 'mean', not {data_args.multi_reference!r}.")
     if model_args.dtype not in {"float32", "bfloat16", "float16", "auto"}:
         raise InputError(f"--dtype is float32, bfloat16, float16 or auto, not {model_args.dtype!r}.")
-    for name in ("max_train_samples", "max_eval_samples", "max_predict_samples"):
-        if getattr(data_args, name) is not None and getattr(data_args, name) < 1:
-            raise InputError(f"--{name} must be at least 1, got {getattr(data_args, name)}.")
+    for group in (model_args, data_args, training_args):
+        for name, least in _LEAST.items():
+            value = getattr(group, name, None)
+            if value is not None and not value >= least:  # written so for NaN
+                raise InputError(f"--{name} must be at least {least}, got {value}.")
     return model_args, data_args, training_args

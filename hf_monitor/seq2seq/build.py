@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_monitor.errors import InputError, MissingPackageError
 from hf_monitor.seq2seq.arguments import ModelArguments
+from hf_monitor.seq2seq.checks import check_model_path, words_of
 from hf_monitor.seq2seq.columns import split_names
 
 __all__ = ["add_lora", "build_model"]
@@ -18,19 +19,39 @@ _ATTENTION_NAMES = (("q", "v"), ("q_proj", "v_proj"), ("query", "value"))
 _ADAPTER_FILE = "adapter_config.json"
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _loading(load: Callable[[], Any], what: str, name: str) -> Any:
     """Load something of Hugging Face's; a wrong name, a broken file or no network become one sentence."""
     from safetensors import SafetensorError
 
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{what} {name!r} cannot be loaded: {_first_line(error)}") from error
+    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{what} {name!r} cannot be loaded: {words_of(error)}") from error
+    except Exception as error:
+        if type(error) is not Exception:  # the tokenizers library raises what has no class of its own
+            raise
+        raise InputError(f"{what} {name!r} cannot be loaded: {words_of(error)}") from error
+
+
+def _load_tokenizer(name: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    what = "the tokenizer"
+    check_model_path(what, name)
+    try:
+        tokenizer = _loading(lambda: AutoTokenizer.from_pretrained(name, **options), what, name)
+    except InputError as error:
+        if not any(library in str(error) for library in ("sentencepiece", "tiktoken")):
+            raise
+        raise InputError(  # transformers names four ways, of which one helps
+            f"{what} {name!r} cannot be loaded: it has no tokenizer.json that can be read. "
+            "If it is a SentencePiece model: pip install sentencepiece"
+        ) from error
+    files = list(tokenizer.vocab_files_names.values())
+    if files and Path(name).is_dir() and not any((Path(name) / file).is_file() for file in files):
+        # transformers makes an empty one, to which every text is unknown.
+        raise InputError(f"{what} {name!r} cannot be loaded: the folder holds none of {', '.join(files)}.")
+    return tokenizer
 
 
 def _hub_options(args: ModelArguments) -> dict[str, Any]:
@@ -80,7 +101,7 @@ def build_model(
     InputError
         If something cannot be loaded or is no seq2seq model.
     """
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
     from hf_monitor.seq2seq.demo_model import build_demo_model, build_demo_tokenizer
 
@@ -92,13 +113,14 @@ def build_model(
     options = _hub_options(args)
 
     config = None
+    if model_name is not None:
+        check_model_path("the model", model_name)
     if config_name is not None:
+        check_model_path("the config", config_name, file_allowed=True)
         config = _loading(lambda: AutoConfig.from_pretrained(config_name, **options), "the model", config_name)
         _check_seq2seq(config, config_name)
     if tokenizer_name is not None:
-        tokenizer = _loading(
-            lambda: AutoTokenizer.from_pretrained(tokenizer_name, **options), "the tokenizer", tokenizer_name
-        )
+        tokenizer = _load_tokenizer(tokenizer_name, options)
     elif texts is not None:
         tokenizer = build_demo_tokenizer(texts, vocab_size=vocab_size)
     else:
@@ -186,6 +208,4 @@ def add_lora(model: Any, args: ModelArguments) -> Any:
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
-        raise InputError(
-            f"no LoRA on {targets}: {_first_line(error)} The linear layers are {sorted(names)}."
-        ) from error
+        raise InputError(f"no LoRA on {targets}: {words_of(error)} The linear layers are {sorted(names)}.") from error

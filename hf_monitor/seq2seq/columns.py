@@ -178,6 +178,8 @@ def take_pairs(rows: Iterable[Mapping[str, Any]], columns: Columns, where: str, 
         references.append(found or [""])
     if not texts:
         raise InputError(f"no sample of {where} has both a text and a summary (columns used: {columns}).")
+    if not any(text.strip() for text in texts):
+        raise InputError(f"every text of {where} is empty (column {columns.text!r}): name another with --text_column.")
     return Pairs(texts, references if columns.summaries else None, columns, n_dropped)
 
 

@@ -71,9 +71,7 @@ def _json_lines(file: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise InputError(
-                    f"line {number} of {str(file)!r} is broken JSON: {error.msg} at column {error.colno}."
-                ) from error
+                raise InputError(f"line {number} of {str(file)!r} is broken JSON: {_problem(error)}.") from error
             yield _object(row, f"line {number}", file)
 
 
@@ -85,15 +83,17 @@ def _json(file: Path) -> Iterator[Row]:
         if text.lstrip().startswith("{") and error.msg == "Extra data":  # one object a line, under the name .json
             yield from _json_lines(file)
             return
-        raise InputError(
-            f"line {error.lineno} of {str(file)!r} is broken JSON: {error.msg} at column {error.colno}."
-        ) from error
+        raise InputError(f"line {error.lineno} of {str(file)!r} is broken JSON: {_problem(error)}.") from error
     if isinstance(found, dict):
         found = found["data"] if isinstance(found.get("data"), list) else [found]
     if not isinstance(found, list):
         raise InputError(f"{str(file)!r} must hold an array of objects, not {type(found).__name__}.")
     for number, row in enumerate(found, start=1):
         yield _object(row, f"record {number}", file)
+
+
+def _problem(error: json.JSONDecodeError) -> str:
+    return f"{error.msg.removesuffix(' at')} at column {error.colno}"  # "Unterminated string starting at"
 
 
 def _object(row: Any, where: str, file: Path) -> Row:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_monitor.errors import InputError
 from hf_monitor.seq2seq.arguments import DataArguments
+from hf_monitor.seq2seq.checks import words_of
 from hf_monitor.seq2seq.columns import Columns, Pairs, find_columns, take_pairs
 from hf_monitor.seq2seq.data_files import read_rows
 
@@ -66,6 +67,10 @@ def load_splits(
             raise InputError(f"--{_FLAGS[split]} needs data: give a --{split}_file or a --dataset_name.")
         columns = find_columns(names, where, args.text_column, args.summary_column, summary_needed=split != "test")
         found = splits[split] = take_pairs(rows, columns, where, drop_empty=split == "train")
+        if split == "validation" and not any(any(summaries) for summaries in found.references or []):
+            raise InputError(
+                f"every summary of {where} is empty (columns {columns}): there is nothing to score against."
+            )
         tell(f"{split}: {len(found.texts)} samples of {where}, columns {columns}")
         if found.n_dropped:
             tell(f"{split}: {found.n_dropped} samples with an empty text or summary are left out")
@@ -78,8 +83,7 @@ def _load_dataset(args: DataArguments, options: Mapping[str, Any]) -> Any:
     try:
         found = load_dataset(args.dataset_name, args.dataset_config_name, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        words = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"the data set {args.dataset_name!r} cannot be loaded: {words}") from error
+        raise InputError(f"the data set {args.dataset_name!r} cannot be loaded: {words_of(error)}") from error
     if not isinstance(found, DatasetDict):
         raise InputError(f"the data set {args.dataset_name!r} has no splits.")
     return found

@@ -136,6 +136,29 @@ def test_the_mean_over_references_and_a_sample_of_predictions(train, files, t5):
     assert len(Path("elsewhere/predictions.jsonl").read_text(encoding="utf-8").splitlines()) == len(rows) + 2
 
 
+def read_it(said):
+    """Run the command that is printed at the end, in a shell; give what it prints."""
+    command = next(line for line in said.splitlines() if line.startswith("Read it")).removeprefix("Read it").strip()
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("folder", ["elsewhere", 'a "b" $c'])
+def test_the_command_at_the_end_prints_the_best_score(train, files, t5, capsys, folder):
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--run_dir", folder]
+    assert train(*argv) == 0
+    found = read_it(capsys.readouterr().out)
+    assert found.startswith(f"<Run {folder!r}: ")
+    assert f"Best(value={results()['eval_rougeL']!r}, step=0, attempt=1)" in found
+
+
+def test_the_command_at_the_end_names_no_score_where_there_is_none(train, files, t5, capsys):
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--predict_with_generate", "false"]
+    assert train(*argv) == 0
+    said = capsys.readouterr().out
+    assert "rougeL" not in said
+    assert len(read_it(said).splitlines()) == 1
+
+
 def test_a_yaml_file_and_an_option_that_wins(train, files, t5, tmp_path):
     (tmp_path / "config.yaml").write_text(
         f"model_name_or_path: {t5}\ntrain_file: {files['train']}\nvalidation_file: {files['dev']}\n"
@@ -223,13 +246,45 @@ def test_defaults_give_way_to_what_was_given(script):
         (["--train_file", "empty.csv"], "'empty.csv' holds no samples"),
         (["--train_file", "broken.jsonl"], "line 2 of 'broken.jsonl' is broken JSON"),
         (["--train_file", "train.jsonl", "--do_train", "--do_eval"], "--do_eval needs data"),
-        (["--train_file", "train.jsonl", "--run_dir", "train.jsonl"], "run folder 'train.jsonl' cannot be written"),
+        (
+            ["--train_file", "train.jsonl", "--run_dir", "train.jsonl"],
+            "--run_dir 'train.jsonl' is a file, not a folder.",
+        ),
+        (["--train_file", "train.jsonl", "--run_dir", "test.csv/x"], "cannot be made: 'test.csv' is a file, not a"),
         (["--train_file", "train.jsonl", "--unknown", "1"], "unrecognized arguments: --unknown 1"),
         (["--train_file", "train.jsonl", "--lang", "ko_KR"], "--lang is for tokenizers with language tokens"),
         (["--train_file", "train.jsonl", "--resume_from_checkpoint", "last"], "no checkpoint to resume from in 'out'"),
         (["--train_file", "train.jsonl", "--resume_from_checkpoint", "x"], "--resume_from_checkpoint 'x' is no folder"),
         (["--model_name_or_path", "nowhere", "--train_file", "train.jsonl"], "the model 'nowhere' cannot be loaded"),
+        (
+            ["--model_name_or_path", "./t5", "--train_file", "train.jsonl"],
+            "'./t5' cannot be loaded: there is no such folder.",
+        ),
         (["--model_name_or_path", "t5-small"], "there is nothing to do"),
+        (["--train_file", ""], "--train_file is empty: name something, or leave it out."),
+        (["--train_file", "train.jsonl", "--validation_file", "blank.csv"], "every text of blank.csv is empty"),
+        (
+            ["--train_file", "train.jsonl", "--resume_from_checkpoint", "old"],
+            "the newest of them is 'old/checkpoint-12'.",
+        ),
+        (
+            ["--train_file", "train.jsonl", "--resume_from_checkpoint", "old/checkpoint-12"],
+            "it has no trainer_state.json",
+        ),
+        (
+            ["--train_file", "train.jsonl", "--metric_for_best_model", "rogueL"],
+            "use loss, rouge1, rouge2, rougeL, rouge",
+        ),
+        (
+            ["--train_file", "train.jsonl", "--metric_for_best_model", "rougeL", "--predict_with_generate", "false"],
+            "use loss; texts are scored with --predict_with_generate only.",
+        ),
+        (
+            ["--train_file", "train.jsonl", "--report_to", "nosuch"],
+            "--report_to 'nosuch' is unknown: use none, all, or",
+        ),
+        (["--train_file", "train.jsonl", "--report_to", "flyte"], "the Trainer cannot be made: FlyteCallback requires"),
+        (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size must be at least 1, got 0."),
         (["broken.yaml"], "broken YAML"),
         (["--learning_rate", "much"], "invalid float value: 'much'"),
     ],
@@ -239,11 +294,31 @@ def test_bad_input_is_one_sentence_and_exit_code_2(train, files, capsys, tmp_pat
     (tmp_path / "empty.csv").write_text("dialogue,summary\n")
     (tmp_path / "broken.jsonl").write_text('{"dialogue": "a", "summary": "b"}\n{"dialogue"\n')
     (tmp_path / "broken.yaml").write_text("a: [1\n")
+    (tmp_path / "blank.csv").write_text("dialogue,summary\n,a\n ,b\n")
+    for step in (3, 12):
+        (tmp_path / "old" / f"checkpoint-{step}").mkdir(parents=True)
     assert train(*argv) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train_summarizer: error: ")]
     assert len(lines) == 1
     assert words in lines[0]
-    assert not Path("out/model.safetensors").exists()
+    assert not Path("out").exists()  # what is refused leaves nothing behind
+
+
+def test_a_run_folder_of_a_newer_format_is_refused_before_anything_is_loaded(train, files, capsys, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"format": 99}')
+    assert train("--model_name_or_path", "nowhere", "--train_file", files["train"], "--run_dir", "run") == 2
+    assert "error: the run folder 'run' has format 99" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_a_missing_tracker_names_the_package(train, files, capsys, monkeypatch):
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setattr(integration_utils, "is_comet_available", lambda: False)
+    assert train("--train_file", files["train"], "--report_to", "comet_ml") == 2
+    assert capsys.readouterr().err.endswith("package that is not installed: pip install comet-ml\n")
+    assert not Path("out").exists()
 
 
 def test_a_model_that_is_no_seq2seq_model(train, files, capsys, tmp_path):

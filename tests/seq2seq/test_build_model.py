@@ -72,6 +72,40 @@ def test_what_cannot_be_used_is_named(t5_folder, tmp_path):
         build_model(ModelArguments(model_name_or_path=t5_folder))
 
 
+@pytest.mark.parametrize("name", ["{}/no/folder", "./nofolder", "../nofolder", "~/nofolder"])
+def test_a_path_that_is_not_there_is_no_name_on_the_hub(tmp_path, name):
+    name = name.format(tmp_path)
+    for option, what in (("model_name_or_path", "model"), ("config_name", "config"), ("tokenizer_name", "tokenizer")):
+        with pytest.raises(InputError, match=f"the {what} '.*' cannot be loaded: there is no such folder"):
+            build_model(ModelArguments(**{option: name}))
+
+
+def test_a_file_where_a_folder_is_meant(t5_folder):
+    with pytest.raises(InputError, match="it is a file; name the folder that holds it"):
+        build_model(ModelArguments(model_name_or_path=f"{t5_folder}/config.json"))
+    build_model(ModelArguments(config_name=f"{t5_folder}/config.json", tokenizer_name=t5_folder))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, r"the folder holds none of spiece\.model, tokenizer\.json\.$"),
+        ({"tokenizer.json": "{}"}, r"'added_tokens' is missing in it\.$"),
+        ({"tokenizer.json": '{"version": "1.0", "added_tokens": [], "model": {}}'}, "cannot be loaded: data did not"),
+        (
+            {"tokenizer_config.json": '{"tokenizer_class": "Nosuch"}'},
+            r"no tokenizer\.json .*pip install sentencepiece$",
+        ),
+    ],
+)
+def test_a_tokenizer_that_is_none(make_model, tmp_path, files, words):
+    make_model().save_pretrained(tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        build_model(ModelArguments(model_name_or_path=str(tmp_path)))
+
+
 @pytest.mark.filterwarnings(OLD_NAME)
 def test_lora_on_t5_and_bart(make_model):
     kobart_tokenizer = new_kobart_tokenizer()

@@ -50,6 +50,7 @@ def test_with_a_limit_what_comes_after_is_not_read(tmp_path):
     ("name", "text", "words"),
     [
         ("a.jsonl", '{"a": 1}\n\n{"a": \n', "line 3 of .*broken JSON"),
+        ("a.jsonl", '{"a', "broken JSON: Unterminated string starting at column 2\\."),
         ("a.jsonl", "[1]\n", "line 1 of .*must be a JSON object, got list"),
         ("a.json", '[{"a": 1},\n {"a" 2}]', "line 2 of .*broken JSON"),
         ("a.json", '[{"a": 1}, "b"]', "record 2 of .*must be a JSON object, got str"),

@@ -64,3 +64,24 @@ def test_demo_with_its_languages():
     assert len(splits["train"].texts) == len(languages["train"]) == 12
     assert set(languages["validation"]) == {"ko", "en"}
     assert all(splits["validation"].references)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("dialogue,summary\n,a\n ,b\n", r"every text of .*dev\.csv is empty \(column 'dialogue'\).*--text_column"),
+        ("dialogue,summary\na,\nb,\n", r"every summary of .*dev\.csv is empty \(columns dialogue -> summary\)"),
+    ],
+)
+def test_a_validation_part_that_cannot_be_scored_is_refused(tmp_path, rows, words):
+    (tmp_path / "dev.csv").write_text(rows)
+    arguments = DataArguments(validation_file=str(tmp_path / "dev.csv"))
+    with pytest.raises(InputError, match=words):
+        load_splits(arguments, {"validation": None}, tell=print)
+
+
+def test_one_empty_text_or_summary_keeps_its_place(tmp_path):
+    (tmp_path / "dev.csv").write_text("dialogue,summary\n,a\nb,\n")
+    arguments = DataArguments(validation_file=str(tmp_path / "dev.csv"))
+    found = load_splits(arguments, {"validation": None}, tell=print)["validation"]
+    assert (found.texts, found.references) == (["", "b"], [["a"], [""]])

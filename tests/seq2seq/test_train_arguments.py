@@ -57,6 +57,8 @@ def test_yaml_and_json_files_give_the_same_and_options_win(tmp_path):
         (["--learning_rate", "fast"], "learning_rate.*invalid float value: 'fast'"),
         (["--max_steps"], "max_steps.*expected one argument"),
         (["stray"], "unrecognized arguments: stray"),
+        (["--train_file", ""], "--train_file is empty.*shell variable"),
+        (["--model_name_or_path= "], "--model_name_or_path is empty"),
     ],
 )
 def test_wrong_options_are_named(argv, words):
@@ -74,6 +76,7 @@ def test_wrong_options_are_named(argv, words):
         ("a.yaml", "", "must hold names with values .*got NoneType"),
         ("a.yaml", "learning_rat: 1\n", "has the unknown argument 'learning_rat'"),
         ("a.yaml", "max_steps: many\n", "max_steps.*invalid int value: 'many'"),
+        ("a.yaml", "train_file: ''\n", "--train_file is empty"),
     ],
 )
 def test_wrong_files_are_named(tmp_path, name, text, words):
@@ -93,6 +96,12 @@ def test_a_file_that_is_not_there(tmp_path):
         ({"multi_reference": "median"}, "--multi_reference is 'max' or 'mean'"),
         ({"dtype": "float8"}, "--dtype is float32"),
         ({"max_eval_samples": 0}, "--max_eval_samples must be at least 1, got 0"),
+        ({"per_device_eval_batch_size": 0}, "--per_device_eval_batch_size must be at least 1, got 0"),
+        ({"gradient_accumulation_steps": -1}, "--gradient_accumulation_steps must be at least 1, got -1"),
+        ({"max_source_length": 0}, "--max_source_length must be at least 2, got 0"),
+        ({"val_max_target_length": 1}, "--val_max_target_length must be at least 2, got 1"),
+        ({"num_beams": 0}, "--num_beams must be at least 1, got 0"),
+        ({"learning_rate": float("nan")}, "--learning_rate must be at least 0, got nan"),
         ({"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "no"}, "(?i)load_best_model"),
         ({"eval_strategy": "sometimes"}, "sometimes"),
     ],
