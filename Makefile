@@ -3,12 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build: PyTorch's own index has it as 2.13.0+cpu, which pip prefers to PyPI's 2.13.0 with several GB of CUDA
-# libraries. Where that index cannot be reached, pip says so and takes what else it finds; what torch needs comes with the
-# package, in the versions of constraints.txt. On a machine with a GPU:
-#   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"      (what pytorch.org names for your CUDA)
+# By its exact version: where pip has a CPU wheel of it at hand (--find-links, PIP_FIND_LINKS) that is taken. PyPI's own, for
+# Linux on x86-64, is the CUDA build with several GB of libraries, which runs on a CPU too. Others, as pytorch.org names them:
+#   make train TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+#   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"
 # Looked at when .venv is made: rm -r .venv to change it.
-TORCH ?= torch==2.13.0 --no-deps --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu
+TORCH ?= torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUTPUT ?= outputs/demo
 # venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip.

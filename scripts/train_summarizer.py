@@ -380,32 +380,33 @@ def run(argv: Sequence[str]) -> int:
     datasets = encode_splits(splits, data_args, training_args, model, tokenizer)
     trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
 
-    try:
-        rows = None
-        if training_args.do_train:
-            result = trainer.train(resume_from_checkpoint=checkpoint)
-            trainer.save_model()  # and the tokenizer
-            save(trainer, "train", {**result.metrics, "train_samples": len(datasets["train"])})
-            trainer.save_state()
-        if training_args.do_eval:
-            values = {**evaluate(trainer), "eval_samples": len(datasets["validation"])}
-            if demo and metrics is not None and metrics.last is not None:
-                rows = compare_with_baselines(metrics.last.predictions, splits, languages)
-                values |= {f"eval_rougeL_{language}": value for language, value in rows["this model"].items()}
-            save(trainer, "eval", values)
-        if training_args.do_predict:
-            values = predict(trainer, metrics, datasets["test"], tokenizer)
-            save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
-        if training_args.do_train:
-            model_card(trainer, model_args, data_args)
-        if is_main_process():
-            if rows:
-                print_comparison(rows, len(datasets["validation"]))
-            scored = training_args.do_eval and metrics is not None
-            print_places(monitor.run_dir, Path(training_args.output_dir), scored)
-    except KeyboardInterrupt:
-        tell(f"interrupted; what was recorded is in {monitor.run_dir}")
-        return 130
+    with monitor:  # the log has what is printed after the training, too
+        try:
+            rows = None
+            if training_args.do_train:
+                result = trainer.train(resume_from_checkpoint=checkpoint)
+                trainer.save_model()  # and the tokenizer
+                save(trainer, "train", {**result.metrics, "train_samples": len(datasets["train"])})
+                trainer.save_state()
+            if training_args.do_eval:
+                values = {**evaluate(trainer), "eval_samples": len(datasets["validation"])}
+                if demo and metrics is not None and metrics.last is not None:
+                    rows = compare_with_baselines(metrics.last.predictions, splits, languages)
+                    values |= {f"eval_rougeL_{language}": value for language, value in rows["this model"].items()}
+                save(trainer, "eval", values)
+            if training_args.do_predict:
+                values = predict(trainer, metrics, datasets["test"], tokenizer)
+                save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
+            if training_args.do_train:
+                model_card(trainer, model_args, data_args)
+            if is_main_process():
+                if rows:
+                    print_comparison(rows, len(datasets["validation"]))
+                scored = training_args.do_eval and metrics is not None
+                print_places(monitor.run_dir, Path(training_args.output_dir), scored)
+        except KeyboardInterrupt:
+            tell(f"interrupted; what was recorded is in {monitor.run_dir}")
+            return 130
     return 0
 
 

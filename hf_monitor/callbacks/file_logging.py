@@ -80,7 +80,8 @@ class FileLoggingCallback(TrainerCallback):
         self._max_steps = 0
         self._echo: Mapping[str, Any] | None = None
         self._began = 0.0
-        self._redirecting = False
+        self._redirecting = False  # for a training
+        self._held = 0  # by start(), whatever trainings there are
         self._training: Any = None  # the state of the training whose output is copied
 
     def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
@@ -166,7 +167,7 @@ class FileLoggingCallback(TrainerCallback):
             report_disk(self, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
             return False
-        if self._redirecting:
+        if self._redirecting or self._held:
             self._echo = logs
             logger.expect_echo(self._is_echo)
         return True
@@ -184,7 +185,7 @@ class FileLoggingCallback(TrainerCallback):
         if kind == "eval" and weights_step != step:
             head += f" (weights of step {weights_step})"
         logger.write(_line(head, logs, kind))
-        if self._redirecting:
+        if self._redirecting or self._held:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
             self._echo = logs
             logger.expect_echo(self._is_echo)
@@ -236,10 +237,12 @@ class FileLoggingCallback(TrainerCallback):
         """Copy the console to ``train.log`` from here on, whatever trainings begin and end, until :meth:`release`."""
         _, logger = self._settle(args)
         logger.start_redirect()
+        self._held += 1
 
     def release(self) -> None:
         """End what :meth:`start` began."""
-        if self._logger is not None:
+        if self._logger is not None and self._held:
+            self._held -= 1
             self._logger.stop_redirect()
 
     def stop(self) -> None:

@@ -232,6 +232,7 @@ def test_within_the_monitor_all_of_the_console_is_in_the_log(make_trainer, capsy
     with attach(trainer) as monitor:
         print("before the training")
         trainer.train()
+        trainer.evaluate()
         print("after it")
     print("not mine any more")
     assert sys.stdout.write == write
@@ -239,6 +240,7 @@ def test_within_the_monitor_all_of_the_console_is_in_the_log(make_trainer, capsy
     for line in ("before the training", "after it"):
         assert log.count(line) == 1
     assert "not mine" not in log
+    assert log.count("eval_loss") == 1  # the Trainer's own print of the same values is no second line
     assert len(monitor.run().attempts) == 1
 
 
