@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hf_monitor.loggers import log_file
+from hf_monitor.loggers.ipython import cells_beneath
 from hf_monitor.loggers.tap import LineSink, Tap, exclusively, local, renew_lock
 
 __all__ = ["attach", "detach", "flush", "mark", "standard_streams", "unwrapped"]
@@ -58,6 +59,10 @@ class Tee:
     def _patch(self, space: dict[str, Any], name: str) -> None:
         bound = getattr(self.stream, name, None)
         if bound is None:
+            return
+        if beneath := list(cells_beneath(bound)):
+            self._found[name] = unwrapped(beneath[-1].cell_contents)
+            self._set[name] = beneath[-1].cell_contents = self._wrapper(name, self._found[name])
             return
         bound = unwrapped(bound)
         wrapper = self._wrapper(name, bound)
@@ -135,6 +140,9 @@ class Tee:
         """Leave the stream as it was found; what others have put over ours meanwhile stays, and ours passes on."""
         space = getattr(self.stream, "__dict__", {})
         for name, wrapper in self._set.items():
+            for beneath in cells_beneath(space.get(name)):
+                if beneath.cell_contents is wrapper:
+                    beneath.cell_contents = unwrapped(wrapper)
             if space.get(name) is wrapper:
                 if name in self._found:
                     space[name] = self._found[name]
