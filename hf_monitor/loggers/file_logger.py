@@ -238,17 +238,18 @@ class Logger:
         if source not in _OWN_SOURCES and not self.json_lines:
             text = f"{source}: {text}"
         unclean = UNCLEAN.search(text) is not None
+        second = int(now)
+        known, stamp = self._second
+        if second != known:  # what takes longer is done once a second
+            stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
+            self._second = (second, stamp)
+            self.file.forget_if_gone()
         if self.json_lines:
             message = quoted("\n".join(clean_text(text)) if unclean else text)
             level = TAGS[number].rstrip()
             return f'{{"time":{now:.6f},"level":"{level}","source":{quoted(source)},"message":{message}}}\n'.encode(
                 errors="backslashreplace"
             )
-        second = int(now)
-        known, stamp = self._second
-        if second != known:  # localtime and strftime once a second
-            stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
-            self._second = (second, stamp)
         head = f"{stamp},{int((now - second) * 1000):03d} {TAGS[number]}"
         if unclean:
             return "".join([f"{head}{line}".rstrip() + "\n" for line in clean_text(text)]).encode()

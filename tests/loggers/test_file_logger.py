@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -297,3 +298,52 @@ def test_json_source_names(path):
         *[("log", "INFO", "own"), ("stdout", "INFO", "out"), ("stderr", "INFO", "err")],
         ("some.library", "ERROR", "record"),
     ]
+
+
+def test_a_new_logger_does_not_write_to_a_deleted_file(path):
+    first = Logger(path, print_also=False)
+    first.write("one")
+    path.unlink()
+    Logger(path, print_also=False, mode="w").write("two")
+    first.write("three")
+    assert [message for _, message in read(path)] == ["two", "three"]
+
+    path.unlink()
+    Logger(path, print_also=False).write("four")
+    assert [message for _, message in read(path)] == ["four"]
+
+
+@pytest.mark.parametrize("begin", [lambda logger: logger.start_redirect(), lambda logger: logger.file.truncate()])
+def test_a_deleted_folder_is_made_again(path, begin):
+    logger = Logger(path, print_also=False)
+    logger.write("one")
+    shutil.rmtree(path.parents[1])
+    begin(logger)
+    assert read(path) == []
+    logger.write("two")
+    logger.close()
+    assert [message for _, message in read(path)] == ["two"]
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_a_logger_that_goes_on_finds_out_within_a_second(path, json_lines):
+    logger = Logger(path, print_also=False, json_lines=json_lines)
+    logger.write("one")
+    path.rename(path.with_name("moved.log"))
+    time.sleep(1.01)
+    logger.write("two")
+    assert "one" in path.with_name("moved.log").read_text()
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_logger_that_goes_on_after_its_folder_became_a_file(path, capsys):
+    logger = Logger(path, print_also=False)
+    logger.write("one")
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+    time.sleep(1.01)
+    logger.write("lost")
+    path.parent.unlink()
+    logger.write("two")
+    assert "cannot write to" in capsys.readouterr().err
+    assert [message for _, message in read(path)] == ["(1 texts are missing here: File exists)", "two"]
