@@ -43,6 +43,8 @@ class LogFile:
         Console lines that are not to be repeated here: until when (monotonic seconds), and which.
     """
 
+    _close = staticmethod(os.close)  # at the interpreter's exit `os` may be gone before the last file
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.RLock()
@@ -138,7 +140,7 @@ class LogFile:
         fd, self._fd, self._ready = self._fd, -1, False
         if fd >= 0 and not keep_open:
             try:
-                os.close(fd)
+                self._close(fd)
             except OSError:
                 return  # closed behind our back, or a network disk's late error: nothing is left to do with it
 

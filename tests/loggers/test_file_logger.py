@@ -347,3 +347,17 @@ def test_a_logger_that_goes_on_after_its_folder_became_a_file(path, capsys):
     logger.write("two")
     assert "cannot write to" in capsys.readouterr().err
     assert [message for _, message in read(path)] == ["(1 texts are missing here: File exists)", "two"]
+
+
+def test_nothing_is_said_at_exit_where_the_logger_outlives_its_modules(path):
+    code = f"""
+        import ctypes, sys
+        from hf_monitor.loggers import Logger, log_file
+        for module in (log_file, sys.modules["__main__"]):  # as torch does, by roundabout ways, with a trainer's
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(module))
+        logger = Logger({str(path)!r}, print_also=False)
+        logger.write("x")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert read(path) == [("INFO", "x")]
