@@ -228,7 +228,7 @@ class Logger:
             self.file.truncate()
             self._truncate = False
         if self.mask is not None:
-            if local.masking:  # the mask itself has something to say: that would never end
+            if local.doing.masking:  # the mask itself has something to say: that would never end
                 return
             text = self._masked(self.mask, text)
         self.file.append(self._format(number, source, text))
@@ -237,7 +237,7 @@ class Logger:
         now = time()
         if source not in _OWN_SOURCES and not self.json_lines:
             text = f"{source}: {text}"
-        unclean = UNCLEAN.search(text) is not None
+        unclean = not text.isprintable() and UNCLEAN.search(text) is not None
         second = int(now)
         known, stamp = self._second
         if second != known:  # what takes longer is done once a second
@@ -257,23 +257,23 @@ class Logger:
 
     @staticmethod
     def _masked(mask: Callable[[str], object], text: str) -> str:
-        local.masking = True
+        local.doing.masking = True
         try:
             masked = mask(text)
         except Exception as error:  # noqa: BLE001 - any function may come here; unmasked text must not
             masked = error
         finally:
-            local.masking = False
+            local.doing.masking = False
         if isinstance(masked, str):
             return masked
         return f"(a text of {len(text)} characters is withheld, because mask failed: {type(masked).__name__})"
 
     def _show(self, text: str, number: int, *, beside_bars: bool = True) -> None:
-        before, local.skip = local.skip, self.file
+        before, local.doing.skip = local.doing.skip, self.file
         try:
             say(text, number, beside_bars=beside_bars)
         finally:
-            local.skip = before
+            local.doing.skip = before
 
     def _lose(self, error: OSError) -> None:
         file = self.file

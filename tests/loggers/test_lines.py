@@ -56,6 +56,21 @@ def test_the_cutting_into_chunks_does_not_change_the_lines(text, data, nested):
     assert assemble(*chunks, drawn_again=lambda text: nested) == assemble(text, drawn_again=lambda text: nested)
 
 
+def state(assembler):
+    rows = [[getattr(row, name) for name in row.__slots__] for row in assembler._rows]
+    return rows, {name: value for name, value in vars(assembler).items() if name not in ("_rows", "_drawn_again")}
+
+
+@given(st.lists(st.one_of(TERMINAL_TEXT, st.text("ab ~", max_size=3).map(lambda text: f"{text}\n")), max_size=60))
+def test_the_short_way_of_plain_lines_leads_where_the_long_one_does(chunks):
+    short, long = LineAssembler(), LineAssembler()
+    for chunk in chunks:
+        expected = long.feed(chunk)
+        lines = short.plain_line(chunk[:-1]) if chunk.endswith("\n") and chunk[:-1].isprintable() else None
+        assert (short.feed(chunk) if lines is None else lines) == expected
+        assert state(short) == state(long)
+
+
 @given(TERMINAL_TEXT)
 def test_a_line_holds_no_control_characters_and_is_never_blank(text):
     for line in assemble(text):
