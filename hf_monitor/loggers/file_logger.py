@@ -204,7 +204,11 @@ class Logger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         redirect.flush(self, final=True)  # first what came first
-        if error is not None and not (isinstance(error, SystemExit) and not error.code):
+        if isinstance(error, SystemExit):  # no failure of the code: where it came from tells nothing
+            if error.code:
+                told = f"the program ends with exit code {error.code:d}" if isinstance(error.code, int) else error.code
+                self.put_text(ERROR, "log", str(told))
+        elif error is not None:
             self.put_text(ERROR, "log", "".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
         self.close()
 

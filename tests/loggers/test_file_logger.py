@@ -258,6 +258,22 @@ def test_leaving_with_success_is_no_error(path):
     assert read(path) == [("INFO", "a")]
 
 
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (3, ["the program ends with exit code 3"]),
+        ("the data are missing", ["the data are missing"]),
+        (("a", 1), ["('a', 1)"]),
+        (None, []),
+        (False, []),
+    ],
+)
+def test_leaving_with_an_exit_code_is_one_line(path, code, lines):
+    with pytest.raises(SystemExit), Logger(path, print_also=False):
+        sys.exit(code)
+    assert read(path) == [("ERROR", line) for line in lines]
+
+
 def test_a_console_of_another_encoding_and_closed_ones_do_not_matter(path):
     code = f"""
         import sys
