@@ -239,7 +239,7 @@ class Logger:
 
     def _format(self, number: int, source: str, text: str) -> bytes:
         now = time()
-        if source not in _OWN_SOURCES and not self.json_lines:
+        if source not in _OWN_SOURCES and not self.json_lines and not text.startswith(f"{source}: "):
             text = f"{source}: {text}"
         unclean = not text.isprintable() and UNCLEAN.search(text) is not None
         second = int(now)
