@@ -309,6 +309,9 @@ class LineAssembler:
         self._rows[self._row].touched = False
 
     def _rise(self, count: int, *, home: bool) -> None:
+        row = self._rows[self._row]
+        if row.carriage and not row.text:
+            row.returned = True  # wiped on the way up, as rich does with all of its rows: it will be drawn again
         for _ in range(min(count, self._row)):
             self._row -= 1
             row = self._rows[self._row]

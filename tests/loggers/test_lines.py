@@ -148,6 +148,22 @@ def test_a_row_redrawn_from_above_is_not_repeated_at_each_drawing():
     assert lines == ["a 0", "b 0", "a 49", "b 49", "plain text"]
 
 
+def test_a_message_above_rows_that_rich_redraws_gives_no_line_of_theirs():
+    assembler = LineAssembler(interval_seconds=5)
+    wiped = "\r\x1b[2K\x1b[1A\x1b[2K"  # rich's way up; the last row has no newline
+    lines = [assembler.feed("a 0\nb 0", 0)]
+    for number in range(1, 80):
+        message = f"message {number}\n" if number in (10, 11, 70) else ""
+        lines.append(assembler.feed(f"{wiped}{message}a {number}\nb {number}", number / 10))
+    lines.append(assembler.feed("\ndone\n", 8.0))
+
+    shown = [line for new in lines for line in new]
+    assert [line for line in shown if line[0] == "m"] == ["message 10", "message 11", "message 70"]
+    bars = [line for line in shown if line[0] in "ab"]
+    assert len(bars) == 5, bars  # the first frame's, which nothing had drawn over yet, one an interval, the last
+    assert shown[-3:] == ["a 79", "b 79", "done"]
+
+
 def test_an_endless_line_is_cut():
     assembler = LineAssembler()
     lines = [line for _ in range(30) for line in assembler.feed("\r" + "x" * 10 + "y" * 100_000)]
