@@ -17,7 +17,7 @@ from hf_monitor.loggers.console import say
 from hf_monitor.loggers.levels import ERROR, NUMBERS, TAGS, WARNING, level_number
 from hf_monitor.loggers.lines import UNCLEAN, clean_text
 from hf_monitor.loggers.log_file import refuse_if_hopeless, shared_log_file
-from hf_monitor.loggers.tap import local
+from hf_monitor.loggers.tap import Doing, local
 
 __all__ = ["Logger"]
 
@@ -232,9 +232,10 @@ class Logger:
             self.file.truncate()
             self._truncate = False
         if self.mask is not None:
-            if local.doing.masking:  # the mask itself has something to say: that would never end
+            doing = local.doing
+            if doing.masking:  # the mask itself has something to say: that would never end
                 return
-            text = self._masked(self.mask, text)
+            text = self._masked(self.mask, text, doing)
         self.file.append(self._format(number, source, text))
 
     def _format(self, number: int, source: str, text: str) -> bytes:
@@ -260,14 +261,14 @@ class Logger:
         return f"{head}{text}\n".encode()
 
     @staticmethod
-    def _masked(mask: Callable[[str], object], text: str) -> str:
-        local.doing.masking = True
+    def _masked(mask: Callable[[str], object], text: str, doing: Doing) -> str:
+        doing.masking = True
         try:
             masked = mask(text)
         except Exception as error:  # noqa: BLE001 - any function may come here; unmasked text must not
             masked = error
         finally:
-            local.doing.masking = False
+            doing.masking = False
         if isinstance(masked, str):
             return masked
         return f"(a text of {len(text)} characters is withheld, because mask failed: {type(masked).__name__})"

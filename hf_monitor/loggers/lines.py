@@ -302,7 +302,8 @@ class LineAssembler:
                 self._rows.append(_Row())
             else:
                 row = self._rows.pop(0)
-                self._settle(row)
+                if row.overdrawn:
+                    self._settle(row)
                 row.clear()
                 self._rows.append(row)
                 self._row -= 1

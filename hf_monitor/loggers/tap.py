@@ -109,9 +109,8 @@ class Tap:
             if not doing.draining:
                 doing.queue.append((self, text))
             return
-        if text.isprintable() and self._holds(text):
-            return
-        self._guarded(doing, self._feed, text)
+        if not (text.isprintable() and self._holds(text)):
+            self._guarded(doing, self._feed, text)
 
     def _holds(self, text: str) -> bool:
         """Keep the first piece of a line, print()'s way: nothing can be said of it before its newline."""
