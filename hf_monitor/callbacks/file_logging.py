@@ -191,8 +191,9 @@ class FileLoggingCallback(TrainerCallback):
             logger.expect_echo(self._is_echo)
 
     def _is_echo(self, line: str) -> bool:
-        first = next(iter(self._echo or ()), None)
-        return first is not None and line.startswith(f"{{'{first}': ") and line.endswith("}")
+        if not self._echo:
+            return False
+        return line[-1:] == "}" and line.startswith(f"{{'{next(iter(self._echo))}': ")
 
     @guarded
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

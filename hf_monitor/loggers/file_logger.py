@@ -17,7 +17,7 @@ from hf_monitor.loggers.console import say
 from hf_monitor.loggers.levels import ERROR, NUMBERS, TAGS, WARNING, level_number
 from hf_monitor.loggers.lines import UNCLEAN, clean_text
 from hf_monitor.loggers.log_file import refuse_if_hopeless, shared_log_file
-from hf_monitor.loggers.tap import local
+from hf_monitor.loggers.tap import Doing, local
 
 __all__ = ["Logger"]
 
@@ -204,7 +204,11 @@ class Logger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         redirect.flush(self, final=True)  # first what came first
-        if error is not None and not (isinstance(error, SystemExit) and not error.code):
+        if isinstance(error, SystemExit):  # no failure of the code: where it came from tells nothing
+            if error.code:
+                told = f"the program ends with exit code {error.code:d}" if isinstance(error.code, int) else error.code
+                self.put_text(ERROR, "log", str(told))
+        elif error is not None:
             self.put_text(ERROR, "log", "".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
         self.close()
 
@@ -228,51 +232,53 @@ class Logger:
             self.file.truncate()
             self._truncate = False
         if self.mask is not None:
-            if local.masking:  # the mask itself has something to say: that would never end
+            doing = local.doing
+            if doing.masking:  # the mask itself has something to say: that would never end
                 return
-            text = self._masked(self.mask, text)
+            text = self._masked(self.mask, text, doing)
         self.file.append(self._format(number, source, text))
 
     def _format(self, number: int, source: str, text: str) -> bytes:
         now = time()
-        if source not in _OWN_SOURCES and not self.json_lines:
+        if source not in _OWN_SOURCES and not self.json_lines and not text.startswith(f"{source}: "):
             text = f"{source}: {text}"
-        unclean = UNCLEAN.search(text) is not None
+        unclean = not text.isprintable() and UNCLEAN.search(text) is not None
+        second = int(now)
+        known, stamp = self._second
+        if second != known:  # what takes longer is done once a second
+            stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
+            self._second = (second, stamp)
+            self.file.forget_if_gone()
         if self.json_lines:
             message = quoted("\n".join(clean_text(text)) if unclean else text)
             level = TAGS[number].rstrip()
             return f'{{"time":{now:.6f},"level":"{level}","source":{quoted(source)},"message":{message}}}\n'.encode(
                 errors="backslashreplace"
             )
-        second = int(now)
-        known, stamp = self._second
-        if second != known:  # localtime and strftime once a second
-            stamp = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
-            self._second = (second, stamp)
         head = f"{stamp},{int((now - second) * 1000):03d} {TAGS[number]}"
         if unclean:
             return "".join([f"{head}{line}".rstrip() + "\n" for line in clean_text(text)]).encode()
         return f"{head}{text}\n".encode()
 
     @staticmethod
-    def _masked(mask: Callable[[str], object], text: str) -> str:
-        local.masking = True
+    def _masked(mask: Callable[[str], object], text: str, doing: Doing) -> str:
+        doing.masking = True
         try:
             masked = mask(text)
         except Exception as error:  # noqa: BLE001 - any function may come here; unmasked text must not
             masked = error
         finally:
-            local.masking = False
+            doing.masking = False
         if isinstance(masked, str):
             return masked
         return f"(a text of {len(text)} characters is withheld, because mask failed: {type(masked).__name__})"
 
     def _show(self, text: str, number: int, *, beside_bars: bool = True) -> None:
-        before, local.skip = local.skip, self.file
+        before, local.doing.skip = local.doing.skip, self.file
         try:
             say(text, number, beside_bars=beside_bars)
         finally:
-            local.skip = before
+            local.doing.skip = before
 
     def _lose(self, error: OSError) -> None:
         file = self.file

@@ -17,6 +17,7 @@ TAGS: Final[dict[int, str]] = {number: f"{name:<5} " for name, number in NUMBERS
 
 _ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 _BEGINS = re.compile(r"\[?(WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
+_FIRST = "[WECF"  # letters with which that can begin: looking there first is cheaper
 _WARNING = re.compile(r"(?:[^\s:][^:]*:\d+: )?\w*Warning: ")  # what warnings.warn prints: path:line: UserWarning: ...
 _TRACEBACK = re.compile(r"[\s+|]*(?:Exception Group )?Traceback \(most recent call last\):")
 _BETWEEN = ("During handling of the above exception", "The above exception was the direct cause")
@@ -50,7 +51,7 @@ class LevelGuess:
 
     def __call__(self, line: str) -> int:
         """Judge the next line of one stream."""
-        if _TRACEBACK.match(line):
+        if "Traceback" in line and _TRACEBACK.match(line):
             self._in_traceback = True
             return ERROR
         if self._in_traceback:
@@ -59,6 +60,6 @@ class LevelGuess:
             return ERROR
         if line.startswith(_BETWEEN):
             return ERROR
-        if begins := _BEGINS.match(line):
+        if line[:1] in _FIRST and (begins := _BEGINS.match(line)):
             return level_number(begins[1])
-        return WARNING if _WARNING.match(line) else INFO
+        return WARNING if "Warning: " in line and _WARNING.match(line) else INFO

@@ -43,6 +43,8 @@ class LogFile:
         Console lines that are not to be repeated here: until when (monotonic seconds), and which.
     """
 
+    _close = staticmethod(os.close)  # at the interpreter's exit `os` may be gone before the last file
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.RLock()
@@ -91,7 +93,7 @@ class LogFile:
         return before
 
     def open(self) -> None:
-        """Open the file, making its folder, if it is not open yet.
+        """Open the file, making its folder, if it is not open yet or not the one at that path any more.
 
         Raises
         ------
@@ -99,11 +101,18 @@ class LogFile:
             As the operating system says.
         """
         with self.lock:
+            self.forget_if_gone()
             if self._fd >= 0:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, _FLAGS, 0o644)
             self._torn = _ends_torn(self.path)
+
+    def forget_if_gone(self) -> None:
+        """Close the file if it was deleted or replaced, so that the next line is not lost in what nobody can see."""
+        with self.lock:
+            if self._fd >= 0 and _is_gone(self._fd, self.path):
+                self._drop_descriptor(keep_open=False)
 
     def truncate(self) -> None:
         """Empty the file.
@@ -131,7 +140,7 @@ class LogFile:
         fd, self._fd, self._ready = self._fd, -1, False
         if fd >= 0 and not keep_open:
             try:
-                os.close(fd)
+                self._close(fd)
             except OSError:
                 return  # closed behind our back, or a network disk's late error: nothing is left to do with it
 
@@ -167,6 +176,15 @@ def refuse_if_hopeless(path: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is a file, not a folder"
     return None if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} may not be written to"
+
+
+def _is_gone(fd: int, path: Path) -> bool:
+    try:
+        return not os.path.samestat(os.fstat(fd), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # nothing can be said; what can still be written to is better than nothing
 
 
 def _ends_torn(path: Path) -> bool:

@@ -62,11 +62,11 @@ def _make_hook() -> Any:
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:
         if _hook is not callHandlers:
             return original(self, record)  # type: ignore[no-any-return]
-        local.logging += 1  # what handlers print on this thread is no text of its own
+        local.doing.logging += 1  # what handlers print on this thread is no text of its own
         try:
             return original(self, record)  # type: ignore[no-any-return]
         finally:
-            local.logging -= 1
+            local.doing.logging -= 1
             _write(record)
 
     mark(callHandlers, original)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hf_monitor.loggers import log_file
-from hf_monitor.loggers.tap import LineSink, Tap, exclusively, local, renew_lock
+from hf_monitor.loggers.ipython import cells_beneath
+from hf_monitor.loggers.tap import Doing, LineSink, Tap, exclusively, local, renew_lock
 
 __all__ = ["attach", "detach", "flush", "mark", "standard_streams", "unwrapped"]
 
@@ -59,6 +60,10 @@ class Tee:
         bound = getattr(self.stream, name, None)
         if bound is None:
             return
+        if beneath := list(cells_beneath(bound)):
+            self._found[name] = unwrapped(beneath[-1].cell_contents)
+            self._set[name] = beneath[-1].cell_contents = self._wrapper(name, self._found[name])
+            return
         bound = unwrapped(bound)
         wrapper = self._wrapper(name, bound)
         missing = object()
@@ -76,53 +81,53 @@ class Tee:
 
     def _wrapper(self, name: str, bound: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def write(text: Any, /) -> Any:
-            if not self.taps:
+            if not self.taps or not isinstance(text, str):
                 return bound(text)
-            outer = local.passing
-            local.passing = (*outer, text) if isinstance(text, str) else outer
+            doing = local.doing
+            outer = doing.passing
+            doing.passing = (*outer, text)
             try:
                 result = bound(text)
             finally:
-                local.passing = outer
-            self._copy(text, outer)
+                doing.passing = outer
+            self._copy(text, outer, doing)
             return result
 
         def writelines(lines: Iterable[Any], /) -> Any:
             if not self.taps:
                 return bound(lines)
             seen: list[str] = []
+            doing = local.doing
 
             def remember() -> Iterator[Any]:
-                outer = local.passing
+                outer = doing.passing
                 try:
                     for line in lines:
                         if isinstance(line, str):
                             seen.append(line)
-                            local.passing = (*outer, line)  # most classes' writelines calls write: no second copy
+                            doing.passing = (*outer, line)  # most classes' writelines calls write: no second copy
                         yield line
                 finally:
-                    local.passing = outer
+                    doing.passing = outer
 
-            outer = local.passing
+            outer = doing.passing
             try:
                 return bound(remember())
             finally:
-                local.passing = outer
-                self._copy("".join(seen), outer)
+                doing.passing = outer
+                self._copy("".join(seen), outer, doing)
 
         wrapper = write if name == "write" else writelines
         mark(wrapper, bound)
         return wrapper
 
-    def _copy(self, text: Any, outer: tuple[str, ...]) -> None:
-        if not text or not isinstance(text, str):
-            return
-        if outer and any(text in other or other in text for other in outer):
+    def _copy(self, text: str, outer: tuple[str, ...], doing: Doing) -> None:
+        if not text or (outer and any(text in other or other in text for other in outer)):
             return  # handed on by a wrapping stream, where it has been seen
         for tap in self.taps:
-            if tap.file is local.skip or (local.logging and any(sink.capture_logging for sink in tap.sinks)):
+            if tap.file is doing.skip or (doing.logging and any(sink.capture_logging for sink in tap.sinks)):
                 continue
-            tap.feed(text)
+            tap.feed(text, doing)
 
     def _stand_in(self) -> None:
         for name in ("stdout", "stderr"):
@@ -135,6 +140,9 @@ class Tee:
         """Leave the stream as it was found; what others have put over ours meanwhile stays, and ours passes on."""
         space = getattr(self.stream, "__dict__", {})
         for name, wrapper in self._set.items():
+            for beneath in cells_beneath(space.get(name)):
+                if beneath.cell_contents is wrapper:
+                    beneath.cell_contents = unwrapped(wrapper)
             if space.get(name) is wrapper:
                 if name in self._found:
                     space[name] = self._found[name]

@@ -6,14 +6,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from hf_monitor.loggers.console import bars_live, drawn_again, say
 from hf_monitor.loggers.levels import WARNING, LevelGuess
 from hf_monitor.loggers.lines import LineAssembler
 from hf_monitor.loggers.log_file import LogFile
 
-__all__ = ["LineSink", "Tap", "complain", "exclusively", "local", "renew_lock"]
+__all__ = ["Doing", "LineSink", "Tap", "complain", "exclusively", "local", "renew_lock"]
 
 _COLORS = re.compile("\x1b\\[[0-9;:]*m")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but newline and tab
@@ -35,8 +35,10 @@ class LineSink(Protocol):
         """Write one clean line to the file; never raises."""
 
 
-class _Local(threading.local):
-    """What this thread is doing."""
+class Doing:
+    """What a thread is doing."""
+
+    __slots__ = ("draining", "feeding", "logging", "masking", "passing", "queue", "skip")
 
     def __init__(self) -> None:
         self.logging = 0  # depth of logging calls whose records are written as such
@@ -46,6 +48,13 @@ class _Local(threading.local):
         self.draining = False
         self.queue: list[tuple[Tap, str]] = []
         self.masking = False  # inside a user's mask
+
+
+class _Local(threading.local):
+    """What this thread is doing: an object of its own, since access to a thread's locals costs more than all in it."""
+
+    def __init__(self) -> None:
+        self.doing = Doing()
 
 
 local = _Local()
@@ -87,39 +96,55 @@ class Tap:
         """Forget all that is pending (in a forked child: it is the parent's)."""
         self._assembler = LineAssembler(self._interval_seconds, drawn_again)
         self._pending: dict[int, str] = {}
+        self._printable = ""  # the one of these that was looked through last
         self._guess = LevelGuess()
 
-    def feed(self, text: str) -> None:
+    def feed(self, text: str, doing: Doing) -> None:
         """Take text; whatever goes wrong stays here.
 
         Text that arrives while this thread is already feeding (from a signal handler, from a mask that prints) waits
         until that is done; what it causes in turn is dropped, or it would never end.
         """
-        if local.feeding:
-            if not local.draining:
-                local.queue.append((self, text))
+        if doing.feeding:
+            if not doing.draining:
+                doing.queue.append((self, text))
             return
-        self._guarded(lambda: self._feed(text))
+        if not (text.isprintable() and self._holds(text)):
+            self._guarded(doing, self._feed, text)
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        local.feeding = True
+    def _holds(self, text: str) -> bool:
+        """Keep the first piece of a line, print()'s way: nothing can be said of it before its newline."""
+        thread = threading.get_ident()
+        with _lock:
+            if thread in self._pending or self._assembler.mid_escape or len(text) > _MAX_PENDING:
+                return False
+            self._printable = text
+            # one step, because a signal handler may print here too
+            return self._pending.setdefault(thread, text) is text
+
+    def _guarded(self, doing: Doing, action: Callable[..., None], *arguments: Any) -> None:
+        doing.feeding = True
         try:
             with _lock:
-                action()
-                local.draining = True
-                while local.queue:
-                    tap, later = local.queue.pop(0)
+                action(*arguments)
+                doing.draining = True
+                while doing.queue:
+                    tap, later = doing.queue.pop(0)
                     tap._feed(later)
         except Exception as error:  # noqa: BLE001 - a print of the user's must not fail because of its copy
             complain(error)
         finally:
-            local.draining = local.feeding = False
-            local.queue.clear()
+            doing.draining = doing.feeding = False
+            doing.queue.clear()
 
     def flush(self, *, final: bool) -> None:
         """Write the present state of progress displays; if `final`, everything that is pending."""
-        if not local.feeding:
-            self._guarded(self._finish if final else lambda: self._write(self._assembler.snapshot()))
+        doing = local.doing
+        if not doing.feeding:
+            self._guarded(doing, self._finish if final else self._write_snapshot)
+
+    def _write_snapshot(self) -> None:
+        self._write(self._assembler.snapshot())
 
     def _finish(self) -> None:
         pending, self._pending = self._pending, {}
@@ -130,12 +155,16 @@ class Tap:
         self._write(self._assembler.finish())
 
     def _feed(self, text: str) -> None:
-        now = time.monotonic()
         assembler, thread = self._assembler, threading.get_ident()
         pending = self._pending.pop(thread, "")
+        if text == "\n" and not pending.startswith(_TRACEBACK):
+            known = pending is self._printable or pending.isprintable()
+            if known and (plain := assembler.plain_line(pending)) is not None:
+                self._write(plain)
+                return
         if "\x1b" in text:
             text = _COLORS.sub("", text)
-        text = pending + text
+        text, now = pending + text, time.monotonic()
         if assembler.mid_escape or _CONTROL.search(text):
             self._write(assembler.feed(text, now))
             return
@@ -154,9 +183,9 @@ class Tap:
 
     def _write(self, lines: list[str]) -> None:
         for line in lines:
-            number = self._guess(line)
-            if self.source == "stdout" and self.file.echoes and self._is_echo(line):
+            if self.file.echoes and self.source == "stdout" and self._is_echo(line):
                 continue
+            number = self._guess(line)
             for sink in self.sinks:
                 if sink.accepts(number):
                     sink.put_line(number, self.source, line)
@@ -164,7 +193,7 @@ class Tap:
 
     def _is_echo(self, line: str) -> bool:
         echoes, now = self.file.echoes, time.monotonic()
-        for echo in list(echoes):
+        for echo in tuple(echoes):
             until, predicate = echo
             try:
                 found = until >= now and predicate(line)

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -257,6 +258,22 @@ def test_leaving_with_success_is_no_error(path):
     assert read(path) == [("INFO", "a")]
 
 
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (3, ["the program ends with exit code 3"]),
+        ("the data are missing", ["the data are missing"]),
+        (("a", 1), ["('a', 1)"]),
+        (None, []),
+        (False, []),
+    ],
+)
+def test_leaving_with_an_exit_code_is_one_line(path, code, lines):
+    with pytest.raises(SystemExit), Logger(path, print_also=False):
+        sys.exit(code)
+    assert read(path) == [("ERROR", line) for line in lines]
+
+
 def test_a_console_of_another_encoding_and_closed_ones_do_not_matter(path):
     code = f"""
         import sys
@@ -297,3 +314,66 @@ def test_json_source_names(path):
         *[("log", "INFO", "own"), ("stdout", "INFO", "out"), ("stderr", "INFO", "err")],
         ("some.library", "ERROR", "record"),
     ]
+
+
+def test_a_new_logger_does_not_write_to_a_deleted_file(path):
+    first = Logger(path, print_also=False)
+    first.write("one")
+    path.unlink()
+    Logger(path, print_also=False, mode="w").write("two")
+    first.write("three")
+    assert [message for _, message in read(path)] == ["two", "three"]
+
+    path.unlink()
+    Logger(path, print_also=False).write("four")
+    assert [message for _, message in read(path)] == ["four"]
+
+
+@pytest.mark.parametrize("begin", [lambda logger: logger.start_redirect(), lambda logger: logger.file.truncate()])
+def test_a_deleted_folder_is_made_again(path, begin):
+    logger = Logger(path, print_also=False)
+    logger.write("one")
+    shutil.rmtree(path.parents[1])
+    begin(logger)
+    assert read(path) == []
+    logger.write("two")
+    logger.close()
+    assert [message for _, message in read(path)] == ["two"]
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_a_logger_that_goes_on_finds_out_within_a_second(path, json_lines):
+    logger = Logger(path, print_also=False, json_lines=json_lines)
+    logger.write("one")
+    path.rename(path.with_name("moved.log"))
+    time.sleep(1.01)
+    logger.write("two")
+    assert "one" in path.with_name("moved.log").read_text()
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_logger_that_goes_on_after_its_folder_became_a_file(path, capsys):
+    logger = Logger(path, print_also=False)
+    logger.write("one")
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+    time.sleep(1.01)
+    logger.write("lost")
+    path.parent.unlink()
+    logger.write("two")
+    assert "cannot write to" in capsys.readouterr().err
+    assert [message for _, message in read(path)] == ["(1 texts are missing here: File exists)", "two"]
+
+
+def test_nothing_is_said_at_exit_where_the_logger_outlives_its_modules(path):
+    code = f"""
+        import ctypes, sys
+        from hf_monitor.loggers import Logger, log_file
+        for module in (log_file, sys.modules["__main__"]):  # as torch does, by roundabout ways, with a trainer's
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(module))
+        logger = Logger({str(path)!r}, print_also=False)
+        logger.write("x")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert read(path) == [("INFO", "x")]

@@ -56,6 +56,21 @@ def test_the_cutting_into_chunks_does_not_change_the_lines(text, data, nested):
     assert assemble(*chunks, drawn_again=lambda text: nested) == assemble(text, drawn_again=lambda text: nested)
 
 
+def state(assembler):
+    rows = [[getattr(row, name) for name in row.__slots__] for row in assembler._rows]
+    return rows, {name: value for name, value in vars(assembler).items() if name not in ("_rows", "_drawn_again")}
+
+
+@given(st.lists(st.one_of(TERMINAL_TEXT, st.text("ab ~", max_size=3).map(lambda text: f"{text}\n")), max_size=60))
+def test_the_short_way_of_plain_lines_leads_where_the_long_one_does(chunks):
+    short, long = LineAssembler(), LineAssembler()
+    for chunk in chunks:
+        expected = long.feed(chunk)
+        lines = short.plain_line(chunk[:-1]) if chunk.endswith("\n") and chunk[:-1].isprintable() else None
+        assert (short.feed(chunk) if lines is None else lines) == expected
+        assert state(short) == state(long)
+
+
 @given(TERMINAL_TEXT)
 def test_a_line_holds_no_control_characters_and_is_never_blank(text):
     for line in assemble(text):
@@ -131,6 +146,22 @@ def test_a_row_redrawn_from_above_is_not_repeated_at_each_drawing():
     lines += assembler.feed("plain text\n", 5.0)
 
     assert lines == ["a 0", "b 0", "a 49", "b 49", "plain text"]
+
+
+def test_a_message_above_rows_that_rich_redraws_gives_no_line_of_theirs():
+    assembler = LineAssembler(interval_seconds=5)
+    wiped = "\r\x1b[2K\x1b[1A\x1b[2K"  # rich's way up; the last row has no newline
+    lines = [assembler.feed("a 0\nb 0", 0)]
+    for number in range(1, 80):
+        message = f"message {number}\n" if number in (10, 11, 70) else ""
+        lines.append(assembler.feed(f"{wiped}{message}a {number}\nb {number}", number / 10))
+    lines.append(assembler.feed("\ndone\n", 8.0))
+
+    shown = [line for new in lines for line in new]
+    assert [line for line in shown if line[0] == "m"] == ["message 10", "message 11", "message 70"]
+    bars = [line for line in shown if line[0] in "ab"]
+    assert len(bars) == 5, bars  # the first frame's, which nothing had drawn over yet, one an interval, the last
+    assert shown[-3:] == ["a 79", "b 79", "done"]
 
 
 def test_an_endless_line_is_cut():

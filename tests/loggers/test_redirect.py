@@ -492,6 +492,64 @@ def test_expected_echoes_stay_out(path, capsys, monkeypatch):
     assert "{'loss': '2.3'}\n" in capsys.readouterr().out
 
 
+def test_an_expected_echo_is_a_whole_line(path, tmp_path, capsys):
+    def is_log(line):
+        return line.startswith("{'loss'") and line.endswith("}")
+
+    with Logger(path, print_also=False) as logger, Logger(tmp_path / "other.log"):
+        logger.expect_echo(is_log)
+        print({"loss": 1}, end="")
+        print(" and more")
+        print("before ", end="")
+        print({"loss": 2})
+        print({"loss": 3}, {"loss": 4}, sep="\n", end="")  # the first of them is the echo
+        print()
+        logger.expect_echo(is_log)
+        print("{'loss': ", end="")
+        print("5}")
+        logger.expect_echo(is_log)
+        print({"loss": 6}, end="")
+
+    kept = ["{'loss': 1} and more", "before {'loss': 2}", "{'loss': 4}"]
+    assert texts(path) == kept
+    assert texts(tmp_path / "other.log") == [*kept[:2], "{'loss': 3}", kept[2], "{'loss': 5}", "{'loss': 6}"]
+    assert capsys.readouterr().out.endswith("{'loss': 5}\n{'loss': 6}")
+
+
+def test_an_expected_echo_beside_other_threads(path):
+    def work(number):
+        for count in range(200):
+            print(f"{number}-{count}")
+
+    with Logger(path, print_also=False) as logger:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(200):
+            logger.expect_echo(lambda line, number=number: line == f"{{'loss': {number}}}")
+            print({"loss": number})
+        for thread in threads:
+            thread.join()
+    assert sorted(texts(path)) == sorted(f"{number}-{count}" for number in range(3) for count in range(200))
+
+
+def test_an_expected_echo_is_cheap(path):
+    """The Trainer prints at each logged step. Calls are counted, because a clock is right only on a quiet machine."""
+    calls = []
+    with Logger(path, print_also=False) as logger:
+        for _ in range(50):  # more rows than the assembler keeps
+            print("a line")
+        logger.expect_echo(lambda line: line.startswith("{'loss'"))
+        sys.setprofile(lambda frame, event, _: calls.append(frame.f_code) if event == "call" else None)
+        try:
+            print({"loss": 1})
+        finally:
+            sys.setprofile(None)
+    assert texts(path) == ["a line"] * 50
+    ours = [code for code in calls if "hf_monitor" in code.co_filename]
+    assert 0 < len(ours) <= 18, [code.co_name for code in ours]
+
+
 def test_redirect_stdout_inside_goes_elsewhere(path):
     with Logger(path), contextlib.redirect_stdout(io.StringIO()) as inner:
         print("elsewhere")

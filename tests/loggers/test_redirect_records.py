@@ -72,6 +72,20 @@ def test_exceptions_and_stacks(path, lib):
     assert lines[-1] == ("ERROR", "hf_monitor_test.lib: exc_info without an exception")
 
 
+def test_a_message_that_names_its_logger_is_not_prefixed_again(path, tmp_path, lib):
+    with Logger(path), Logger(tmp_path / "rows.log", json_lines=True):
+        lib.warning("hf_monitor_test.lib: named")
+        lib.warning("hf_monitor_test.lib:not quite")
+        lib.warning("hf_monitor_test: another")
+
+    assert messages(path) == [
+        ("WARNING", "hf_monitor_test.lib: named"),
+        ("WARNING", "hf_monitor_test.lib: hf_monitor_test.lib:not quite"),
+        ("WARNING", "hf_monitor_test.lib: hf_monitor_test: another"),
+    ]
+    assert '"message":"hf_monitor_test.lib: named"' in (tmp_path / "rows.log").read_text()
+
+
 def test_without_capture_handlers_output_is_text(path, lib):
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
