@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUTPUT ?= outputs/demo
-# venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip.
+# venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip. Only what make itself began is
+# made anew: `.begun` says so.
 VENV_IS_WHOLE := test -f $(BIN)/activate && $(BIN)/python -m pip --version >/dev/null 2>&1
 
 .DEFAULT_GOAL := help
@@ -29,7 +30,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "$(PYTHON) was not found. hf_monitor needs Python 3.11 or newer. Try: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "hf_monitor needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
-	@$(VENV_IS_WHOLE) || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); } || \
+	@$(VENV_IS_WHOLE) || test ! -e $(VENV) || test -e $(VENV)/.begun || \
+	  { echo "$(VENV) is there, but has no pip, and make has not made it. Move it away, or: make $(MAKECMDGOALS) VENV=.venv-make"; exit 2; }
+	@$(VENV_IS_WHOLE) || { echo "making $(VENV)"; rm -rf $(VENV); mkdir $(VENV); touch $(VENV)/.begun; $(PYTHON) -m venv $(VENV); } || \
 	  { echo "$(VENV) could not be made. On Debian and Ubuntu: apt install python3-venv, then make $(MAKECMDGOALS) again."; exit 2; }
 	@echo "installing $(firstword $(TORCH)) and the package (some minutes, once)"
 	@$(PIP) install $(TORCH)

@@ -405,6 +405,8 @@ def run(argv: Sequence[str]) -> int:
                 scored = training_args.do_eval and metrics is not None
                 print_places(monitor.run_dir, Path(training_args.output_dir), scored)
         except KeyboardInterrupt:
+            if is_main_process():
+                print(file=sys.stderr)  # below the progress bar
             tell(f"interrupted; what was recorded is in {monitor.run_dir}")
             return 130
     return 0

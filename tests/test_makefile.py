@@ -17,7 +17,6 @@ echo "$@" >> {calls}
 case "$1 $2" in
 "-m venv")
     for folder; do :; done
-    rm -rf "$folder"
     mkdir -p "$folder/bin"
     cp "$0" "$folder/bin/python"
     if [ -e {broken} ]; then
@@ -109,6 +108,19 @@ def test_an_environment_whose_making_was_interrupted_is_made_anew(make, clone, m
     code, said, calls = make("train")
     assert code == 0, said
     assert calls.count("-m venv") == 1
+
+
+def test_an_environment_of_the_users_own_is_not_deleted(make, clone):
+    """As uv makes them: of that name, and without pip."""
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "mine").touch()
+    code, said, calls = make("train")
+    assert code == 2
+    assert ".venv is there, but has no pip, and make has not made it. Move it away, or: make train VENV=" in said
+    assert (clone / ".venv" / "mine").exists()
+    assert " install " not in calls
+    code, said, _ = make("train", "VENV=.venv-make")
+    assert code == 0, said
 
 
 def test_an_interrupted_installation_is_taken_up_in_the_same_environment(make, tmp_path):

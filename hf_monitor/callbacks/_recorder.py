@@ -57,8 +57,9 @@ class Recorder:
         self.writer = writer
         self.trained = False  # has a training begun in the running attempt?
         self.begun = 0  # how many trainings have begun
-        self.outside: dict[str, Any] = {"standalone": True}  # goes into rows of evaluations outside of train()
         self._loads_best = False
+        self._running = False
+        self._weights_step = 0
         self.eval_dataset: Any = None  # set by attach(), which sees the trainer
         self._last: Any = None
         self._last_callers: set[tuple[int, str]] = set()
@@ -72,14 +73,23 @@ class Recorder:
             return
         self._begin_state = state
         self.begun += 1
-        self.outside, self._loads_best = {}, args.load_best_model_at_end
+        self._running, self._loads_best = True, args.load_best_model_at_end
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         if self.writer.attempt and not self.trained:
-            self.writer.update_facts(facts)  # an evaluation before the training opened this attempt
+            self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
         else:
             self.writer.begin_attempt(facts)
         self.trained = True
         self.writer.event("train_begin", state.global_step, max_steps=state.max_steps, epochs=state.num_train_epochs)
+
+    def outside(self, state: Any) -> dict[str, Any]:
+        """Give what goes into the rows of evaluations outside of ``train()``; nothing for those within.
+
+        Every training has a state of its own, which its Trainer keeps after it; another Trainer has another.
+        """
+        if state is not self._begin_state:
+            return {"standalone": True}
+        return {} if self._running else {"standalone": True, "weights_step": self._weights_step}
 
     def differs_from_before(self) -> list[str]:
         """Say what is another than in the attempt before: ``model`` (class or size), ``data`` (training set)."""
@@ -90,7 +100,8 @@ class Recorder:
         def differs(fact: str, part: str | None, names: tuple[str, ...]) -> bool:
             if fact not in before:  # as it was
                 return False
-            old, new = ((found[fact].get(part) or {}) if part else found[fact] for found in (before, now))
+            old, new = (found.get(fact) or {} for found in (before, now))
+            old, new = (old.get(part) or {}, new.get(part) or {}) if part else (old, new)
             return any(old.get(name) != new.get(name) for name in names if name in old and name in new)
 
         looked_at: dict[str, tuple[str | None, tuple[str, ...]]] = {
@@ -105,26 +116,28 @@ class Recorder:
             self.writer.open()
             facts = training_facts(args, None, model, None, self.eval_dataset)
             # An evaluation knows no training set: what an earlier attempt knew of it stays.
-            facts["data"] = {**self.writer.facts.get("data", {}), **facts.get("data", {})}
+            facts["data"] = {**(self.writer.facts.get("data") or {}), **facts.get("data", {})}
             self.writer.begin_attempt(facts)
 
-    def values(self, caller: object, event: str, kind: str, step: int, values: Mapping[str, Any]) -> bool:
+    def values(self, caller: object, event: str, kind: str, state: Any, values: Mapping[str, Any]) -> bool:
         """Record a dict of values; returns False where another callback has recorded this very dict."""
+        step = state.global_step
         who = (id(caller), event)
         if who not in self._last_callers and (values is self._last or self._same_evaluation(step, values)):
             self._last_callers.add(who)
             return False
         self._last, self._last_callers, self._last_step = values, {who}, step
-        if self.outside and kind in ("eval", "predict"):
-            values = {**values, **self.outside}
+        if kind in ("eval", "predict"):
+            values = {**values, **self.outside(state)}
         self.writer.row(kind, step, values)
         return True
 
-    def numbers(self, caller: object, event: str, step: int, values: dict[str, float]) -> None:
+    def numbers(self, caller: object, event: str, state: Any, values: dict[str, float]) -> None:
         """Record a training log of finite floats, as :meth:`values` does, the short way."""
         if values is self._last:
-            self.values(caller, event, "train", step, values)
+            self.values(caller, event, "train", state, values)
             return
+        step = state.global_step
         self._last, self._last_callers, self._last_step = values, {(id(caller), event)}, step
         self.writer.numbers("train", step, values)
 
@@ -140,7 +153,8 @@ class Recorder:
         step = state.global_step
         if self._loads_best and state.best_model_checkpoint is not None:
             step = state.best_global_step
-        self.outside = {"standalone": True, "weights_step": step}
+        if state is self._begin_state:
+            self._running, self._weights_step = False, step
         self.writer.event("train_end", state.global_step)
 
     def error(self, error: BaseException, trace: str, step: int, began: bool) -> None:
@@ -160,7 +174,7 @@ class Recorder:
             self.writer.begin_attempt()
             self.trained = False
         if began:
-            self.outside = {"standalone": True, "weights_step": step}
+            self._running, self._weights_step = False, step
         self.writer.event(
             "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
         )

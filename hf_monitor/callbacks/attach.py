@@ -177,7 +177,7 @@ class Monitor:
 
 
 def _text_metrics_of(trainer: Any) -> TextMetrics | None:
-    """Give the TextMetrics that ``compute_metrics`` is or calls, if it is surely this one."""
+    """Give the TextMetrics that ``compute_metrics`` is or can reach, if it is only one."""
     found: dict[int, TextMetrics] = {}
     try:
         _search(trainer.compute_metrics, found, depth=3)
@@ -187,7 +187,7 @@ def _text_metrics_of(trainer: Any) -> TextMetrics | None:
 
 
 def _search(item: Any, found: dict[int, TextMetrics], depth: int) -> None:
-    """Collect TextMetrics from a function, what it closes over and the globals that it uses; no code of it is run."""
+    """Collect TextMetrics from a function, what it closes over and the globals that it uses, without calling it."""
     if isinstance(item, TextMetrics):
         found[id(item)] = item
         return
@@ -311,6 +311,7 @@ def attach(
     monitor = Monitor(trainer, recorder, callbacks)
     texts = monitor.find(TextMetricsCallback)
     texts.text_metrics = texts.text_metrics or text_metrics
+    monitor.find(FileLoggingCallback).attended = True
     monitor.wrap()
     trainer._hf_monitor = monitor
     return monitor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import weakref
@@ -23,6 +24,8 @@ __all__ = ["FileLoggingCallback"]
 # Values of an evaluation that matter less than the scores; they stay in metrics.jsonl.
 _QUIET_ENDINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
 
+
+log = logging.getLogger("hf_monitor")
 
 _redirecting: weakref.WeakSet[FileLoggingCallback] = weakref.WeakSet()
 
@@ -82,6 +85,7 @@ class FileLoggingCallback(TrainerCallback):
         self._began = 0.0
         self._redirecting = False  # for a training
         self._held = 0  # by start(), whatever trainings there are
+        self.attended = False  # attach() is there and ends what a training began
         self._training: Any = None  # the state of the training whose output is copied
 
     def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
@@ -117,8 +121,8 @@ class FileLoggingCallback(TrainerCallback):
         self._max_steps, self._began = state.max_steps, time.perf_counter()
         if self.redirect:
             for other in list(_redirecting):
-                if other._training is not state and other is not self:
-                    other.stop()  # its training ended with an error; one process trains one thing at a time
+                if other._training is not state and other is not self and not other.attended:
+                    other.stop()  # its training ended with an error, most likely, of which it has not heard
             self._training = state
             self._start(logger)
         model = kwargs.get("model")
@@ -129,10 +133,12 @@ class FileLoggingCallback(TrainerCallback):
             f"seed {args.seed}, {args.device}"
         )
         if changed := recorder.differs_from_before():
-            logger.write(
-                f"{recorder.writer.run_dir} holds an earlier run with other {' and '.join(changed)}: this is attempt "
-                f"{recorder.writer.attempt} of the same run. Name another folder (run_dir) to keep them apart.",
-                level="WARNING",
+            log.warning(  # through logging: the console should have it, too
+                "hf_monitor: %s holds an earlier run with other %s: this is attempt %d of the same run. Name another "
+                "folder (run_dir) to keep them apart.",
+                recorder.writer.run_dir,
+                " and ".join(changed),
+                recorder.writer.attempt,
             )
 
     def _start(self, logger: Logger) -> None:
@@ -155,13 +161,13 @@ class FileLoggingCallback(TrainerCallback):
                     break
                 text += f"  {name} {value:.4g}"
             else:
-                if self._log_numbers(recorder, logger, step, logs, _Numbers(text)):
+                if self._log_numbers(recorder, logger, state, logs, _Numbers(text)):
                     return
         self._log_anything(args, state, control, logs=logs, **kwargs)
 
-    def _log_numbers(self, recorder: Recorder, logger: Logger, step: int, logs: dict[str, float], text: str) -> bool:
+    def _log_numbers(self, recorder: Recorder, logger: Logger, state: Any, logs: dict[str, float], text: str) -> bool:
         try:
-            recorder.numbers(self, "log", step, logs)
+            recorder.numbers(self, "log", state, logs)
             logger.write(text)
         except OSError as error:
             report_disk(self, error)
@@ -177,11 +183,11 @@ class FileLoggingCallback(TrainerCallback):
         recorder, logger = self._open(args, kwargs.get("model"))
         kind = kind_of(logs)
         step = state.global_step
-        recorder.values(self, "log", kind, step, logs)
+        recorder.values(self, "log", kind, state, logs)
         head = f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"
         if kind != "train":
             head += {"eval": "  evaluation", "train_summary": "  summary"}.get(kind, "  log")
-        weights_step = recorder.outside.get("weights_step", step)
+        weights_step = recorder.outside(state).get("weights_step", step)
         if kind == "eval" and weights_step != step:
             head += f" (weights of step {weights_step})"
         logger.write(_line(head, logs, kind))
@@ -211,7 +217,7 @@ class FileLoggingCallback(TrainerCallback):
         if metrics is None or not state.is_world_process_zero:
             return
         recorder, logger = self._open(args, kwargs.get("model"))
-        recorder.values(self, "predict", "predict", state.global_step, metrics)
+        recorder.values(self, "predict", "predict", state, metrics)
         shown = [f"{name} {_shown(value)}" for name, value in metrics.items() if not name.endswith(_QUIET_ENDINGS)]
         logger.write("  ".join([f"step {state.global_step}", "prediction", *shown]))
 
@@ -232,7 +238,10 @@ class FileLoggingCallback(TrainerCallback):
         recorder, logger = self._open(args)
         trace = "".join(traceback.format_exception(error))
         recorder.error(error, trace, step, began)
-        logger.write(f"training stopped at step {step}\n{trace.rstrip()}", level="ERROR")
+        if isinstance(error, KeyboardInterrupt):  # meant: nobody needs to see where
+            logger.write(f"training stopped at step {step}: interrupted (KeyboardInterrupt)", level="WARNING")
+        else:
+            logger.write(f"training stopped at step {step}\n{trace.rstrip()}", level="ERROR")
 
     def start(self, args: Any) -> None:
         """Copy the console to ``train.log`` from here on, whatever trainings begin and end, until :meth:`release`."""

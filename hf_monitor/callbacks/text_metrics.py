@@ -186,8 +186,8 @@ class TextMetricsCallback(TrainerCallback):
         self._loader = None
         if metrics is not None and state.is_world_process_zero:
             recorder = self._open(args, kwargs.get("model"))
-            recorder.values(self, "evaluate", "eval", state.global_step, metrics)
-            self._texts(recorder, args, state.global_step, metrics)
+            recorder.values(self, "evaluate", "eval", state, metrics)
+            self._texts(recorder, args, state, metrics)
 
     @guarded
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
@@ -195,8 +195,8 @@ class TextMetricsCallback(TrainerCallback):
         self._loader = None
         if metrics is not None and state.is_world_process_zero:
             recorder = self._open(args, kwargs.get("model"))
-            recorder.values(self, "predict", "predict", state.global_step, metrics)
-            self._texts(recorder, args, state.global_step, metrics, predict=True)
+            recorder.values(self, "predict", "predict", state, metrics)
+            self._texts(recorder, args, state, metrics, predict=True)
 
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -204,7 +204,7 @@ class TextMetricsCallback(TrainerCallback):
         if state.is_world_process_zero and self._recorder is not None:
             self._recorder.end(state)
 
-    def _texts(self, recorder: Recorder, args: Any, step: int, metrics: dict[str, Any], predict: bool = False) -> None:
+    def _texts(self, recorder: Recorder, args: Any, state: Any, metrics: dict[str, Any], predict: bool = False) -> None:
         text_metrics = self.text_metrics
         last = None if text_metrics is None else text_metrics.last
         if last is None and all(any(name.endswith(f"_{key}") for name in metrics) for key in _OWN_KEYS):
@@ -218,6 +218,7 @@ class TextMetricsCallback(TrainerCallback):
         if text_metrics is None or last is None or last is self._written:  # a failing evaluation has none
             return
         self._written = last
+        step, outside = state.global_step, recorder.outside(state)
         name = _prefix_of(metrics, text_metrics.keys) or last.name or ("test" if predict else "eval")
         if self._signed.get(name) != last.signature:
             self._signed[name] = last.signature
@@ -228,15 +229,15 @@ class TextMetricsCallback(TrainerCallback):
             "sampled": last.sampled,
             "counts": last.counts,
             **last.scores,
-            **recorder.outside,
+            **outside,
         }
         if by_language := last.by_language:
             summary["by_language"] = by_language
-        if not predict and "weights_step" not in recorder.outside:
+        if not predict and "weights_step" not in outside:
             self._keep_best(args, step, name, metrics, last.scores["score"])
             summary["best"] = self.best
         recorder.writer.row("text_scores", step, summary)
-        head = {"step": step, "name": name, **recorder.outside}
+        head = {"step": step, "name": name, **outside}
         recorder.writer.rows("predictions.jsonl", ({**head, **row} for row in last.rows()))
 
     def _keep_best(self, args: Any, step: int, name: str, metrics: dict[str, Any], score: float) -> None:

@@ -24,6 +24,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 _DPI = 120
+_LONGEST_NAME = 40
+_SCORE_PANEL = "Text scores (0-100)"
 _SCORES = ("score", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu")
 
 
@@ -84,17 +86,27 @@ def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]
     }
 
 
-def _labelled(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
+def _labelled(curves: Sequence[Curve], prefix: str) -> list[tuple[Curve, str]]:
     """Curves with what to call them; those that are equal (rougeL and rougeLsum of one-line texts) become one."""
-    found: list[tuple[Curve, str]] = []
+    found: list[tuple[Curve, list[str]]] = []
     for curve in curves:
-        for index, (other, label) in enumerate(found):
-            if (curve.steps, curve.values) == (other.steps, other.values):
-                found[index] = (other, f"{label} = {curve.name}")
-                break
+        name = curve.name.removeprefix(prefix)
+        name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        same = next(
+            (names for other, names in found if (curve.steps, curve.values) == (other.steps, other.values)), None
+        )
+        if same is None:
+            found.append((curve, [name]))
         else:
-            found.append((curve, curve.name))
-    return found
+            same.append(name)
+    # Two names a line: a legend wider than its axes would squeeze them.
+    return [
+        (curve, "\n= ".join(" = ".join(names[i : i + 2]) for i in range(0, len(names), 2))) for curve, names in found
+    ]
+
+
+def _score_of(name: str) -> str:
+    return next(score for score in _SCORES if name.endswith(f"_{score}"))
 
 
 def _is_loss(name: str) -> bool:
@@ -111,20 +123,22 @@ def _new_axes(width: float, height: float, n: int = 1) -> tuple[Figure, list[Axe
     return figure, axes
 
 
-def _finish(ax: Axes, title: str, ylabel: str) -> None:
+def _finish(ax: Axes, title: str, ylabel: str, *, legend: bool = False) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.set_title(title, loc="left", fontsize=11)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
     ax.grid(alpha=0.25)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    handles, _ = ax.get_legend_handles_labels()
-    if len(handles) > 3:  # would lie on the curves
-        ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
-    elif len(handles) > 1:
+    _, labels = ax.get_legend_handles_labels()
+    if len(labels) > 3:  # would lie on the curves; no wider than the axes, or the layout gives way to it
+        widest = max(len(line) for label in labels for line in label.split("\n"))
+        columns = 3 if widest <= 18 else 2 if widest <= 28 else 1
+        ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns)
+    elif len(labels) > 1 or legend:
         ax.legend(frameon=False, fontsize=9)
 
 
@@ -206,7 +220,7 @@ class LossChart(_Chart):
             label = "validation loss" + (f" ({name})" if name else "") + f", lowest {lowest:.3g} at step {step}"
             curve.draw(ax, index, label)
             ax.scatter([step], [lowest], s=120, facecolors="none", edgecolors=_COLOURS[index % len(_COLOURS)])
-        _finish(ax, "Training and validation loss", "loss")
+        _finish(ax, "Training and validation loss", "loss", legend=True)
         return ax
 
 
@@ -241,8 +255,8 @@ class TrainingHistoryChart(_Chart):
         losses = [curve for name, curve in sorted(curves.items(), key=lambda item: item[0] != "loss") if _is_loss(name)]
         panels: dict[str, list[Curve]] = {"Loss": losses}
         for curve in scores:  # one panel for each evaluation set
-            prefix = next(curve.name.removesuffix(f"_{s}") for s in _SCORES if curve.name.endswith(f"_{s}"))
-            panels.setdefault("Text scores (0-100)" + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
+            prefix = curve.name.removesuffix(f"_{_score_of(curve.name)}")
+            panels.setdefault(_SCORE_PANEL + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
         panels["Learning rate"] = [curves[name] for name in ("learning_rate",) if name in curves]
         panels["Gradient norm"] = [curves[name] for name in ("grad_norm",) if name in curves]
         chart = cls(panels)
@@ -263,7 +277,11 @@ class TrainingHistoryChart(_Chart):
         """
         self.figure, axes = _new_axes(10.0, 3.4, len(self.panels))
         for ax, (title, curves) in zip(axes, self.panels.items(), strict=True):
-            for index, (curve, label) in enumerate(_labelled(curves)):
+            scores = title.startswith(_SCORE_PANEL)  # the title says of which set they are
+            prefix = curves[0].name.removesuffix(_score_of(curves[0].name)) if scores else ""
+            # The training loss has the first colour everywhere, also where it is missing.
+            first = 1 if title == "Loss" and curves[0].name != "loss" else 0
+            for index, (curve, label) in enumerate(_labelled(curves, prefix), start=first):
                 curve.draw(ax, index, label)
             _finish(ax, title, curves[0].name if len(curves) == 1 else title.split(" (")[0].lower())
         return axes

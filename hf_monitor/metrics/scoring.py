@@ -284,8 +284,13 @@ def score_samples(
         counts["references_without_tokens"] += blind
         notes.append(
             f"There are references in which the tokenizer for language={tokenization.language!r} finds not one word "
-            "(rouge_score's sees a-z and 0-9 only); they score 0 and are counted as references_without_tokens. Give "
-            "language='mixed' or 'ko' if they are Korean."
+            "(rouge_score's sees a-z and 0-9 only); they score 0 and are counted as references_without_tokens. "
+            + (
+                "A sample with one reference in each language is taken for English or Korean as a whole; language='ko' "
+                "reads both."
+                if tokenization.language == "mixed"
+                else "Give language='mixed' or 'ko' if they are Korean."
+            )
         )
     intervals, words = {}, None
     if options.confidence is not None:

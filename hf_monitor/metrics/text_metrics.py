@@ -53,8 +53,7 @@ class TextMetrics:
     references
         Texts that replace the decoded labels (which are cut at ``max_target_length``, and are one per sample): a
         mapping of evaluation names (``"eval"``, ``"eval_korean"`` or ``"korean"``, ``"test"``) to sequences, or a bare
-        sequence, which belongs to the first evaluation set of its length and to no other. Per sample one text or
-        several.
+        sequence, which belongs to the first evaluation set and to no other. Per sample one text or several.
     references_column
         Column of an evaluation's data set that replaces the labels where it holds texts, one or a list of them a
         sample (read by `TextMetricsCallback`), unless `references` are given. None: no column does.
@@ -291,6 +290,11 @@ class TextMetrics:
             if key in own:
                 return own[key], "given texts"
         elif own is not None:
+            if len(own) != n and self._references_of is None:
+                raise InputError(
+                    f"TextMetrics(references=...) has references for {len(own)} samples, but {n} were evaluated. Give as "
+                    "many in the same order, or a mapping of evaluation names to references."
+                )
             if len(own) == n and name and self._references_of is None:
                 self._references_of = name
             if len(own) == n and name in ("", self._references_of):  # alone there is no name to tell sets apart

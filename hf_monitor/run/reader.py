@@ -115,7 +115,7 @@ class Run:
                         if kept.get("attempt") == row.get("attempt") or 0 < (kept.get("step") or 0) <= begin
                     }
                 continue
-            alone = row.get("attempt") if row.get("standalone") else None
+            alone = row.get("time") if row.get("standalone") else None
             key = (kind, row.get("step", 0), row.get("name"), alone)
             earlier = merged.get(key)
             # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
@@ -124,8 +124,24 @@ class Run:
 
     @cached_property
     def predictions(self) -> Rows:
-        """Evaluated texts: input, references, prediction and scores."""
+        """Evaluated texts of all evaluations and attempts: input, references, prediction and scores."""
         return self._read("predictions.jsonl")
+
+    def latest_predictions(self, name: str = "eval") -> Rows:
+        """Give the texts of the latest evaluation of that name, each once.
+
+        Parameters
+        ----------
+        name : str
+            As in the rows: ``"eval"``, ``"eval_korean"``, ``"test"`` ...
+
+        Returns
+        -------
+        Rows
+            Empty where there was none.
+        """
+        rows = [row for row in self.predictions if row.get("name") == name]
+        return Rows(row for row in rows if row.get("time") == rows[-1].get("time"))  # written together
 
     @cached_property
     def system(self) -> Rows:

@@ -40,7 +40,11 @@ _TOKENIZER_TOKENS = re.compile(
     re.IGNORECASE,
 )
 _WORKING_FOLDERS = frozenset({"PWD", "OLDPWD"})  # every shell sets them; `MYSQL_PWD` is a password
+# `token = get_token(` in a traceback is code; a literal in such a call is none.
 _CALL = re.compile(r"[A-Za-z_][\w.]*\(")
+_LITERAL_IN_CALL = re.compile(
+    r"""(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z_][A-Za-z0-9_.]{0,99}) = [A-Za-z_][\w.]*\(["'](?P<value>[^"']{8,})"""
+)
 _NUMBER_OR_BOOL = re.compile(r"[-+0-9.,eE_]+|true|false|none|null|yes|no", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -107,7 +111,7 @@ def _is_path(value: str) -> bool:
 
 def _mask_assignment(match: re.Match[str]) -> str:
     name, sep, value = match["name"], match["sep"], match["value"]
-    if sep == " = " and _CALL.match(value):  # a line of a traceback: `token = get_token(`
+    if sep == " = " and _CALL.fullmatch(value):
         return match[0]
     assigned = "=" in sep or ":" in sep
     # `key value` with a space only counts for a command-line option, else prose would be masked; and the value is not
@@ -141,7 +145,14 @@ def mask_text(text: str, known: tuple[str, ...] = ()) -> str:
     text = _SHAPES.sub(MASK, text)
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
+    if '("' in text or "('" in text:
+        text = _LITERAL_IN_CALL.sub(_mask_literal, text)
     return _ASSIGNED.sub(_mask_assignment, text)
+
+
+def _mask_literal(match: re.Match[str]) -> str:
+    found, value = match[0], match["value"]
+    return found.removesuffix(value) + MASK if is_secret_name(match["name"]) and _is_secret_value(value) else found
 
 
 def mask_values(value: Any, known: tuple[str, ...] = (), name: str = "") -> Any:

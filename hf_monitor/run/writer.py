@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -18,6 +19,8 @@ from hf_monitor.run.facts import process_facts
 from hf_monitor.run.files import AppendFile, replace_file
 from hf_monitor.run.rows import encode_row, iter_lines, plain
 from hf_monitor.run.secrets import environment_secrets, mask_values
+
+log = logging.getLogger("hf_monitor")
 
 __all__ = ["FORMAT", "RESERVED_KEYS", "RunWriter"]
 
@@ -63,6 +66,7 @@ class RunWriter:
         self._known_secrets: tuple[str, ...] = ()
         self._lock = threading.RLock()
         self._opened = False
+        self._on_disk = False  # is, or was, there a run.json?
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -85,7 +89,7 @@ class RunWriter:
             If the folder cannot be made or written, or was written by a newer format.
         """
         with self._lock:
-            if self._opened and (not self.attempt or (self.run_dir / "run.json").is_file()):
+            if self._opened and self.run_dir.is_dir():
                 return
             try:
                 self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -98,19 +102,18 @@ class RunWriter:
                     f"the run folder {str(self.run_dir)!r} cannot be written: {reason}. "
                     "Pass another folder (run_dir=...) or mend its permissions."
                 ) from error
-            self._begin_run()
+            if not self._opened:
+                self._know(self._read_facts())
+                self._opened = True
 
-    def _begin_run(self) -> None:
-        """Go on from what the folder holds, which may be nothing: also where somebody emptied it since."""
-        self.attempt = 0
-        for file in self._files.values():
-            file.refresh()
-        self._facts = self._read_facts()
-        self.run_id = self._facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
-        self._facts.setdefault("created", time.time())
-        self._facts["format"] = FORMAT
+    def _know(self, facts: dict[str, Any]) -> None:
+        """Take over what ``run.json`` holds; nothing means a new run."""
+        self._facts = facts
+        self._on_disk = bool(facts)
+        self.run_id = facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
+        facts.setdefault("created", time.time())
+        facts["format"] = FORMAT
         self._known_secrets = environment_secrets()
-        self._opened = True
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.run_dir / "run.json"
@@ -151,7 +154,14 @@ class RunWriter:
         """
         with self._lock:
             self.open()
-            self._facts.update(self._read_facts())  # another process may have had its attempts in between
+            found = self._read_facts()
+            emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
+            if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
+                self._know(found)
+            if emptied:
+                self.attempt = 0
+            for file in self._files.values():
+                file.refresh()
             attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
             self.attempt = max(len(attempts), self.attempt, self._last_attempt_on_disk()) + 1
             found = process_facts()
@@ -172,20 +182,29 @@ class RunWriter:
         numbers = [row.get("attempt") for _, row in iter_lines(data) if row]
         return max((number for number in numbers if isinstance(number, int)), default=0)
 
-    def update_facts(self, facts: Mapping[str, Any]) -> None:
-        """Add to ``run.json`` what became known later (the signature of the scores, say)."""
+    def update_facts(self, facts: Mapping[str, Any], *, begins: bool = False) -> None:
+        """Add to ``run.json`` what became known later (the signature of the scores, say).
+
+        Parameters
+        ----------
+        facts : mapping
+        begins : bool
+            Whether this is what the attempt is about (it had only evaluated so far), so that what the attempt before it
+            had otherwise stays with that one.
+        """
         with self._lock:
             if not self.attempt:
                 self.begin_attempt(facts)
                 return
-            self._merge(facts)
+            attempts = self._facts.get("attempts") or []
+            self._merge(facts, before=attempts[-2] if begins and len(attempts) > 1 else None)
             self._write_facts()
 
     def _merge(self, facts: Mapping[str, Any], before: dict[str, Any] | None = None) -> None:
         for key, value in mask_values(plain(facts), self._known_secrets).items():
             # The latest attempt's facts stand on top; what the attempt before it had otherwise stays with that one.
             if before is not None and key in self._facts and self._facts[key] != value:
-                before.setdefault("facts", {})[key] = self._facts[key]
+                before.setdefault("facts", {}).setdefault(key, self._facts[key])
             self._facts[key] = value
 
     def _write_facts(self) -> None:
@@ -194,6 +213,7 @@ class RunWriter:
                 self.run_dir / "run.json",
                 orjson.dumps(self._facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
             )
+            self._on_disk = True
         except OSError as error:
             raise RunFolderError(
                 f"run.json cannot be written in {str(self.run_dir)!r}: {error.strerror or error}. "
@@ -221,6 +241,8 @@ class RunWriter:
         """
         if not self.attempt:
             self.begin_attempt()
+        elif not (self.run_dir / "run.json").is_file():
+            self._restore()
         row = {"time": time.time() if now is None else now, "attempt": self.attempt, "step": step, "kind": kind}
         if RESERVED_KEYS.isdisjoint(values):
             row.update(values)
@@ -228,6 +250,15 @@ class RunWriter:
             row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
         line = encode_row(mask_values(row, self._known_secrets) if _has_text(values) else row)
         (self._files.get("metrics.jsonl") or self.file("metrics.jsonl")).append(line)
+
+    def _restore(self) -> None:
+        """Go on in a folder that was emptied under us; the rows that were in it are lost."""
+        with self._lock:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            for file in self._files.values():
+                file.refresh()
+            self._write_facts()
+        log.warning("hf_monitor: %s was emptied during a run; what comes is recorded, what was is lost", self.run_dir)
 
     def numbers(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Append a row like :meth:`row`, for values that the caller knows to be finite floats: the hot path.

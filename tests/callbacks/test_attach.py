@@ -198,6 +198,7 @@ def test_an_error_is_recorded_and_goes_on_to_the_user(make_trainer, make_model, 
     assert "failing" in event["traceback"]
     log = (monitor.run_dir / "train.log").read_text(encoding="utf-8")
     assert "training stopped at step 3" in log
+    assert ("Traceback" in log) == (status == "crashed")
     assert not log.endswith("ERROR\n")  # no empty line behind the traceback
     assert (monitor.run_dir / "plots" / "06_training_history.png").exists()
 
@@ -312,6 +313,51 @@ def test_other_data_in_the_folder_of_an_earlier_run_is_said(make_trainer, make_d
         trainer.train()
         log = (monitor.run_dir / "train.log").read_text()
         assert log.count("holds an earlier run with other data: this is attempt 3 of the same run") == said
+
+
+def test_an_evaluation_before_the_training_does_not_hide_that_the_data_are_others(make_trainer, make_dataset):
+    attach(first := make_trainer(eval_strategy="no", max_steps=1))
+    first.train()
+    trainer = make_trainer(train=make_dataset(6), eval_strategy="no", max_steps=1)
+    monitor = attach(trainer)
+    trainer.evaluate()
+    trainer.train()
+    run = monitor.run()
+    assert [entry.get("facts", {}).get("data", {}).get("train", {}).get("n_samples") for entry in run.attempts] == [
+        8,
+        None,
+    ]
+    assert run.facts["data"]["train"]["n_samples"] == 6
+    assert "earlier run with other data" in (monitor.run_dir / "train.log").read_text()
+
+
+def test_another_trainer_in_the_same_folder_has_weights_of_its_own(make_trainer):
+    trained = make_trainer(eval_strategy="no")
+    attach(trained)
+    trained.train()
+    fresh = make_trainer()
+    monitor = attach(fresh)
+    fresh.evaluate()
+    trained.evaluate()
+    rows = [(row["step"], row["standalone"], row.get("weights_step")) for row in monitor.run().rows.of("eval")]
+    assert rows == [(0, True, None), (4, True, 4)]
+
+
+def test_a_training_within_another_leaves_that_ones_log_alone(make_trainer, tmp_path):
+    inner = make_trainer(eval_strategy="no", max_steps=1, output_dir=tmp_path / "inner")
+    attach(inner)
+
+    class Teaches(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 1:
+                inner.train()
+            print(f"outer step {state.global_step} done")
+
+    outer = make_trainer(eval_strategy="no", max_steps=3, callbacks=[Teaches()])
+    monitor = attach(outer)
+    outer.train()
+    log = (monitor.run_dir / "train.log").read_text()
+    assert [log.count(f"outer step {step} done") for step in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_a_run_folder_deleted_between_two_trainings_is_made_anew(make_trainer, tokenizer):

@@ -79,11 +79,45 @@ def test_equal_curves_are_drawn_once_under_both_names_and_a_long_legend_stands_b
     scores = {"eval_rouge1": 3.0, "eval_rouge2": 1.0, "eval_rougeL": 2.0, "eval_rougeLsum": 2.0, "eval_bleu": 0.5}
     (ax,) = TrainingHistoryChart.from_rows([{**scores, "step": step} for step in (1, 2)]).plot()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["eval_rouge1", "eval_rouge2", "eval_rougeL = eval_rougeLsum", "eval_bleu"]
+    assert labels == ["rouge1", "rouge2", "rougeL = rougeLsum", "bleu"]
     assert len(ax.get_lines()) == 4
     ax.figure.canvas.draw()
     assert ax.get_legend().get_window_extent().y1 <= ax.get_window_extent().y0
     assert all(tick == int(tick) for tick in ax.get_xticks())
+
+
+def test_legends_stay_within_the_picture_and_leave_the_axes_their_room():
+    """Also with several sets of long names, and where all scores are equal (an untrained model)."""
+    sets = ("a", "korean", "dialogsum_validation_part_of_2021")
+    rows = [
+        {
+            f"eval_{name}_{score}": float(step)
+            for name in sets
+            for score in ("loss", "rouge1", "rouge2", "rougeL", "bleu")
+        }
+        | {f"eval_{name}_rougeLsum": 2.0 * step for name in sets}
+        | {f"eval_{name}_score": 3.0 * step for name in sets}
+        | {"step": step, "loss": 1.0}
+        for step in (1, 2)
+    ]
+    axes = TrainingHistoryChart.from_rows(rows).plot()
+    figure = axes[0].figure
+    figure.canvas.draw()  # a warning of the layout is an error here
+    for ax in axes:
+        legend, frame = ax.get_legend().get_window_extent(), ax.get_window_extent()
+        assert frame.width > 0.3 * figure.bbox.width
+        assert figure.bbox.x0 <= legend.x0
+        assert legend.x1 <= figure.bbox.x1
+
+
+def test_a_single_curve_is_named_and_keeps_its_colour():
+    ax = LossChart.from_rows([{"eval_loss": 1.0, "step": 1}]).plot()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["validation loss, lowest 1 at step 1"]
+    ax.figure.canvas.draw()
+    assert all(tick == int(tick) for tick in ax.get_xticks())
+    (history,) = TrainingHistoryChart.from_rows([{"eval_loss": 1.0, "step": 1}]).plot()
+    both = TrainingHistoryChart.from_rows([{"eval_loss": 1.0, "loss": 1.5, "step": 1}]).plot()[0]
+    assert history.get_lines()[0].get_color() == both.get_lines()[1].get_color()
 
 
 @pytest.mark.parametrize("chart", [LossChart, TrainingHistoryChart])

@@ -228,9 +228,8 @@ def test_references_of_the_constructor(tokenizer, whole):
     expected = score_texts(PREDICTIONS, own)["score"]
     by_length = TextMetrics(tokenizer, references=own)
     assert by_length(whole)["score"] == pytest.approx(expected)
-    with pytest.warns(UserWarning, match="are for 3 samples, this evaluation has 2"):
-        assert by_length(pair(whole.predictions[:2], whole.label_ids[:2]))["score"] != pytest.approx(expected)
-    assert by_length.signature["references_from"] == "decoded labels"
+    with pytest.raises(InputError, match="has references for 3 samples, but 2 were evaluated"):
+        by_length(pair(whole.predictions[:2], whole.label_ids[:2]))
     by_name = TextMetrics(tokenizer, references={"dev": own})
     for name, source in (("dev", "given texts"), ("eval_dev", "given texts"), ("test", "decoded labels")):
         by_name.begin_evaluation(n_samples=3, name=name)
@@ -246,18 +245,30 @@ def test_bare_references_belong_to_the_first_set_of_their_length(tokenizer, whol
     problems = []
     sources = []
     for _ in range(2):
-        for name, given in (("eval_short", shorter), ("eval", whole), ("test", whole)):
+        for name, given in (("eval", whole), ("eval_short", shorter), ("test", whole)):
             metrics.begin_evaluation(n_samples=None, name=name, on_problem=problems.append)
             metrics(given)
             sources.append((name, metrics.signature["references_from"], metrics.last.references[0]))
     own, labels = ("given texts", ["tells"]), ("decoded labels", [LABELS[0]])
-    assert sources == 2 * [("eval_short", *labels), ("eval", *own), ("test", *labels)]
+    assert sources == 2 * [("eval", *own), ("eval_short", *labels), ("test", *labels)]
     assert problems == []
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2  # once a set
     assert "for 3 samples, evaluation 'eval_short' has 2" in said[0]
     assert "those of 'eval'" in said[1]
     assert "{'test': [...]}" in said[1]
+
+
+def test_bare_references_that_fit_no_set_yet_are_refused(tokenizer, whole):
+    """Scoring against the labels instead would choose the best model by other references than those asked for."""
+    metrics = TextMetrics(tokenizer, references=["tells"])
+    problems = []
+    metrics.begin_evaluation(n_samples=3, name="eval", on_problem=problems.append)
+    assert list(metrics(whole)) == ["gen_len"]
+    assert problems == [
+        "text metrics of 'eval' are left out: TextMetrics(references=...) has references for 1 samples, but 3 were "
+        "evaluated. Give as many in the same order, or a mapping of evaluation names to references."
+    ]
 
 
 def test_references_of_a_name_must_be_as_many_as_its_samples(tokenizer, whole):

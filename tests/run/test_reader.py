@@ -61,6 +61,27 @@ def test_evaluations_outside_of_the_training_take_no_measurement_away(run_dir):
     assert (run.status, run.last_step) == ("finished", 3)
 
 
+def test_evaluations_outside_of_the_training_take_no_place_from_each_other(run_dir):
+    writer = RunWriter(run_dir)
+    writer.begin_attempt()
+    for loss in (5.0, 12.0):
+        writer.row("eval", 0, {"eval_loss": loss, "standalone": True}, now=loss)
+    losses = [row["eval_loss"] for row in load_run(run_dir).metrics.of("eval") if row.get("standalone")]
+    assert losses == [5.0, 12.0]
+
+
+def test_the_texts_of_the_latest_evaluation_each_once(run_dir):
+    writer = RunWriter(run_dir)
+    for attempt in (1, 2):
+        writer.begin_attempt()
+        for name in ("eval", "test"):
+            writer.rows("predictions.jsonl", [{"name": name, "step": 3, "index": i, "n": attempt} for i in range(2)])
+    run = load_run(run_dir)
+    assert [(row["index"], row["n"]) for row in run.latest_predictions()] == [(0, 2), (1, 2)]
+    assert len(run.latest_predictions("test")) == 2
+    assert run.latest_predictions("nothing") == []
+
+
 def test_output_dir_is_taken_for_the_run_in_it(run_dir):
     assert load_run(run_dir.parent).path == run_dir
 

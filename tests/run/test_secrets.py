@@ -71,6 +71,9 @@ def test_code_in_a_traceback_stays_readable():
     for line in ("auth = _find_or_prompt_for_key(", "    token = self.tokens.next_token("):
         assert mask_text(line) == line
     assert mask_text("auth = correct-horse(") == "auth = ***"
+    assert mask_text("password = hunter2(abc") == "password = ***"
+    assert mask_text("client.token = Secret('9f8e7d6c5b4a')  # x") == "client.token = Secret('***')  # x"
+    assert mask_text("total = sum('not a secret')") == "total = sum('not a secret')"
 
 
 def test_folders_in_the_environment_are_no_secrets(tmp_path, monkeypatch):

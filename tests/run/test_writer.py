@@ -117,7 +117,7 @@ def test_a_run_folder_that_somebody_emptied_holds_a_new_run(tmp_path, whole_fold
     else:
         for path in folder.iterdir():
             path.unlink()
-    writer.open()  # the same process trains again: its files must not be the deleted ones
+    # The same process trains again: its files must not be the deleted ones.
     writer.begin_attempt()
     writer.row("train", 1, {"loss": 2.0})
     run = load_run(folder)
@@ -125,6 +125,32 @@ def test_a_run_folder_that_somebody_emptied_holds_a_new_run(tmp_path, whole_fold
     assert [entry["attempt"] for entry in run.attempts] == [1]
     assert run.facts["run_id"] != first
     assert "seed" not in run.facts
+
+
+def test_a_folder_emptied_during_a_run_is_filled_again_from_there_on(tmp_path, caplog):
+    folder = tmp_path / "run"
+    writer = RunWriter(folder)
+    writer.begin_attempt({"seed": 1})
+    writer.numbers("train", 1, {"loss": 1.0})
+    shutil.rmtree(folder)
+    RunWriter(folder).open()  # somebody attaches to it meanwhile
+    for step in (2, 3):
+        writer.row("eval", step, {"eval_loss": 2.0})
+        writer.numbers("train", step, {"loss": 1.0})
+    run = load_run(folder)
+    assert [(row["kind"], row["step"]) for row in run.rows] == [("eval", 2), ("train", 2), ("eval", 3), ("train", 3)]
+    assert (run.facts["seed"], run.facts["run_id"], len(run.attempts)) == (1, writer.run_id, 1)
+    assert caplog.text.count("was emptied during a run") == 1
+
+
+def test_a_folder_emptied_before_the_first_attempt_is_made_again(tmp_path):
+    folder = tmp_path / "run"
+    RunWriter(folder).begin_attempt({"seed": 1})
+    writer = RunWriter(folder)
+    writer.open()
+    shutil.rmtree(folder)
+    assert writer.begin_attempt() == 1
+    assert "seed" not in load_run(folder).facts
 
 
 def test_attempts_of_another_process_count(tmp_path):
