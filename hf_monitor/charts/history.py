@@ -283,7 +283,10 @@ class TrainingHistoryChart(_Chart):
             first = 1 if title == "Loss" and curves[0].name != "loss" else 0
             for index, (curve, label) in enumerate(_labelled(curves, prefix), start=first):
                 curve.draw(ax, index, label)
-            _finish(ax, title, curves[0].name if len(curves) == 1 else title.split(" (")[0].lower())
+            ylabel = curves[0].name if len(curves) == 1 else title.split(" (")[0].lower()
+            _finish(ax, title, ylabel, legend=len(curves) > 1)  # several may be drawn as one
+            if scores:
+                ax.set_ylim(bottom=0)
         return axes
 
 

@@ -292,8 +292,8 @@ class TextMetrics:
         elif own is not None:
             if len(own) != n and self._references_of is None:
                 raise InputError(
-                    f"TextMetrics(references=...) has references for {len(own)} samples, but {n} were evaluated. Give as "
-                    "many in the same order, or a mapping of evaluation names to references."
+                    f"TextMetrics(references=...) has references for {len(own)} samples, but {n} were evaluated. Give "
+                    "as many in the same order, or a mapping of evaluation names to references."
                 )
             if len(own) == n and name and self._references_of is None:
                 self._references_of = name

@@ -81,6 +81,9 @@ def test_equal_curves_are_drawn_once_under_both_names_and_a_long_legend_stands_b
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["rouge1", "rouge2", "rougeL = rougeLsum", "bleu"]
     assert len(ax.get_lines()) == 4
+    (ax_of_equals,) = TrainingHistoryChart.from_rows([{"eval_rouge1": 0.0, "eval_rouge2": 0.0, "step": 1}]).plot()
+    assert [text.get_text() for text in ax_of_equals.get_legend().get_texts()] == ["rouge1 = rouge2"]
+    assert ax_of_equals.get_ylim()[0] == 0
     ax.figure.canvas.draw()
     assert ax.get_legend().get_window_extent().y1 <= ax.get_window_extent().y0
     assert all(tick == int(tick) for tick in ax.get_xticks())
