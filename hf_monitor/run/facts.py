@@ -74,8 +74,8 @@ def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: flo
     Returns
     -------
     dict or None
-        ``commit``, ``branch`` and ``dirty`` (True where tracked files differ from the commit; None where git took too
-        long). None outside a repository or without git.
+        ``commit``, ``branch``, ``folder`` (where it was asked) and ``dirty`` (True where tracked files differ from the
+        commit; None where git took too long). None outside a repository or without git.
     """
 
     def git(folder: object, *arguments: str) -> str | None:
@@ -100,7 +100,8 @@ def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: flo
     folder, commit = found
     changes = git(folder, "status", "--porcelain", "--untracked-files=no")
     branch = git(folder, "rev-parse", "--abbrev-ref", "HEAD")
-    return {"commit": commit, "branch": branch, "dirty": None if changes is None else bool(changes)}
+    dirty = None if changes is None else bool(changes)
+    return {"commit": commit, "branch": branch, "dirty": dirty, "folder": str(folder)}
 
 
 def process_facts() -> dict[str, Any]:

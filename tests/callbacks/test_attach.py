@@ -306,6 +306,49 @@ def test_one_changed_sample_changes_the_fingerprint():
     assert data_facts(rows)["fingerprint"] != data_facts(rows[:-1] + rows[:1])["fingerprint"]
 
 
+def test_the_fingerprint_sees_every_type_of_column():
+    import datetime
+
+    from datasets import Array2D, ClassLabel, Dataset, Features, Value
+    from datasets import Sequence as Many
+
+    from hf_monitor.callbacks._facts import data_facts
+
+    columns = {
+        "label": (ClassLabel(names=["a", "b"]), 0, 1),
+        "struct": ({"a": Value("int32"), "b": Value("string")}, {"a": 1, "b": "x"}, {"a": 1, "b": "y"}),
+        "fixed": (Many(Value("float32"), length=2), [1, 2], [1, 3]),
+        "matrix": (Array2D((2, 2), "float32"), [[1, 2], [3, 4]], [[1, 2], [3, 5]]),
+        "time": (Value("timestamp[s]"), datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1)),
+        "bytes": (Value("binary"), b"\xff\x81", b"\xfe\x82"),
+        "flag": (Value("bool"), True, False),
+        "nothing": (Value("null"), None, None),
+    }
+    features = Features({name: column[0] for name, column in columns.items()})
+    rows = [{name: column[1] for name, column in columns.items()} for _ in range(3)]
+    known = data_facts(Dataset.from_list(rows, features=features))["fingerprint"]
+    for name, (_, _, other) in columns.items():
+        changed = [*rows[:2], {**rows[2], name: other}]
+        same = data_facts(Dataset.from_list(changed, features=features))["fingerprint"] == known
+        assert same == (name == "nothing"), name
+
+
+def test_the_fingerprint_of_what_is_large_is_of_a_part_and_says_so(monkeypatch):
+    from datasets import Dataset
+
+    from hf_monitor.callbacks import _fingerprint
+    from hf_monitor.callbacks._facts import data_facts
+
+    tensors = [{"x": [0.5] * 100_000} for _ in range(50)]
+    assert data_facts(tensors)["fingerprint_samples"] < 50
+    monkeypatch.setattr(_fingerprint, "_WHOLE_BYTES", 40_000)
+    large = Dataset.from_dict({"x": list(range(10_000))})
+    assert data_facts(large)["fingerprint_samples"] == 1000
+    alone = data_facts(Dataset.from_dict({"x": list(range(0, 10_000, 5))}))
+    assert "fingerprint_samples" not in alone
+    assert data_facts(large.select(range(0, 10_000, 5))) == alone  # a selection is what it holds
+
+
 def test_other_data_in_the_folder_of_an_earlier_run_is_said(make_trainer, make_dataset):
     for n_samples, said in ((8, 0), (8, 0), (6, 1)):
         trainer = make_trainer(train=make_dataset(n_samples), eval_strategy="no", max_steps=1)

@@ -185,7 +185,9 @@ def test_git_facts_of_a_notebook_are_those_of_its_working_folder(tmp_path, monke
         subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@e.org", *arguments], cwd=project, check=True)
     monkeypatch.setattr(sys, "argv", [str(launcher)])
     monkeypatch.chdir(project)
-    assert len(git_facts()["commit"]) == 40
+    facts = git_facts()
+    assert len(facts["commit"]) == 40
+    assert facts["folder"] == str(project)
 
 
 def test_git_commit_and_dirty_flag(tmp_path):
