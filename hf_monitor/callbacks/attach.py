@@ -6,7 +6,6 @@ import functools
 import inspect
 import logging
 import os
-import sys
 import weakref
 from pathlib import Path
 from typing import Any, Self
@@ -213,12 +212,6 @@ def _attributes(item: Any) -> list[Any]:
     return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, TextMetrics)]
 
 
-def _printers() -> tuple[type, ...]:
-    # Not imported for its own sake: it is there where transformers found itself in a notebook.
-    notebook = getattr(sys.modules.get("transformers.utils.notebook"), "NotebookProgressCallback", None)
-    return (PrinterCallback, ProgressCallback, *([notebook] if notebook is not None else []))
-
-
 def _insert(trainer: Any, callback: Any) -> None:
     """Put a callback where ``Trainer(callbacks=...)`` would: before the one that prints.
 
@@ -227,7 +220,7 @@ def _insert(trainer: Any, callback: Any) -> None:
     """
     trainer.add_callback(callback)
     callbacks = trainer.callback_handler.callbacks
-    printing = [i for i, c in enumerate(callbacks) if isinstance(c, _printers())]
+    printing = [i for i, c in enumerate(callbacks) if isinstance(c, PrinterCallback | ProgressCallback)]
     if printing:
         callbacks.insert(printing[0], callbacks.pop())
 

@@ -173,7 +173,7 @@ class FileLoggingCallback(TrainerCallback):
             report_disk(self, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
             return False
-        if self._redirecting or self._held:
+        if self._redirecting:
             self._echo = logs
             logger.expect_echo(self._is_echo)
         return True
