@@ -92,17 +92,13 @@ def test_equal_curves_are_drawn_once_under_both_names_and_a_long_legend_stands_b
 def test_legends_stay_within_the_picture_and_leave_the_axes_their_room():
     """Also with several sets of long names, and where all scores are equal (an untrained model)."""
     sets = ("a", "korean", "dialogsum_validation_part_of_2021")
-    rows = [
-        {
-            f"eval_{name}_{score}": float(step)
-            for name in sets
-            for score in ("loss", "rouge1", "rouge2", "rougeL", "bleu")
-        }
-        | {f"eval_{name}_rougeLsum": 2.0 * step for name in sets}
-        | {f"eval_{name}_score": 3.0 * step for name in sets}
-        | {"step": step, "loss": 1.0}
-        for step in (1, 2)
-    ]
+    keys = ("loss", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "score")
+    rows = [{"step": step, "loss": 1.0} for step in (1, 2)]
+    for row in rows:
+        for j, name in enumerate(sets):
+            for i, key in enumerate(keys):
+                same = name == "korean" and key != "loss"
+                row[f"eval_{name}_{key}"] = 0.0 if same else row["step"] + i + 10.0 * j
     axes = TrainingHistoryChart.from_rows(rows).plot()
     figure = axes[0].figure
     figure.canvas.draw()  # a warning of the layout is an error here
