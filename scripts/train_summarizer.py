@@ -207,6 +207,8 @@ def make_trainer(
             compute_metrics=metrics,
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:  # arguments that only the Trainer itself looks at
+        if isinstance(error, RuntimeError) and type(error) is not RuntimeError:  # the device's: out of memory ...
+            raise
         raise InputError(f"the Trainer cannot be made: {words_of(error)}") from error
     return trainer, metrics, attach(trainer, run_dir=data_args.run_dir)
 

@@ -202,6 +202,18 @@ def test_lora_trains_and_leaves_the_adapter_alone(train, files, t5, capsys):
     assert results()["eval_loss"] == pytest.approx(trained["eval_loss"], rel=1e-5)
 
 
+def test_what_the_device_refuses_is_not_taken_for_bad_input(train, monkeypatch):
+    import torch
+    from transformers import Seq2SeqTrainer
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Seq2SeqTrainer, "__init__", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        train("--max_train_samples", "8", "--max_eval_samples", "4", "--max_predict_samples", "4")
+
+
 def test_the_embedded_demo(train, capsys):
     few = ["--max_train_samples", "24", "--max_eval_samples", "12", "--max_predict_samples", "4", "--max_steps", "2"]
     assert train(*few, "--seed", "3") == 0
