@@ -278,12 +278,12 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if not _has_run(folder):
         inner = folder / "monitor"
         if not _has_run(inner):
-            there = sorted(entry.name for entry in folder.iterdir())
-            if any(name.startswith("rank") and name.endswith(".jsonl") for name in there):
+            if any(folder.glob("rank*.jsonl")) or any(inner.glob("rank*.jsonl")):
                 raise RunFolderError(
                     f"{str(folder)!r} holds the logs of one node of a launch of several; the run itself is in the "
-                    "folder of the same name on the node of rank 0. Copy these files there, or read that one."
+                    "folder of the same name on the node of rank 0. Copy the rank files there, or read that one."
                 )
+            there = sorted(entry.name for entry in folder.iterdir())
             shown = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "") if there else "nothing"
             raise RunFolderError(
                 f"{str(folder)!r} is not a run folder: run.json and metrics.jsonl are missing (found: {shown}). "
