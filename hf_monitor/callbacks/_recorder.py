@@ -155,7 +155,9 @@ class Recorder:
             step = state.best_global_step
         if state is self._begin_state:
             self._running, self._weights_step = False, step
+        self.writer.flush()
         self.writer.event("train_end", state.global_step)
+        self.writer.flush(last=True)
 
     def error(self, error: BaseException, trace: str, step: int, began: bool) -> None:
         """Record the error that ended a training.
@@ -178,6 +180,7 @@ class Recorder:
         self.writer.event(
             "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
         )
+        self.writer.flush(last=True)
 
 
 _recorders: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
