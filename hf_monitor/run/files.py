@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hf_monitor.run.backlog import KEPT_BYTES, Backlog
@@ -145,7 +145,7 @@ class AppendFile:
     def _drop(self) -> None:
         fd, self._fd, self._smooth = self._fd, -1, False
         if fd >= 0:
-            with contextlib.suppress(OSError):  # a network disk's late error: nothing is left to do with it
+            with suppress(OSError):  # a network disk's late error: nothing is left to do with it
                 os.close(fd)
 
     def close(self) -> None:
@@ -187,9 +187,10 @@ class AppendFile:
 
     def __del__(self, getpid: Callable[[], int] = os.getpid, close: Callable[[int], None] = os.close) -> None:
         # Bound here, since at the exit of the interpreter `os` may be gone already.
-        if getattr(self, "_fd", -1) >= 0 and self._pid == getpid():
-            close(self._fd)
-            self._fd = -1
+        fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0 and self._pid == getpid():
+            with suppress(OSError):
+                close(fd)
 
 
 def is_missing(path: str) -> bool:
@@ -228,6 +229,6 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())  # once an attempt: the rename must not come to the disk before the data
         temporary.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
         raise
