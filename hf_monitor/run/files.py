@@ -189,8 +189,10 @@ class AppendFile:
         # Bound here, since at the exit of the interpreter `os` may be gone already.
         fd, self._fd = getattr(self, "_fd", -1), -1
         if fd >= 0 and self._pid == getpid():
-            with suppress(OSError):
+            try:
                 close(fd)
+            except OSError:
+                return  # a network disk's late error
 
 
 def is_missing(path: str) -> bool:

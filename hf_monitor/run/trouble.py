@@ -55,7 +55,7 @@ class Trouble:
         )
 
     def say(self, message: str, reason: str, *, lasting: bool) -> None:
-        """Log a warning about the folder, the first one of a spell; the others are told to who listens to INFO."""
+        """Log a warning about the folder, the first one of a spell; the others, one a second maybe, as DEBUG."""
         now = monotonic()
         with self._lock:
             known = self.since is not None or now < self._quiet_until
@@ -63,7 +63,7 @@ class Trouble:
                 self.since, self.reason = now, reason
             if not known:
                 self._quiet_until = now + _QUIET_SECONDS
-        log.log(logging.INFO if known else logging.WARNING, "hf_monitor: %s", message)
+        log.log(logging.DEBUG if known else logging.WARNING, "hf_monitor: %s", message)
 
     def end(self) -> float:
         """End the spell; give how many seconds it took."""

@@ -50,7 +50,8 @@ class Outcome:
     def __init__(self, monitor, folder, caplog, console):
         self.writer = monitor._recorder.writer
         self.folder = folder
-        self.console = console
+        self.console = console.out
+        assert "Lines wait in memory" not in console.err  # the log has no report of its own
         records = [record for record in caplog.records if record.name == "hf_monitor"]
         self.warnings = [record.getMessage() for record in records if record.levelno == logging.WARNING]
         self.errors = [record.getMessage() for record in records if record.levelno > logging.WARNING]
@@ -72,6 +73,7 @@ class Outcome:
         assert "eval" in run.facts["text_metrics"]
         log = (self.folder / "train.log").read_text()
         assert [f"step {step}/{STEPS}  loss" in log for step in range(1, STEPS + 1)] == [True] * STEPS
+        assert log.count("a long line") == STEPS
         assert "training ended" in log
         return run
 
@@ -90,7 +92,7 @@ def train(make_trainer, tokenizer, tmp_path, caplog, capsys):
             plain.train()
             _plain.update(plain.model.state_dict())
         trainer = make_trainer(compute_metrics=TextMetrics(tokenizer), output_dir=tmp_path / "elsewhere", **settings)
-        monitor = attach(trainer, run_dir=folder)
+        monitor = run.monitor = attach(trainer, run_dir=folder)
 
         class Fault(TrainerCallback):
             def on_step_begin(self, args, state, control, **kwargs):
@@ -101,7 +103,8 @@ def train(make_trainer, tokenizer, tmp_path, caplog, capsys):
                     time.sleep(1.01)
 
             def on_step_end(self, args, state, control, **kwargs):
-                # more than what still fits into the file's last page
+                # more than what still fits into the last pages of the files
+                print("a long line", "x" * 4000)
                 monitor._recorder.writer.row("log", state.global_step, {"note": "x" * 4000})
 
         trainer.add_callback(Fault())
@@ -109,7 +112,7 @@ def train(make_trainer, tokenizer, tmp_path, caplog, capsys):
         assert trainer.state.global_step == STEPS
         for key, value in trainer.model.state_dict().items():
             assert torch.equal(value, _plain[key])
-        return Outcome(monitor, folder, caplog, capsys.readouterr().out)
+        return Outcome(monitor, folder, caplog, capsys.readouterr())
 
     return run
 
@@ -196,6 +199,23 @@ def test_a_folder_whose_place_is_taken_by_a_file(train, tmp_path):
     assert outcome.writer.flush() == 0
     run = outcome.read()
     assert [row["step"] for row in run.rows.of("train")][-7:] == list(range(BREAK + 1, STEPS + 1))
+
+
+def test_an_error_of_the_training_on_a_full_disk(train, small_disk, caplog):
+    def breaks():
+        fill(small_disk)
+        train.monitor._recorder.writer.row("log", 99, {"note": "x" * 4000})
+        raise ValueError("the user's own")
+
+    with pytest.raises(ValueError, match="the user's own"):
+        train(small_disk / "run", breaks)
+    levels = [record.levelname for record in caplog.records if record.name == "hf_monitor"]
+    assert levels.count("WARNING") == 1  # rows, log and charts
+    (small_disk / "ballast").unlink()
+    assert train.monitor._recorder.writer.flush() == 0
+    run = load_run(small_disk / "run")
+    assert run.status == "crashed"
+    assert [row["step"] for row in run.rows.of("log")] == [*range(1, BREAK + 1), 99]
 
 
 def test_a_disk_that_is_full_before_the_training_is_an_error(make_trainer, tokenizer, small_disk):
