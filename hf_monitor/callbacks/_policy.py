@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from hf_monitor.callbacks._recorder import recorder_for, run_dir_for
+
 __all__ = ["guarded", "report_disk", "report_once"]
 
 log = logging.getLogger("hf_monitor")
@@ -22,19 +24,22 @@ def report_once(owner: Any, topic: str, message: str) -> None:
         log.warning("hf_monitor: %s", message)
 
 
-def report_disk(owner: Any, error: OSError) -> None:
-    """Say once that a callback cannot write."""
-    report_once(
-        owner, "disk", f"{type(owner).__name__} could not write ({error}). The training goes on; it is tried again."
-    )
+def report_disk(owner: Any, args: Any, error: OSError) -> None:
+    """Say that a callback cannot write: once, together with all else that fails in the same run folder."""
+    reported: set[str] = owner.__dict__.setdefault("_reported", set())
+    if "disk" not in reported:
+        reported.add("disk")
+        trouble = recorder_for(run_dir_for(owner.run_dir, args)).writer.trouble
+        trouble.report(f"what {type(owner).__name__} records", error)
 
 
 def guarded(event: _Event) -> _Event:
     """Make an event method of a callback unable to stop a training.
 
-    What fails is reported once. A failing disk (:class:`OSError`) is tried again at the next event, since space may
-    come back; anything else is a mistake of ours that would repeat, so the event is set aside until the next
-    ``on_train_begin``, which is not guarded: there, before anything was computed, the user wants to know.
+    What fails is reported once. A failing disk (:class:`OSError`; rows and ``run.json`` do not raise it, they wait) is
+    tried again at the next event, since space may come back; anything else is a mistake of ours that would repeat, so
+    the event is set aside until the next ``on_train_begin``, which is not guarded: there, before anything was computed,
+    the user wants to know.
     """
     name = event.__name__
 
@@ -45,7 +50,7 @@ def guarded(event: _Event) -> _Event:
         try:
             return event(self, args, state, control, **kwargs)
         except OSError as error:
-            report_disk(self, error)
+            report_disk(self, args, error)
         except Exception as error:
             self.__dict__.setdefault("_set_aside", set()).add(name)
             report_once(

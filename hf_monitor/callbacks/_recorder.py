@@ -220,14 +220,14 @@ class Recorder:
             step = state.best_global_step
         if state is self._begin_state:
             self._running, self._weights_step = False, step
+        self.writer.flush()
         ended: dict[str, Any] = {}
-        if (
-            signal := collect()
-        ) is not None:  # somebody's handler (a checkpoint just in time) made an orderly end of it
+        if (signal := collect()) is not None:  # somebody's handler (a checkpoint just in time) made an orderly end
             self.writer.event("signal", state.global_step, signal=signal.signal, traceback=signal.traceback)
             if state.global_step < state.max_steps:
                 ended["stopped_by"] = signal.signal
         self.writer.event("train_end", state.global_step, **ended)
+        self.writer.flush(last=True)
         self._unwatch()
 
     def _unwatch(self) -> None:
@@ -261,6 +261,7 @@ class Recorder:
             self._running, self._weights_step = False, step
         try:
             self.writer.event("error", step, rank=0, **describe_error(error))
+            self.writer.flush(last=True)
         finally:
             if began:
                 self._unwatch()

@@ -167,6 +167,8 @@ class Monitor:
                 return
             if began and plotting is not None and trainer.state.log_history:
                 plotting.draw(trainer.args, trainer.state.log_history)
+        except OSError as failure:
+            self._recorder.writer.trouble.report("the end of the training", failure)
         except Exception as failure:  # noqa: BLE001 - the user must see the error of the training, not ours
             log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
 

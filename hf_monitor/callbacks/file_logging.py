@@ -107,8 +107,16 @@ class FileLoggingCallback(TrainerCallback):
                 return text if type(text) is _Numbers else mask_text(text, known)
 
             self._recorder = recorder_for(folder)
-            self._recorder.writer.open()
-            self._logger = Logger(Path(folder) / "train.log", print_also=False, mask=mask)
+            writer = self._recorder.writer
+            writer.open()
+            trouble = writer.trouble
+            self._logger = Logger(
+                Path(folder) / "train.log",
+                print_also=False,
+                mask=mask,
+                on_trouble=lambda error: trouble.report("train.log", error),
+            )
+            writer.announce = self._logger.announce
         return self._recorder, self._logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -183,16 +191,18 @@ class FileLoggingCallback(TrainerCallback):
                     break
                 text += f"  {name} {value:.4g}"
             else:
-                if self._log_numbers(recorder, logger, state, logs, _Numbers(text)):
+                if self._log_numbers(recorder, logger, args, state, logs, _Numbers(text)):
                     return
         self._log_anything(args, state, control, logs=logs, **kwargs)
 
-    def _log_numbers(self, recorder: Recorder, logger: Logger, state: Any, logs: dict[str, float], text: str) -> bool:
+    def _log_numbers(
+        self, recorder: Recorder, logger: Logger, args: Any, state: Any, logs: dict[str, float], text: str
+    ) -> bool:
         try:
             recorder.numbers(self, "log", state, logs)
             logger.write(text)
         except OSError as error:
-            report_disk(self, error)
+            report_disk(self, args, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
             return False
         if self._redirecting:
@@ -249,9 +259,11 @@ class FileLoggingCallback(TrainerCallback):
             self._rank.end(state)
         if not state.is_world_process_zero or self._recorder is None or self._logger is None:
             return
+        self._logger.flush()
         self._recorder.end(state)
         seconds = time.perf_counter() - self._began
         self._logger.write(f"training ended at step {state.global_step} after {seconds:.1f} s")
+        self._logger.flush()
         self.stop()
 
     def record_error(self, error: BaseException, args: Any, step: int, began: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, Self
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.loggers import records, redirect
 from hf_monitor.loggers.console import say
-from hf_monitor.loggers.levels import ERROR, NUMBERS, TAGS, WARNING, level_number
+from hf_monitor.loggers.levels import ERROR, INFO, NUMBERS, TAGS, WARNING, level_number
 from hf_monitor.loggers.lines import UNCLEAN, clean_text
 from hf_monitor.loggers.log_file import refuse_if_hopeless, shared_log_file
 from hf_monitor.loggers.tap import Doing, local
@@ -50,6 +50,8 @@ class Logger:
         name, whatever handlers there are. Otherwise what handlers print is copied as any other output.
     mask : callable, optional
         ``(str) -> str``, applied to each text before it reaches the file: to hide secrets.
+    on_trouble : callable, optional
+        ``(OSError) -> None``, called instead of the report on stderr.
 
     Raises
     ------
@@ -58,7 +60,8 @@ class Logger:
     RunFolderError
         If the file cannot be written; here if that is plain to see, else from the first :meth:`write` or from
         :meth:`start_redirect`. Once a line has been written, nothing here raises any more because of the file: lines
-        are dropped, which is reported once on stderr, and noted in the file when it works again.
+        wait in memory until it works again, which is reported once on stderr; where they are too many (8 MiB) the
+        oldest are dropped, which is noted in the file.
 
     Examples
     --------
@@ -78,6 +81,7 @@ class Logger:
         progress_interval_seconds: float = 5.0,
         capture_logging: bool = True,
         mask: Callable[[str], str] | None = None,
+        on_trouble: Callable[[OSError], None] | None = None,
     ) -> None:
         if mode not in ("a", "w"):
             raise InputError(f"Logger's mode is 'a' (append) or 'w' (begin an empty file), not {mode!r}.")
@@ -86,6 +90,7 @@ class Logger:
         self.progress_interval_seconds = progress_interval_seconds
         self.capture_logging = capture_logging
         self.mask = mask
+        self.on_trouble = on_trouble
         self.file = shared_log_file(log_path)
         self._threshold = level_number(level)
         self._truncate = mode == "w"
@@ -128,8 +133,9 @@ class Logger:
             self._append(number, "log", text)
         except OSError as error:
             if not self.file.proven:
+                self.file.waiting.clear()
                 raise self._refusal(error.strerror or str(error)) from error
-            self._lose(error)
+            self._report(error)
         if self.print_also:
             self._show(text, number)
 
@@ -187,8 +193,17 @@ class Logger:
         self.file.echoes.append((monotonic() + _ECHO_SECONDS, predicate))
 
     def flush(self) -> None:
-        """Write the present state of progress bars. All else is in the file already."""
+        """Write the present state of progress bars, and what the file has refused. All else is in it already."""
         redirect.flush(self, final=False)
+        try:
+            self.file.flush()
+        except OSError as error:
+            self._report(error)
+
+    def announce(self, message: str) -> None:
+        """Write a message, and show it on the console whatever `print_also` says."""
+        self.put_text(INFO, "log", message)
+        self._show(message, INFO)
 
     def close(self) -> None:
         """End redirection, however often started, and close the file. A later :meth:`write` opens it again."""
@@ -223,7 +238,7 @@ class Logger:
         try:
             self._append(number, source, text)
         except OSError as error:
-            self._lose(error)
+            self._report(error)
 
     put_line = put_text
 
@@ -280,14 +295,16 @@ class Logger:
         finally:
             local.doing.skip = before
 
-    def _lose(self, error: OSError) -> None:
+    def _report(self, error: OSError) -> None:
+        """Say that lines are not in the file."""
         file = self.file
-        file.lost += 1
         reason = error.strerror or str(error)
-        file.apology = lambda: self._format(WARNING, "log", f"({file.lost} texts are missing here: {reason})")
-        if not file.reported:
+        file.apology = lambda: self._format(WARNING, "log", f"({file.waiting.lost} lines are missing here: {reason})")
+        if self.on_trouble is not None:
+            self.on_trouble(error)
+        elif not file.reported:
             file.reported = True
-            message = f"hf_monitor: cannot write to {file.path}: {reason}. Lines are dropped until it works again."
+            message = f"hf_monitor: cannot write to {file.path}: {reason}. Lines wait in memory until it works again."
             self._show(message, WARNING, beside_bars=False)
 
     def _refusal(self, reason: str) -> RunFolderError:

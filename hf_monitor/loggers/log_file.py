@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import os
 import stat
@@ -10,11 +12,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
+
+from hf_monitor.run.backlog import RETRY_SECONDS, Backlog
+from hf_monitor.run.files import FULL
 
 __all__ = ["LogFile", "refuse_if_hopeless", "renew_locks", "shared_log_file"]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the descriptor itself is all right
 
 _files: weakref.WeakValueDictionary[str, LogFile] = weakref.WeakValueDictionary()
 _files_lock = threading.Lock()
@@ -23,8 +28,11 @@ _files_lock = threading.Lock()
 class LogFile:
     """A file for whole lines. Opened at the first one; a torn last line is closed with a newline before.
 
-    Unlike :class:`hf_monitor.run.files.AppendFile` it may be used from a signal handler (the lock is re-entrant) and
-    from forked children (appending needs no state that a fork would double), and it knows what it has lost.
+    What cannot be written waits in memory, up to 8 MiB, and is tried again a second later, with the next line, by
+    :meth:`flush`, :meth:`close` and when the process ends.
+
+    Unlike :class:`hf_monitor.run.files.AppendFile` it may be used from forked children (appending needs no state that a
+    fork would double), tries again by itself, and notes in the file what it has lost.
 
     Parameters
     ----------
@@ -35,10 +43,12 @@ class LogFile:
     ----------
     proven : bool
         A line has been written: from here on failures are for the caller to bear in silence.
-    lost : int
-        Lines dropped since the last success.
+    failing : bool
+        The last try to write has failed.
+    waiting : Backlog
+        Lines that are not in the file yet.
     apology : callable or None
-        Makes the text that precedes the first line after a loss.
+        Makes the text that precedes the first line after lines were lost.
     echoes : deque of (float, callable)
         Console lines that are not to be repeated here: until when (monotonic seconds), and which.
     """
@@ -50,47 +60,85 @@ class LogFile:
         self.lock = threading.RLock()
         self.proven = False
         self.reported = False
-        self.lost = 0
+        self.failing = False
+        self.waiting = Backlog()
         self.apology: Callable[[], bytes] | None = None
         self.echoes: deque[tuple[float, Callable[[str], bool]]] = deque(maxlen=16)
         self._fd = -1
         self._ready = False
         self._torn = False
+        self._retry_at = 0.0
 
     def append(self, data: bytes) -> None:
-        r"""Append complete lines (ending with ``\n``).
+        r"""Append complete lines (ending with ``\n``); where others wait and it is not yet time to try, keep them.
 
         Raises
         ------
         OSError
-            As the operating system says. The file stays usable: the next call tries again.
+            As the operating system says. The lines wait.
         """
         with self.lock:
-            usual = self._ready
-            if not usual:
-                data = self._begin() + data
+            if not self._ready:
+                if self.waiting.is_copy:
+                    self.waiting.clear()
+                self._keep(data)
+                if monotonic() >= self._retry_at:
+                    self._drain()
+                return
             self._ready = False  # also if a signal's exception cuts in below
             try:
                 written = os.write(self._fd, data)
-                while written < len(data):  # a nearly full disk takes a part
-                    self._torn = not data[:written].endswith(b"\n")
-                    written += os.write(self._fd, data[written:])
             except OSError as error:
-                if error.errno not in _FULL:
-                    self._drop_descriptor(keep_open=error.errno == errno.EBADF)
+                self._keep(data)
+                self._fail(error)
                 raise
+            if written < len(data):  # a nearly full disk takes a part
+                self._keep(data)
+                self.waiting.advance(written)
+                self._drain()
             self._ready = True
-            if not usual:
-                self.proven, self.lost, self._torn = True, 0, False
 
-    def _begin(self) -> bytes:
-        """Make the file ready, and say what must precede the next line."""
-        if self._fd < 0:
-            self.open()
-        before = b"\n" if self._torn else b""
-        if self.lost and self.apology is not None:
-            before += self.apology()
-        return before
+    def flush(self) -> None:
+        """Try to write what waits.
+
+        Raises
+        ------
+        OSError
+            As the operating system says; what was not written waits on.
+        """
+        with self.lock:
+            if self.waiting and not self.waiting.is_copy:
+                self._drain()
+
+    def _keep(self, data: bytes) -> None:
+        if not self.waiting:
+            atexit.register(self.close)
+        self.waiting.keep(data)
+
+    def _drain(self) -> None:
+        try:
+            if self._fd < 0:
+                self.open()
+            if self._torn:
+                os.write(self._fd, b"\n")
+                self._torn = False
+            if self.waiting.lost and self.apology is not None:
+                os.write(self._fd, self.apology())
+                self.waiting.lost = 0
+            while self.waiting:
+                self.waiting.advance(os.write(self._fd, self.waiting.unwritten()))
+        except OSError as error:
+            self._fail(error)
+            raise
+        atexit.unregister(self.close)
+        self.proven, self.failing, self._ready = True, False, True
+
+    def _fail(self, error: OSError) -> None:
+        self.failing = True
+        stale = error.errno == errno.EBADF  # closed behind our back: another one can be opened at once
+        self._retry_at = 0.0 if stale else monotonic() + RETRY_SECONDS
+        if error.errno not in FULL:
+            self._drop_descriptor(keep_open=stale)
 
     def open(self) -> None:
         """Open the file, making its folder, if it is not open yet or not the one at that path any more.
@@ -106,6 +154,7 @@ class LogFile:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, _FLAGS, 0o644)
+            self.waiting.start_line_anew()
             self._torn = _ends_torn(self.path)
 
     def forget_if_gone(self) -> None:
@@ -129,8 +178,10 @@ class LogFile:
             self._torn = False
 
     def close(self) -> None:
-        """Close the file; a later :meth:`append` opens it again."""
+        """Close the file, after a last try to write what waits; a later :meth:`append` opens it again."""
         with self.lock:
+            with contextlib.suppress(OSError):
+                self.flush()
             self._drop_descriptor(keep_open=False)
 
     def __del__(self) -> None:
@@ -161,6 +212,7 @@ def renew_locks() -> None:
     _files_lock = threading.Lock()
     for file in list(_files.values()):
         file.lock = threading.RLock()
+        file.waiting.clear()  # the parent's
 
 
 def refuse_if_hopeless(path: Path) -> str | None:

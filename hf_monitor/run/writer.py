@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from hf_monitor.errors import RunFolderError
+from hf_monitor.run.backlog import RETRY_SECONDS
 from hf_monitor.run.facts import process_facts
-from hf_monitor.run.files import AppendFile, replace_file
+from hf_monitor.run.files import AppendFile, is_missing, replace_file
 from hf_monitor.run.lock import folder_lock
 from hf_monitor.run.process import IDENTITY, is_alive
 from hf_monitor.run.rows import encode_row, iter_lines, plain
 from hf_monitor.run.secrets import environment_secrets, mask_values
+from hf_monitor.run.trouble import Trouble, reason_of
 
 log = logging.getLogger("hf_monitor")
 
@@ -38,6 +43,10 @@ def _number(entry: Mapping[str, Any]) -> int:
     return number if isinstance(number, int) else 0
 
 
+def _announce(message: str) -> None:
+    log.info(message)
+
+
 def _has_text(values: Mapping[str, Any]) -> bool:
     return any(not isinstance(value, int | float) for value in values.values())
 
@@ -47,6 +56,10 @@ class RunWriter:
 
     Nothing touches the disk before :meth:`open` or the first row. Rows go to the operating system at once, one system
     call each. Every session of training into the same folder is an *attempt*: it appends, never overwrites.
+
+    Once an attempt has its first row, a disk that fails raises nothing any more: it is reported once, rows wait in
+    memory (up to 8 MiB a file, then the oldest are given up) and are tried again, at most once a second, at the next
+    row, by :meth:`flush` and when the process ends. An event ``recording_resumed`` then says what came late.
 
     Parameters
     ----------
@@ -59,6 +72,10 @@ class RunWriter:
         Number of the running attempt, from 1; 0 before the first.
     run_id : str
         Name of the run for good, over all attempts; empty before :meth:`open`.
+    trouble : Trouble
+        What all who write into this folder share, so that a failing disk is reported once.
+    announce : callable
+        Told, as a text, when recording works again.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
@@ -71,6 +88,16 @@ class RunWriter:
         self._lock = threading.RLock()
         self._opened = False
         self._on_disk = False  # is, or was, there a run.json?
+        self._holds_folder = False
+        self.trouble = Trouble(self.run_dir)
+        self.announce: Callable[[str], None] = _announce
+        self._proven = False  # has the attempt a row on the disk?
+        self._stale = False  # is run.json to be written again?
+        self._tend_at = 0.0
+        self._step = 0
+        self._pid = -1
+        self._told: tuple[int, int] | None = None
+        self._run_json = str(self.run_dir / "run.json")
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -158,8 +185,9 @@ class RunWriter:
         """
         with self._lock:
             self.open()
+            self._proven, self._pid = False, os.getpid()
             process = process_facts()  # takes a moment (git): before anybody else has to wait
-            with folder_lock(self.run_dir):
+            with self._exclusively():
                 found = self._read_facts()
                 emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
                 if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
@@ -222,7 +250,7 @@ class RunWriter:
             if not self.attempt:
                 self.begin_attempt(facts)
                 return
-            with folder_lock(self.run_dir):
+            with self._exclusively():
                 if self._take_in_others():
                     # Another process has begun an attempt since: its facts stand on top, ours stay with ours.
                     for entry in self._facts["attempts"]:
@@ -231,16 +259,40 @@ class RunWriter:
                 else:
                     attempts = self._facts.get("attempts") or []
                     self._merge(facts, before=attempts[-2] if begins and len(attempts) > 1 else None)
-                self._write_facts()
+                self._stale = True
+                if begins:
+                    self._write_facts()
+                elif self.trouble.since is None:
+                    self._tend()
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """Hold the folder's lock, unless we do."""
+        with self._lock:
+            if self._holds_folder:
+                yield
+                return
+            with folder_lock(self.run_dir):
+                self._holds_folder = True
+                try:
+                    yield
+                finally:
+                    self._holds_folder = False
 
     def _take_in_others(self) -> bool:
         """Take in what other processes have written into ``run.json``; say whether one of them began after us."""
-        found = self._read_facts()
+        try:
+            found = self._read_facts()
+        except OSError:
+            return False
         others = {_number(entry): entry for entry in found.get("attempts") or [] if _number(entry) != self.attempt}
+        own = [entry for entry in self._facts.get("attempts") or [] if _number(entry) not in others]
         if max(others, default=0) > self.attempt:
             self._know(found)
+            for entry in found["attempts"]:
+                if _number(entry) == self.attempt and (unwritten := own[0].get("facts") if own else None):
+                    entry["facts"] = {**entry.get("facts", {}), **unwritten}
             return True
-        own = [entry for entry in self._facts.get("attempts") or [] if _number(entry) not in others]
         self._facts["attempts"] = sorted([*own, *others.values()], key=_number)
         return False
 
@@ -257,7 +309,7 @@ class RunWriter:
                 self.run_dir / "run.json",
                 orjson.dumps(self._facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
             )
-            self._on_disk = True
+            self._on_disk, self._stale = True, False
         except OSError as error:
             raise RunFolderError(
                 f"run.json cannot be written in {str(self.run_dir)!r}: {error.strerror or error}. "
@@ -280,45 +332,151 @@ class RunWriter:
 
         Raises
         ------
-        OSError
-            If the row cannot be written; those before it are safe.
+        RunFolderError
+            If the first row of an attempt cannot be written. Later ones then wait in memory.
         """
         if not self.attempt:
             self.begin_attempt()
-        elif not (self.run_dir / "run.json").is_file():
-            self._restore()
+        elif self.trouble.since is None and is_missing(self._run_json):
+            self._tend()
+        self._step = step
         row = {"time": time.time() if now is None else now, "attempt": self.attempt, "step": step, "kind": kind}
         if RESERVED_KEYS.isdisjoint(values):
             row.update(values)
         else:
             row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
-        line = encode_row(mask_values(row, self._known_secrets) if _has_text(values) else row)
-        (self._files.get("metrics.jsonl") or self.file("metrics.jsonl")).append(line)
-
-    def _restore(self) -> None:
-        """Go on in a folder that was emptied under us; the rows that were in it are lost."""
-        with self._lock:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            for file in self._files.values():
-                file.refresh()
-            self._write_facts()
-        log.warning("hf_monitor: %s was emptied during a run; what comes is recorded, what was is lost", self.run_dir)
+        self._put("metrics.jsonl", encode_row(mask_values(row, self._known_secrets) if _has_text(values) else row))
 
     def numbers(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Append a row like :meth:`row`, for values that the caller knows to be finite floats: the hot path.
 
         Raises
         ------
-        OSError
+        RunFolderError
             As :meth:`row`.
         """
         if not self.attempt or not RESERVED_KEYS.isdisjoint(values):
             self.row(kind, step, values)
             return
+        self._step = step
         head = {"time": time.time(), "attempt": self.attempt, "step": step, "kind": kind}
-        (self._files.get("metrics.jsonl") or self.file("metrics.jsonl")).append(
-            orjson.dumps({**head, **values}, option=orjson.OPT_APPEND_NEWLINE)
+        self._put("metrics.jsonl", orjson.dumps({**head, **values}, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _put(self, name: str, lines: bytes) -> None:
+        if monotonic() >= self._tend_at:
+            self._tend()
+        file = self._files.get(name) or self.file(name)
+        try:
+            if not self._proven:
+                file.flush()
+            file.append(lines)
+        except OSError as error:
+            if not self._proven:
+                file.waiting.clear()
+                raise RunFolderError(
+                    f"{name} cannot be written in {str(self.run_dir)!r}: {reason_of(error)}. "
+                    "Pass another folder (run_dir=...) or mend it."
+                ) from error
+            self._tend_at = monotonic() + RETRY_SECONDS
+            self._fail(name, error)
+        self._proven = True
+
+    def _fail(self, part: str, error: OSError) -> None:
+        if self.trouble.since is None:
+            atexit.register(self._at_exit)
+        self.trouble.report(part, error, lasting=True)
+
+    def _tend(self) -> None:
+        """See whether the folder is as we left it, and try again what could not be written: at most once a second."""
+        with self._lock:
+            self._tend_at = monotonic() + RETRY_SECONDS
+            if not self.attempt or self._pid != os.getpid():  # a forked child has a copy of all this
+                return
+            gone = [file for file in self._files.values() if file.is_gone()]
+            for file in gone:
+                file.start_anew()
+            emptied = bool(gone) or is_missing(self._run_json)
+            self._stale = self._stale or emptied
+            failed = not self._try("run.json", self._restore) if self._stale else False
+            for name, file in tuple(self._files.items()):
+                failed = not self._try(name, file.flush) or failed
+            if failed:
+                return
+            if emptied:
+                self.trouble.say(
+                    f"{str(self.run_dir)!r} was emptied during a run. It is filled again from here on, and with the "
+                    "rows of about the last second; those before are lost.",
+                    "the folder was emptied",
+                    lasting=True,
+                )
+            if self.trouble.since is not None:
+                self._resume()
+
+    def _try(self, part: str, action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except OSError as error:
+            self._fail(part, error)
+            return False
+        return True
+
+    def _restore(self) -> None:
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        with self._exclusively():
+            self._take_in_others()
+            self._write_facts()
+
+    def _resume(self) -> None:
+        """Say that a spell without a disk is over."""
+        seconds = self.trouble.end()
+        atexit.unregister(self._at_exit)
+        late, lost = self._count()
+        for file in self._files.values():
+            file.late = file.waiting.lost = 0
+        self._told = None
+        reason = self.trouble.reason
+        self.event(
+            "recording_resumed", self._step, late_rows=late, lost_rows=lost, seconds=round(seconds, 3), reason=reason
         )
+        self.announce(
+            f"hf_monitor: recording to {str(self.run_dir)!r} works again after {seconds:.1f} s ({reason}): {late} rows "
+            f"came late, {lost} are lost."
+        )
+
+    def _count(self) -> tuple[int, int]:
+        files = self._files.values()
+        return sum(file.late for file in files), sum(file.waiting.lost for file in files)
+
+    def flush(self, *, last: bool = False) -> int:
+        """Try now to write what waits in memory after a failure.
+
+        Parameters
+        ----------
+        last : bool
+            Whether to log an error where rows are left, as at the end of a training.
+
+        Returns
+        -------
+        int
+            How many rows still wait.
+        """
+        self._tend()
+        waiting = sum(len(file.waiting) for file in self._files.values())
+        lost = self._count()[1]
+        if last and (waiting or lost) and self._told != (waiting, lost):
+            self._told = waiting, lost
+            log.error(
+                "hf_monitor: %d rows could not be written to %r (%s); those that still wait in memory are tried once "
+                "more when the process ends",
+                waiting + lost,
+                str(self.run_dir),
+                self.trouble.reason,
+            )
+        return waiting
+
+    def _at_exit(self) -> None:
+        if self._pid == os.getpid():
+            self.flush(last=True)
 
     def event(self, name: str, step: int, **values: Any) -> None:
         """Append an event (``train_begin``, ``save``, ``train_end``, ``error`` ...) to ``metrics.jsonl``."""
@@ -330,17 +488,18 @@ class RunWriter:
         Returns
         -------
         int
-            How many rows were written.
+            How many rows there were.
         """
         if not self.attempt:
             self.begin_attempt()
         now = time.time()
         lines = [encode_row({"time": now, "attempt": self.attempt, **row}) for row in rows]
         if lines:
-            self.file(name).append(b"".join(lines))
+            self._put(name, b"".join(lines))
         return len(lines)
 
     def close(self) -> None:
-        """Close the files. A later row opens them again, in the same attempt."""
+        """Close the files, after a last try to write what waits. A later row opens them again, in the same attempt."""
+        self.flush(last=True)
         for file in self._files.values():
             file.close()

@@ -204,7 +204,14 @@ def train_on(record, make_trainer, make_model, tmp_path, caplog):
         for key, value in plain.model.state_dict().items():
             assert torch.equal(value, trainer.model.state_dict()[key])
         assert disk.hits, "the fault was not met: this test would prove nothing"
-        return [record.getMessage() for record in caplog.records if record.name == "hf_monitor"]
+        disk.failing = False
+        for callback in trainer.callback_handler.callbacks:
+            if recorder := getattr(callback, "_recorder", None):
+                assert recorder.writer.flush() == 0
+        return {
+            level: [r.getMessage() for r in caplog.records if (r.name, r.levelname) == ("hf_monitor", level)]
+            for level in ("WARNING", "ERROR")
+        }
 
     return train
 
@@ -212,9 +219,14 @@ def train_on(record, make_trainer, make_model, tmp_path, caplog):
 @pytest.mark.parametrize(("code", "door"), [(errno.ENOSPC, "write"), (errno.EIO, "all")])
 def test_a_failing_disk_never_stops_a_training(callback_class, train_on, tmp_path, monkeypatch, code, door):
     """From the first step on, every write into the run folder fails at the level of the system call."""
-    (message,) = train_on(Disk(monkeypatch, tmp_path / "run", code, door), gone=door == "all")  # once
+    told = train_on(Disk(monkeypatch, tmp_path / "run", code, door), gone=door == "all")
+    (message,) = told["WARNING"]
     assert os.strerror(code) in message
-    assert callback_class.__name__ in message
+    assert str(tmp_path / "run") in message
+    writes_rows = callback_class.__name__ != "PlottingCallback"
+    assert len(told["ERROR"]) == writes_rows  # how many rows were left at the end
+    if writes_rows:  # after the training the disk was mended
+        assert load_run(tmp_path / "run").rows.of("event")[-1]["event"] == "recording_resumed"
 
 
 @pytest.mark.parametrize(("code", "door"), [(errno.ENOSPC, "write"), (errno.EIO, "all")])
@@ -223,7 +235,11 @@ def test_texts_that_cannot_be_written_never_stop_a_training(
     callback_class, train_on, tmp_path, monkeypatch, code, door
 ):
     disk = Disk(monkeypatch, tmp_path / "run", code, door, only="predictions.jsonl")
-    (message,) = train_on(disk)
+    told = train_on(disk)
+    (message,) = told["WARNING"]
     assert os.strerror(code) in message
-    assert len(disk.hits) >= 2  # tried again at the next evaluation
-    assert [row["step"] for row in load_run(tmp_path / "run").rows.of("text_scores")] == [2, 4]
+    (message,) = told["ERROR"]
+    assert "10 rows could not be written" in message
+    run = load_run(tmp_path / "run")
+    assert [row["step"] for row in run.rows.of("text_scores")] == [2, 4]
+    assert [row["step"] for row in run.predictions] == [2] * 5 + [4] * 5  # written when the disk was mended

@@ -14,6 +14,7 @@ import pytest
 
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.loggers import Logger
+from hf_monitor.run.backlog import Backlog
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO |WARNING|ERROR|CRITICAL) (.*)")
 
@@ -176,33 +177,37 @@ def test_a_disk_that_fills_up_later_stops_nobody(path, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, hard))
         try:
             print("a line of more than forty bytes, of which the beginning still fits")
-            assert sys.stdout.write("lost\n") == 5
-            logger.write("lost too")
-            logger.error("lost too")
+            assert sys.stdout.write("late\n") == 5
+            logger.write("late too")
+            logger.error("and late")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         print("works again")
 
     out, err = capsys.readouterr()
-    assert out == "a line of more than forty bytes, of which the beginning still fits\nlost\nworks again\n"
+    assert out == "a line of more than forty bytes, of which the beginning still fits\nlate\nworks again\n"
     assert err.count("hf_monitor: cannot write to") == 1
     assert err.count("\n") == 1
     lines = path.read_text().splitlines()
-    assert len(lines) == 4
-    assert lines[1].endswith("INFO  a line of ")
-    assert "WARNING (4 texts are missing here: File too large)" in lines[2]
-    assert lines[3].endswith("works again")
+    assert [line.split("INFO  ")[-1].split("ERROR ")[-1] for line in lines] == [
+        "fits",
+        "a line of more than forty bytes, of which the beginning still fits",
+        "late",
+        "late too",
+        "and late",
+        "works again",
+    ]
 
 
 def test_a_descriptor_closed_behind_its_back(path, capsys):
     logger = Logger(path, print_also=False)
     logger.write("a")
     os.close(logger.file._fd)
-    logger.write("lost")
+    logger.write("late")
     logger.write("b")
 
     assert "Bad file descriptor" in capsys.readouterr().err
-    assert [message for _, message in read(path)] == ["a", "(1 texts are missing here: Bad file descriptor)", "b"]
+    assert [message for _, message in read(path)] == ["a", "late", "b"]
 
 
 def test_a_mask_sees_every_text(path, capsys):
@@ -358,11 +363,30 @@ def test_a_logger_that_goes_on_after_its_folder_became_a_file(path, capsys):
     shutil.rmtree(path.parent)
     path.parent.touch()
     time.sleep(1.01)
-    logger.write("lost")
+    logger.write("late")
     path.parent.unlink()
     logger.write("two")
-    assert "cannot write to" in capsys.readouterr().err
-    assert [message for _, message in read(path)] == ["(1 texts are missing here: File exists)", "two"]
+    assert not path.exists()  # left alone for a second after a failure
+    logger.flush()
+    assert capsys.readouterr().err.count("cannot write to") == 1
+    assert [message for _, message in read(path)] == ["late", "two"]
+
+
+def test_lines_that_are_too_many_to_wait_are_counted_in_the_file(path, capsys):
+    logger = Logger(path, print_also=False)
+    logger.write("one")
+    logger.file.waiting = Backlog(limit=200)
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+    time.sleep(1.01)
+    for n in range(10):
+        logger.write(f"late {n}")
+    path.parent.unlink()
+    logger.close()
+    assert [message for _, message in read(path)] == [
+        "(5 lines are missing here: File exists)",
+        *[f"late {n}" for n in range(5, 10)],
+    ]
 
 
 def test_nothing_is_said_at_exit_where_the_logger_outlives_its_modules(path):

@@ -138,7 +138,16 @@ def test_a_folder_emptied_during_a_run_is_filled_again_from_there_on(tmp_path, c
         writer.row("eval", step, {"eval_loss": 2.0})
         writer.numbers("train", step, {"loss": 1.0})
     run = load_run(folder)
-    assert [(row["kind"], row["step"]) for row in run.rows] == [("eval", 2), ("train", 2), ("eval", 3), ("train", 3)]
+    *late, resumed = [(row["kind"], row["step"]) for row in run.rows][:2]
+    assert late == [("train", 1)]  # not a second old: it was still known
+    assert resumed == ("event", 1)
+    assert run.events[0]["event"] == "recording_resumed"
+    assert [(row["kind"], row["step"]) for row in run.rows][2:] == [
+        ("eval", 2),
+        ("train", 2),
+        ("eval", 3),
+        ("train", 3),
+    ]
     assert (run.facts["seed"], run.facts["run_id"], len(run.attempts)) == (1, writer.run_id, 1)
     assert caplog.text.count("was emptied during a run") == 1
 
@@ -217,7 +226,7 @@ def test_git_commit_and_dirty_flag(tmp_path):
 
 
 @LINUX
-def test_a_full_disk_raises_and_the_file_is_whole_again_afterwards(tmp_path):
+def test_a_full_disk_raises_once_and_the_file_is_complete_afterwards(tmp_path):
     """A limit on the file's size makes the system take a part of a line, as a nearly full disk does."""
     code = """
         import resource, signal, sys
@@ -230,13 +239,16 @@ def test_a_full_disk_raises_and_the_file_is_whole_again_afterwards(tmp_path):
             file.append(b'{"step":2}\\n')
         except OSError as error:
             print("refused", error.errno)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         file.append(b'{"step":3}\\n')
+        print(len(file.waiting), "wait")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        file.flush()
+        file.append(b'{"step":4}\\n')
     """
     path = tmp_path / "rows.jsonl"
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], capture_output=True, text=True)
-    assert "refused 27" in done.stdout, done.stderr
-    assert path.read_bytes() == b'{"step":1}\n{"st\n{"step":3}\n'
+    assert done.stdout.split("\n") == ["refused 27", "2 wait", ""], done.stderr
+    assert path.read_bytes() == b'{"step":1}\n{"step":2}\n{"step":3}\n{"step":4}\n'
 
 
 def test_threads_never_mix_their_lines(tmp_path):
