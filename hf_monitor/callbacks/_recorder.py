@@ -74,6 +74,7 @@ class Recorder:
         self._begin_state = state
         self.begun += 1
         self._running, self._loads_best = True, args.load_best_model_at_end
+        self.writer.learn(vars(args))  # before to_dict() takes `hub_token` out
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         if self.writer.attempt and not self.trained:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
@@ -114,6 +115,7 @@ class Recorder:
         """Begin an attempt where nothing has: ``evaluate()`` and ``predict()`` alone fire no ``on_train_begin``."""
         if not self.writer.attempt:
             self.writer.open()
+            self.writer.learn(vars(args))
             facts = training_facts(args, None, model, None, self.eval_dataset)
             # An evaluation knows no training set: what an earlier attempt knew of it stays.
             facts["data"] = {**(self.writer.facts.get("data") or {}), **facts.get("data", {})}
@@ -175,8 +177,9 @@ class Recorder:
             self.trained = False
         if began:
             self._running, self._weights_step = False, step
+        mask = self.writer.mask.text  # before the cut, which may go through a secret
         self.writer.event(
-            "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
+            "error", step, type=type(error).__name__, message=mask(str(error))[:2000], traceback=mask(trace)[-20_000:]
         )
 
 

@@ -14,7 +14,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded, report_disk
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
-from hf_monitor.run.secrets import environment_secrets, mask_text
+from hf_monitor.run.secrets import HarmlessText
 
 if TYPE_CHECKING:
     from hf_monitor.loggers.file_logger import Logger
@@ -30,28 +30,20 @@ log = logging.getLogger("hf_monitor")
 _redirecting: weakref.WeakSet[FileLoggingCallback] = weakref.WeakSet()
 
 
-class _Numbers(str):
-    """A line that we made of metric names and numbers only: it holds no secret, and masking it would cost most."""
-
-    __slots__ = ()
-
-
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _line(head: str, logs: Mapping[str, Any], kind: str) -> str:
-    parts, numbers = [head], True
+    parts = [head]
     for name, value in logs.items():
         if type(value) is float:
             if kind == "eval" and name.endswith(_QUIET_ENDINGS):
                 continue
             parts.append(f"{name} {value:.4g}")
         else:
-            numbers = numbers and type(value) is int
             parts.append(f"{name} {_shown(value)}")
-    text = "  ".join(parts)
-    return _Numbers(text) if numbers else text
+    return "  ".join(parts)
 
 
 class FileLoggingCallback(TrainerCallback):
@@ -98,14 +90,10 @@ class FileLoggingCallback(TrainerCallback):
             from hf_monitor.loggers.file_logger import Logger
 
             folder = run_dir_for(self.run_dir, args)
-            known = environment_secrets()
-
-            def mask(text: str) -> str:
-                return text if type(text) is _Numbers else mask_text(text, known)
-
             self._recorder = recorder_for(folder)
             self._recorder.writer.open()
-            self._logger = Logger(Path(folder) / "train.log", print_also=False, mask=mask)
+            self._recorder.writer.learn(vars(args))  # `hub_token`, which its to_dict() leaves out
+            self._logger = Logger(Path(folder) / "train.log", print_also=False, mask=self._recorder.writer.mask)
         return self._recorder, self._logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -161,14 +149,14 @@ class FileLoggingCallback(TrainerCallback):
                     break
                 text += f"  {name} {value:.4g}"
             else:
-                if self._log_numbers(recorder, logger, state, logs, _Numbers(text)):
+                if self._log_numbers(recorder, logger, state, logs, text):
                     return
         self._log_anything(args, state, control, logs=logs, **kwargs)
 
     def _log_numbers(self, recorder: Recorder, logger: Logger, state: Any, logs: dict[str, float], text: str) -> bool:
         try:
             recorder.numbers(self, "log", state, logs)
-            logger.write(text)
+            logger.write(HarmlessText(text) if recorder.writer.has_plain_names(logs) else text)
         except OSError as error:
             report_disk(self, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports

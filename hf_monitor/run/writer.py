@@ -18,7 +18,8 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.run.facts import process_facts
 from hf_monitor.run.files import AppendFile, replace_file
 from hf_monitor.run.rows import encode_row, iter_lines, plain
-from hf_monitor.run.secrets import environment_secrets, mask_values
+from hf_monitor.run.secret_sources import public_words
+from hf_monitor.run.secrets import SecretMask
 
 log = logging.getLogger("hf_monitor")
 
@@ -32,6 +33,7 @@ RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 
 # Facts that belong to an attempt (which process?) rather than to the run (what is trained, and how?).
 _ATTEMPT_FACTS = ("host", "pid", "pid_started", "boot_id")
+_MOST_NAMES = 10_000
 
 
 def _has_text(values: Mapping[str, Any]) -> bool:
@@ -55,6 +57,9 @@ class RunWriter:
         Number of the running attempt, from 1; 0 before the first.
     run_id : str
         Name of the run for good, over all attempts; empty before :meth:`open`.
+    mask : SecretMask
+        Takes secrets out of all that is written; knows those of the process from :meth:`open` on, those of the facts
+        from :meth:`begin_attempt` on, and what it was told (``writer.learn``).
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
@@ -63,7 +68,8 @@ class RunWriter:
         self.run_id = ""
         self._files: dict[str, AppendFile] = {}
         self._facts: dict[str, Any] = {}
-        self._known_secrets: tuple[str, ...] = ()
+        self.mask = SecretMask()
+        self._plain_names: set[str] = set()  # of values: looked at, and no secret among them
         self._lock = threading.RLock()
         self._opened = False
         self._on_disk = False  # is, or was, there a run.json?
@@ -113,7 +119,14 @@ class RunWriter:
         self.run_id = facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
         facts.setdefault("created", time.time())
         facts["format"] = FORMAT
-        self._known_secrets = environment_secrets()
+        self.mask.learn_process()
+        self.mask.learn(public=public_words(*self.run_dir.absolute().parts))
+        self._plain_names = set()
+
+    def learn(self, *sources: Mapping[str, Any] | Iterable[str]) -> None:
+        """Tell of more secrets, as :meth:`SecretMask.learn <hf_monitor.run.secrets.SecretMask.learn>` takes them."""
+        self.mask.learn(*sources)
+        self._plain_names = set()
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.run_dir / "run.json"
@@ -164,7 +177,10 @@ class RunWriter:
                 file.refresh()
             attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
             self.attempt = max(len(attempts), self.attempt, self._last_attempt_on_disk()) + 1
-            found = process_facts()
+            self.mask.learn_process()
+            self.learn(plain(facts or {}))
+            found = process_facts(self.mask)
+            self.learn(found)
             entry = {"attempt": self.attempt, "time": time.time(), **{key: found.pop(key) for key in _ATTEMPT_FACTS}}
             attempts.append(entry)
             self._merge({**found, **(facts or {})}, before=attempts[-2] if len(attempts) > 1 else None)
@@ -201,7 +217,9 @@ class RunWriter:
             self._write_facts()
 
     def _merge(self, facts: Mapping[str, Any], before: dict[str, Any] | None = None) -> None:
-        for key, value in mask_values(plain(facts), self._known_secrets).items():
+        facts = plain(facts)
+        self.learn(facts)
+        for key, value in self.mask.values(facts).items():
             # The latest attempt's facts stand on top; what the attempt before it had otherwise stays with that one.
             if before is not None and key in self._facts and self._facts[key] != value:
                 before.setdefault("facts", {}).setdefault(key, self._facts[key])
@@ -248,8 +266,27 @@ class RunWriter:
             row.update(values)
         else:
             row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
-        line = encode_row(mask_values(row, self._known_secrets) if _has_text(values) else row)
+        if not self._plain_names.issuperset(values) or _has_text(values):
+            self._note_names(values)
+            line = self._masked(row)
+        else:
+            line = encode_row(row)
         (self._files.get("metrics.jsonl") or self.file("metrics.jsonl")).append(line)
+
+    def _masked(self, row: Mapping[str, Any]) -> bytes:
+        """Encode a row whose values may hold secrets; first plain, so that those within any object are seen."""
+        found = plain(row)
+        head = {key: found.pop(key) for key in ("time", "attempt", "step", "kind")}
+        return orjson.dumps({**head, **self.mask.values(found)}, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _note_names(self, values: Mapping[str, Any]) -> None:
+        for name in values:
+            if name not in RESERVED_KEYS and len(self._plain_names) < _MOST_NAMES and self.mask.key(name) == name:
+                self._plain_names.add(name)
+
+    def has_plain_names(self, values: Mapping[str, Any]) -> bool:
+        """Say whether rows with these names have been written, so that the names are known to hold no secret."""
+        return self._plain_names.issuperset(values)
 
     def _restore(self) -> None:
         """Go on in a folder that was emptied under us; the rows that were in it are lost."""
@@ -268,7 +305,7 @@ class RunWriter:
         OSError
             As :meth:`row`.
         """
-        if not self.attempt or not RESERVED_KEYS.isdisjoint(values):
+        if not self.attempt or not self._plain_names.issuperset(values):  # nor is one of them reserved
             self.row(kind, step, values)
             return
         head = {"time": time.time(), "attempt": self.attempt, "step": step, "kind": kind}
@@ -291,9 +328,17 @@ class RunWriter:
         if not self.attempt:
             self.begin_attempt()
         now = time.time()
-        lines = [encode_row({"time": now, "attempt": self.attempt, **row}) for row in rows]
+        found = [{"time": now, "attempt": self.attempt, **row} for row in rows]
+        lines = [encode_row(row) for row in found]
+        data = b"".join(lines)
+        if self.mask.may_change(data):  # texts of people and models: known values and shapes are masked in them
+            may_change = self.mask.may_change
+            data = b"".join(
+                orjson.dumps(self.mask.data(plain(row)), option=orjson.OPT_APPEND_NEWLINE) if may_change(line) else line
+                for row, line in zip(found, lines, strict=True)
+            )
         if lines:
-            self.file(name).append(b"".join(lines))
+            self.file(name).append(data)
         return len(lines)
 
     def close(self) -> None:
