@@ -43,6 +43,8 @@ _CALL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}[(\[]")
 _CALL_END = re.compile(r"\s*$|[^\n]{0,300}?[)\]](?![A-Za-z0-9@#$%^&*!])")
 _LITERAL = re.compile(r"""[bBfFrRuU]{0,2}(?P<quote>["'])""")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_BRACKETS = frozenset({"(", "[", "{"})
+_TYPE = re.compile(r"(?:str|bytes|int|bool|None|Any|Optional|Union|SecretStr)\b(?:[ ,|=)\[]|$)")
 _AFTER_EXPRESSION = frozenset({"", " ", "\t", "\r", "\n", ",", ")", "]", "}", ";", ":"})
 _OBJECT = re.compile(
     r"args|cfg|cls|config|context|ctx|env|environ|kwargs|model|options|opts|os|params|request|self|settings|state|"
@@ -82,19 +84,27 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int] | None:
         if not strong and "f" in quote.lower() and "{" in value:  # key = f"{prefix}_{name}"
             return None
         strong = strong or (bool(match["close"]) and _is_token(name, value))
-        return (start, end) if _hidden(value, name, strong, not assigned and not match["close"]) else None
+        compared = sep.strip() in ("==", "!=", "===")
+        prose = compared or not (assigned or match["close"])
+        return (start, end) if _hidden(value, name, strong, prose) else None
     if not query and not name.startswith("-"):
-        code = _code(text, start, name, names_too=not quote and (assigned or bool(match["close"])))
+        as_in_a_shell = sep == "=" and name.isupper()
+        names_too = not quote and (assigned or bool(match["close"])) and not as_in_a_shell
+        in_brackets = text[start : start + 1] in _BRACKETS and not (strong and (sep == "=" or not assigned))
+        if in_brackets:  # what is in there has names of its own, or none
+            return None
+        code = None if as_in_a_shell else _code(text, start, names_too)
         if code is not None:
             return code if _hidden(text[slice(*code)], name, strong, False) else None
         if holds_passwords(name) and sep != "=" and _begins_line(text, match.start()):
             line = _LINE.match(text, start)
-            return line.span() if line and is_secret_value(line[0].strip()) else None
+            found = line is not None and is_secret_value(line[0].strip()) and not _TYPE.match(line[0])
+            return line.span() if line and found else None
     to_blank = sep == "=" and strong and not query
     bare = (_WORD if to_blank else _BARE).match(text, start)
     if bare is None:
         return None
-    value = bare[0].rstrip(",;)]}")
+    value = bare[0].rstrip(",;:)]}")
     if not _hidden(value, name, strong, not assigned):
         return None
     if to_blank:
@@ -105,7 +115,11 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int] | None:
 
 def _is_token(name: str, value: str) -> bool:
     """Say whether ``{"token": value}`` is a token of a service rather than a word of a tokenizer."""
-    return name.lower().endswith("token") and value.isascii() and (len(value) >= 16 or not value.isalpha())
+    return (
+        name.lower().endswith("token")
+        and value.isascii()
+        and (len(value) >= 16 or not value.replace("_", "").isalpha())
+    )
 
 
 def _hidden(value: str, name: str, strong: bool, prose: bool) -> bool:
@@ -148,7 +162,7 @@ def _is_escaped(text: str, start: int, at: int) -> bool:
     return backslashes % 2 == 1
 
 
-def _code(text: str, start: int, name: str, names_too: bool) -> tuple[int, int] | None:
+def _code(text: str, start: int, names_too: bool) -> tuple[int, int] | None:
     """Recognise an expression: ``get_token(...)``, ``self.token``.
 
     Returns
@@ -160,12 +174,13 @@ def _code(text: str, start: int, name: str, names_too: bool) -> tuple[int, int] 
     if call is not None and _CALL_END.match(text, call.end()):
         literal = _LITERAL.match(text, call.end())
         end = None if literal is None else _end_of_quoted(text, literal.end(), literal["quote"])
-        if literal is None or end is None:
+        if literal is None or end is None or call[0][-1] == "[":
             return 0, 0
         value = text[literal.end() : end]
-        return (0, 0) if value.isupper() and is_secret_name(value) else (literal.end(), end)  # os.environ["API_KEY"]
+        known_by_name = is_secret_name(value) and not looks_random(value)  # os.getenv("API_KEY")
+        return (0, 0) if known_by_name else (literal.end(), end)
     dotted = _DOTTED.match(text, start, start + 200)
-    if dotted is None or name.isupper() or text[dotted.end() : dotted.end() + 1] not in _AFTER_EXPRESSION:
+    if dotted is None or text[dotted.end() : dotted.end() + 1] not in _AFTER_EXPRESSION:
         return None
     words = dotted[0].split(".")
     if len(words) > 1 and _OBJECT.fullmatch(words[0]):

@@ -34,8 +34,8 @@ _PASS_OF = re.compile(
 )
 # Tokenizer and generation settings: `eos_token: "</s_longer>"` is a symbol, not a secret.
 _TOKENIZER_TOKENS = re.compile(
-    r"(?:^|[_.])(?:additional_special|audio|begin|bos|boi|cls|decoder_start|end|eoi|eos|forced_bos|forced_eos|image|"
-    r"lang|language|mask|max_new|min_new|num|pad|sep|special|start|unk|video)_tokens?(?:_|$)",
+    r"(?:^|[-_.])(?:additional_special|audio|begin|bos|boi|cls|decoder_start|end|eoi|eos|forced_bos|forced_eos|image|"
+    r"lang|language|mask|max_new|min_new|num|pad|sep|special|start|unk|video)[-_]tokens?(?:[-_]|$)",
     re.IGNORECASE,
 )
 _SPECIAL_TOKEN = re.compile(r"<[^<>\s]{1,60}>|\[[A-Za-z0-9_]{1,30}\]")
@@ -106,6 +106,4 @@ def looks_random(value: str) -> bool:
     ``published_date``, ``gpt2-medium``, ``encoder.block.0.SelfAttention.q`` are words; ``a8Bz09qL`` is none.
     """
     value = value[:512]
-    return value.isascii() and not (
-        all(map(_PART.fullmatch, _SPLIT.split(value))) and _LONG_RUN.search(value) is None
-    )
+    return value.isascii() and not (all(map(_PART.fullmatch, _SPLIT.split(value))) and _LONG_RUN.search(value) is None)
