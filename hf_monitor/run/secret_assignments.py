@@ -25,7 +25,8 @@ __all__ = ["mask_assignments"]
 _HINT = re.compile(r"key|token|secret|pass|pwd|auth|credential", re.IGNORECASE)
 # A name begins where a word begins: with each letter as a possible beginning the search would be quadratic.
 _NAME = re.compile(
-    r"""(?<![A-Za-z0-9_.-])
+    r"""(?:(?<![A-Za-z0-9_.-])|(?<=%[0-9A-Fa-f]{2}))
+        (?:(?<=\\)[nrt])?                            # the end of a line within an escaped text
         (?P<name>-{0,2}(?:(?:[Aa]ccess|[Aa][Pp][Ii]|[Ss]ecret|[Pp]rivate|[Rr]efresh)[ ])?[A-Za-z_][A-Za-z0-9_.-]{0,99})
         (?P<close>(?:\\?["'])?\]?)
         (?P<sep>[ \t]{0,8}(?:[:!]?={1,3}>?|:|->|%3[AD])[ \t]{0,8}|,\s?|[ \t]{1,8})
@@ -45,6 +46,7 @@ _LITERAL = re.compile(r"""[bBfFrRuU]{0,2}(?P<quote>["'])""")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _BRACKETS = frozenset({"(", "[", "{"})
 _TYPE = re.compile(r"(?:str|bytes|int|bool|None|Any|Optional|Union|SecretStr)\b(?:[ ,|=)\[]|$)")
+_VARIABLE = re.compile(r"[a-z_]+")
 _AFTER_EXPRESSION = frozenset({"", " ", "\t", "\r", "\n", ",", ")", "]", "}", ";", ":"})
 _OBJECT = re.compile(
     r"args|cfg|cls|config|context|ctx|env|environ|kwargs|model|options|opts|os|params|request|self|settings|state|"
@@ -74,8 +76,8 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int] | None:
     name, sep, quote, start = match["name"], match["sep"], match["quote"], match.end()
     if not sep.strip() or sep.strip() == ",":
         return _after_option(text, match)
-    assigned = "=" in sep
-    query = match.start() > 0 and text[match.start() - 1] in "?&"
+    assigned = "=" in sep or "%3D" in sep
+    query = text[max(0, match.start("name") - 3) : match.start("name")].endswith(("?", "&", "%3F", "%26"))
     # How options, variables of the environment and keyword arguments are written.
     certain = sep == "=" and (name.startswith("-") or name.isupper() or name.lower().endswith("token"))
     strong = query or certain or is_strong_name(name)
@@ -185,7 +187,8 @@ def _code(text: str, start: int, names_too: bool) -> tuple[int, int] | None:
     words = dotted[0].split(".")
     if len(words) > 1 and _OBJECT.fullmatch(words[0]):
         return 0, 0
-    if names_too and (is_secret_name(words[-1]) or words[-1].endswith(("token_id", "tokens"))):
+    is_name = is_secret_name(words[-1]) or words[-1].endswith(("token_id", "tokens"))
+    if names_too and is_name and _VARIABLE.fullmatch(words[-1]):
         return 0, 0
     return None
 

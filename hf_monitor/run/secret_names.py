@@ -91,7 +91,7 @@ def is_secret_value(value: object) -> bool:
         isinstance(value, str)
         and len(value) >= MIN_LENGTH
         and not _NUMBER_OR_BOOL.fullmatch(value)
-        and value.strip("*") != ""
+        and any(map(str.isalnum, value))
     )
 
 

@@ -10,10 +10,11 @@ __all__ = ["MASK", "SCREENS", "mask_shapes"]
 
 MASK = "***"
 
-_NOT_WITHIN = r"(?<![A-Za-z0-9])"
+# Where a word begins, also after `\\n` and `%20` as an escaped text has them.
+_BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9a-f]{4}))"
 _SHAPES = re.compile(
     rf"""
-    {_NOT_WITHIN}(?:
+    {_BEGIN}(?:
       hf_[A-Za-z0-9]{{16,}} | api_org_[A-Za-z0-9]{{16,}}           # Hugging Face
     | sk-(?:proj|svcacct|ant|admin|or|lf)-[A-Za-z0-9_-]{{16,}}     # OpenAI and others in its manner
     | gsk_[A-Za-z0-9]{{20,}} | nvapi-[A-Za-z0-9_-]{{20,}} | r8_[A-Za-z0-9]{{20,}} | lsv2_[a-z]{{2}}_[A-Za-z0-9_]{{20,}}
@@ -29,11 +30,12 @@ _SHAPES = re.compile(
     | SG\.[A-Za-z0-9_-]{{16,}}\.[A-Za-z0-9_-]{{16,}}               # SendGrid
     | [0-9]{{8,10}}:AA[A-Za-z0-9_-]{{32,}}                         # Telegram
     )
-    | (?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{8,}}(?:\.[A-Za-z0-9_-]*){{0,3}}  # JSON Web Token
+    | (?:(?<![A-Za-z0-9_-])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{{2}}))     # JSON Web Token
+      eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{8,}}(?:\.[A-Za-z0-9_-]*){{0,3}}
     """,
     re.VERBOSE,
 )
-_SK = re.compile(r"(?<![A-Za-z0-9_-])sk-[A-Za-z0-9_-]{16,}")
+_SK = re.compile(r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))sk-[A-Za-z0-9_-]{16,}")
 _WEBHOOK = re.compile(
     r"(?P<head>hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9/_-]{8,}"
 )

@@ -24,6 +24,7 @@ from hf_monitor.run.secret_names import is_secret_name, is_secret_value, is_spec
 __all__ = ["argument_values", "environment_values", "file_values", "named_values", "public_facts", "public_words"]
 
 _LARGEST_FILE = 1 << 20
+_MOST_IN_A_FILE = 50
 _MAX_DEPTH = 16
 _URL_PASSWORD = re.compile(r"""://[^\s/@:'"]{0,100}:([^\s@'"]{1,256}(?:@[^\s/@'",]{1,256}){0,4})@""")
 _IN_CONNECTION_STRING = re.compile(r"(?:^|;)\s?(?:AccountKey|SharedAccessKey|Password|Pwd)=([^;]{8,})", re.IGNORECASE)
@@ -66,7 +67,7 @@ def _of_json(text: str) -> Iterator[str]:
 
 def argument_values(argv: Sequence[str]) -> Iterator[str]:
     """Yield the secrets of a command line: ``--hub_token X``, ``db.password=X``, JSON, config files."""
-    option = ""
+    option = before = ""
     for argument in argv:
         name, equals, value = argument.partition("=")
         if equals and is_secret_name(name.lstrip("-+")):
@@ -79,23 +80,26 @@ def argument_values(argv: Sequence[str]) -> Iterator[str]:
         for text in (argument, value):
             if text[:1] in ("{", "["):
                 yield from _of_json(text)
-        if argument.endswith((".json", ".yaml", ".yml")):
+        if argument.endswith((".json", ".yaml", ".yml")) and _may_be_configuration(before):
             yield from _of_config(Path(argument))
+        before = argument
 
 
-def _of_config(path: Path) -> Iterator[str]:
-    text = _read(path)
-    if text is None:
-        return
-    if path.suffix == ".json":
-        yield from _of_json(text)
-        return
+def _may_be_configuration(before: str) -> bool:
+    """Say whether the argument after this one may name a configuration: ``--train_file train.json`` holds data."""
+    return not before.startswith("-") or any(word in before for word in ("config", "args", "param", "deepspeed"))
+
+
+def _of_config(path: Path) -> list[str]:
     import yaml
 
+    text = _read(path)
     try:
-        yield from named_values(yaml.safe_load(text))
-    except (yaml.YAMLError, RecursionError):
-        return
+        found = json.loads(text or "{}") if path.suffix == ".json" else yaml.safe_load(text or "{}")
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return []
+    values = list(named_values(found)) if isinstance(found, Mapping) else []
+    return values if len(values) <= _MOST_IN_A_FILE else []  # so many are data
 
 
 def _named(name: str, value: object) -> Iterator[str]:

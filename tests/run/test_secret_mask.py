@@ -106,6 +106,10 @@ def test_settings_of_a_command_line_are_no_secrets(tmp_path):
     ]
     assert list(argument_values(argv)) == []
     assert list(argument_values([str(tmp_path / "c.yaml"), "missing.json"])) == ["abcdefgh1"]
+    (tmp_path / "data.json").write_text('{"key": "dialogue 17"}')
+    (tmp_path / "list.json").write_text('[{"key": "dialogue 17"}]')
+    assert list(argument_values(["--train_file", str(tmp_path / "data.json"), "x", str(tmp_path / "list.json")])) == []
+    assert list(argument_values(["--config", str(tmp_path / "data.json")])) == ["dialogue 17"]
 
 
 def test_environment_and_stored_logins_are_known(tmp_path):
