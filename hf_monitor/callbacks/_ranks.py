@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.run.ranks import RankFile
-from hf_monitor.run.secrets import environment_secrets, mask_text
 from hf_monitor.run.signals import unwatch, watch
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def next_training(run_dir: Path) -> int:
     return _trainings[key]
 
 
-def describe_error(error: BaseException | None) -> dict[str, Any]:
+def describe_error(error: BaseException | None, mask: Callable[[str], str]) -> dict[str, Any]:
     """Give what an ``error`` event holds: ``type``, ``message``, ``traceback``, ``collective``.
 
-    ``collective`` says that the error is one of the communication between the processes: most likely another process
-    died first.
+    Masked before the cut, which may go through a secret. ``collective`` says that the error is one of the communication
+    between the processes: most likely another process died first.
     """
     if error is None:
         return {
@@ -51,8 +51,8 @@ def describe_error(error: BaseException | None) -> dict[str, Any]:
         }
     found: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": str(error)[:2000],
-        "traceback": "".join(traceback.format_exception(error))[-20_000:],
+        "message": mask(str(error))[:2000],
+        "traceback": mask("".join(traceback.format_exception(error)))[-20_000:],
     }
     if type(error).__name__ in _COLLECTIVE_TYPES or (
         isinstance(error, RuntimeError | OSError) and _COLLECTIVE.search(str(error))
@@ -89,6 +89,7 @@ class RankRecorder:
         if state is self._state and self._running:
             return
         self._state = state
+        self._file.mask.learn(vars(args))
         step = state.global_step
         self._guarded(self._begin, step)
         if self._redirect and not self._running:
@@ -104,9 +105,8 @@ class RankRecorder:
         from hf_monitor.loggers.file_logger import Logger
 
         if self._logger is None:
-            known = environment_secrets()
             path = self._run_dir / f"rank{self.rank}.log"
-            self._logger = Logger(path, print_also=False, level="WARNING", mask=lambda text: mask_text(text, known))
+            self._logger = Logger(path, print_also=False, level="WARNING", mask=self._file.mask)
         self._logger.start_redirect()
 
     def end(self, state: Any) -> None:
@@ -119,7 +119,7 @@ class RankRecorder:
         """Record what ended a training, or kept it from beginning."""
         if not self._running:
             self._guarded(self._begin, step)
-        described = describe_error(error)
+        described = describe_error(error, self._file.mask.text)
         self._guarded(self._file.event, "error", step, **described)
         if self._logger is not None:
             told = described["traceback"].rstrip() or described["message"]

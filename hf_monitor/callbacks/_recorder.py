@@ -17,7 +17,7 @@ from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_sta
 from hf_monitor.errors import InputError
 from hf_monitor.run.lineage import Lost
 from hf_monitor.run.reader import load_run
-from hf_monitor.run.secrets import mask_values
+from hf_monitor.run.rows import plain
 from hf_monitor.run.signals import collect, unwatch, watch
 from hf_monitor.run.writer import RunWriter
 
@@ -89,6 +89,7 @@ class Recorder:
         self._begin_state = state
         self.begun += 1
         self._running, self._loads_best = True, args.load_best_model_at_end
+        self.writer.learn(vars(args))  # before to_dict() takes `hub_token` out
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         if self.writer.attempt and not self.trained:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
@@ -144,7 +145,7 @@ class Recorder:
             "time": time.time(),
             "callbacks": self.kept,
         }
-        write_state(checkpoint, mask_values(ours))
+        write_state(checkpoint, self.writer.mask.values(plain(ours)))
         return checkpoint
 
     def outside(self, state: Any) -> dict[str, Any]:
@@ -179,6 +180,7 @@ class Recorder:
         """Begin an attempt where nothing has: ``evaluate()`` and ``predict()`` alone fire no ``on_train_begin``."""
         if not self.writer.attempt:
             self.writer.open()
+            self.writer.learn(vars(args))
             facts = training_facts(args, None, model, None, self.eval_dataset)
             # An evaluation knows no training set: what an earlier attempt knew of it stays.
             facts["data"] = {**(self.writer.facts.get("data") or {}), **facts.get("data", {})}
@@ -260,7 +262,7 @@ class Recorder:
         if began:
             self._running, self._weights_step = False, step
         try:
-            self.writer.event("error", step, rank=0, **describe_error(error))
+            self.writer.event("error", step, rank=0, **describe_error(error, self.writer.mask.text))
             self.writer.flush(last=True)
         finally:
             if began:

@@ -15,7 +15,7 @@ from transformers.trainer_callback import TrainerCallback
 from hf_monitor.callbacks._policy import guarded, report_disk
 from hf_monitor.callbacks._ranks import RankRecorder
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
-from hf_monitor.run.secrets import environment_secrets, mask_text
+from hf_monitor.run.secrets import HarmlessText
 
 if TYPE_CHECKING:
     from hf_monitor.loggers.file_logger import Logger
@@ -31,28 +31,20 @@ log = logging.getLogger("hf_monitor")
 _redirecting: weakref.WeakSet[FileLoggingCallback] = weakref.WeakSet()
 
 
-class _Numbers(str):
-    """A line that we made of metric names and numbers only: it holds no secret, and masking it would cost most."""
-
-    __slots__ = ()
-
-
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _line(head: str, logs: Mapping[str, Any], kind: str) -> str:
-    parts, numbers = [head], True
+    parts = [head]
     for name, value in logs.items():
         if type(value) is float:
             if kind == "eval" and name.endswith(_QUIET_ENDINGS):
                 continue
             parts.append(f"{name} {value:.4g}")
         else:
-            numbers = numbers and type(value) is int
             parts.append(f"{name} {_shown(value)}")
-    text = "  ".join(parts)
-    return _Numbers(text) if numbers else text
+    return "  ".join(parts)
 
 
 class FileLoggingCallback(TrainerCallback):
@@ -101,19 +93,15 @@ class FileLoggingCallback(TrainerCallback):
             from hf_monitor.loggers.file_logger import Logger
 
             folder = run_dir_for(self.run_dir, args)
-            known = environment_secrets()
-
-            def mask(text: str) -> str:
-                return text if type(text) is _Numbers else mask_text(text, known)
-
             self._recorder = recorder_for(folder)
             writer = self._recorder.writer
             writer.open()
+            writer.learn(vars(args))  # `hub_token`, which its to_dict() leaves out
             trouble = writer.trouble
             self._logger = Logger(
                 Path(folder) / "train.log",
                 print_also=False,
-                mask=mask,
+                mask=writer.mask,
                 on_trouble=lambda error: trouble.report("train.log", error),
             )
             writer.announce = self._logger.announce
@@ -191,7 +179,7 @@ class FileLoggingCallback(TrainerCallback):
                     break
                 text += f"  {name} {value:.4g}"
             else:
-                if self._log_numbers(recorder, logger, args, state, logs, _Numbers(text)):
+                if self._log_numbers(recorder, logger, args, state, logs, text):
                     return
         self._log_anything(args, state, control, logs=logs, **kwargs)
 
@@ -200,7 +188,7 @@ class FileLoggingCallback(TrainerCallback):
     ) -> bool:
         try:
             recorder.numbers(self, "log", state, logs)
-            logger.write(text)
+            logger.write(HarmlessText(text) if recorder.writer.has_plain_names(logs) else text)
         except OSError as error:
             report_disk(self, args, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports

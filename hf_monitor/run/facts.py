@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_monitor.run.process import process_identity
-from hf_monitor.run.secrets import environment_secrets, mask_values
+from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["PACKAGES", "git_facts", "package_versions", "process_facts"]
 
@@ -96,8 +96,13 @@ def git_facts(folder: str | os.PathLike[str] | None = None, timeout_seconds: flo
     return {"commit": commit, "branch": branch, "dirty": dirty, "folder": str(folder)}
 
 
-def process_facts() -> dict[str, Any]:
+def process_facts(mask: SecretMask | None = None) -> dict[str, Any]:
     """Give the facts about this process; of these only the command is masked already.
+
+    Parameters
+    ----------
+    mask : SecretMask, optional
+        By default one of this process's own secrets.
 
     Returns
     -------
@@ -108,8 +113,9 @@ def process_facts() -> dict[str, Any]:
     import psutil
 
     arguments = list(getattr(sys, "orig_argv", sys.argv))
+    mask = mask or SecretMask.of_process()
     return {
-        "command": shlex.join(mask_values(arguments, environment_secrets())),  # before quoting hides a value's shape
+        "command": shlex.join(mask.values(arguments)),  # before quoting hides a value's shape
         "working_folder": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),

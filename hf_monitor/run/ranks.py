@@ -11,8 +11,8 @@ from typing import Any
 
 from hf_monitor.run.files import AppendFile
 from hf_monitor.run.process import process_identity
-from hf_monitor.run.rows import encode_row, iter_lines
-from hf_monitor.run.secrets import environment_secrets, mask_values
+from hf_monitor.run.rows import encode_row, iter_lines, plain
+from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["RankFile", "read_ranks"]
 
@@ -32,7 +32,7 @@ class RankFile:
         self.run_dir, self.rank = Path(run_dir), rank
         self._file = AppendFile(self.run_dir / f"rank{rank}.jsonl")
         self._training = 0
-        self._known = environment_secrets()
+        self.mask = SecretMask.of_process()
 
     def begin(self, step: int, *, training: int, signals: str) -> None:
         """Record that a training began.
@@ -63,7 +63,7 @@ class RankFile:
             If the file cannot be written.
         """
         head = {"time": time.time(), "rank": self.rank, "training": self._training, "step": step, "kind": "event"}
-        self._file.append(encode_row(mask_values({**head, "event": name, **values}, self._known)))
+        self._file.append(encode_row({**head, **self.mask.values(plain({"event": name, **values}))}))
 
 
 def read_ranks(run_dir: Path, begins: list[dict[str, Any]]) -> dict[int, dict[int, list[dict[str, Any]]]]:

@@ -1,89 +1,273 @@
-"""Secrets do not get into the run folder: known token shapes, passwords in URLs, and values with a secret's name.
+"""Secrets do not get into the run folder.
 
-A name counts when one of its words is exactly token, key, secret, password ... (``hub_token``, ``WANDB_API_KEY``) and
-its value is a text of at least 8 characters that is no number or boolean. Whole words, so that ``eos_token_id``-like
-model settings survive: their values are numbers or short, and the names of tokenizer tokens are excepted.
+Three kinds are masked: values that are *known* (environment, command line, arguments, stored logins) wherever they
+stand, also quoted, escaped or in base64; *shapes* (tokens of well-known services, passwords in URLs, private keys)
+wherever they stand; and values that are *assigned* to a secret's name (``--hub_token X``, ``api_key: X``).
+
+A known value that is also a public word of this record (the user's name, a folder, the model, a package) is masked
+only where it is assigned: elsewhere it is no secret, and a mask there would tell which word the secret is.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
+import sys
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "environment_secrets", "is_secret_name", "mask_text", "mask_values"]
-
-MASK = "***"
-
-_SECRET_WORDS = frozenset(
-    {
-        "apikey",
-        "auth",
-        "authorization",
-        "credential",
-        "credentials",
-        "key",
-        "passphrase",
-        "passwd",
-        "password",
-        "pwd",
-        "secret",
-        "token",
-    }
-)
-# Tokenizer and generation settings: `eos_token: "</s_longer>"` is a symbol, not a secret.
-_TOKENIZER_TOKENS = re.compile(
-    r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|image|audio|video|boi|eoi|decoder_start|start|end|special|forced_bos|"
-    r"forced_eos|begin|additional_special|max_new|min_new|num)_tokens?(?:_|$)",
-    re.IGNORECASE,
-)
-_WORKING_FOLDERS = frozenset({"PWD", "OLDPWD"})  # every shell sets them; `MYSQL_PWD` is a password
-# `token = get_token(` in a traceback is code; a literal in such a call is none.
-_CALL = re.compile(r"[A-Za-z_][\w.]*\(")
-_LITERAL_IN_CALL = re.compile(
-    r"""(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z_][A-Za-z0-9_.]{0,99}) = [A-Za-z_][\w.]*\(["'](?P<value>[^"']{8,})"""
-)
-_NUMBER_OR_BOOL = re.compile(r"[-+0-9.,eE_]+|true|false|none|null|yes|no", re.IGNORECASE)
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-
-_SHAPES = re.compile(
-    r"""
-    \bhf_[A-Za-z0-9]{16,}                                  # Hugging Face
-    | \bapi_org_[A-Za-z0-9]{16,}
-    | \bsk-(?:proj-|svcacct-|ant-)?[A-Za-z0-9_-]{16,}      # OpenAI and others in its manner
-    | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_[A-Za-z0-9_]{20,}
-    | \bglpat-[A-Za-z0-9_-]{16,}
-    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                        # AWS key ids
-    | \bwandb_v[0-9]+_[A-Za-z0-9_-]{20,}
-    | \blocal-[0-9a-f]{40}\b
-    | \bxox[abprs]-[A-Za-z0-9-]{10,}                       # Slack
-    | (?<=\bBearer[ ])[A-Za-z0-9._~+/=-]{8,} | (?<=\bBasic[ ])[A-Za-z0-9+/=]{8,}
-    """,
-    re.VERBOSE,
-)
-# `user:password@host` (a password may hold a slash), and a bare token of 12 characters or more before the `@`.
-_URL_PASSWORD = re.compile(r"""(?P<head>://)(?:[^\s/@:'"]*:[^\s@'"]+|[^\s/@:'"]{12,})(?=@)""")
-# `--hub_token VALUE`, `--hub_token=VALUE`, `api_key: VALUE`, `password='VALUE'`
-# The look-behind keeps the search linear: a name begins where a word begins, not at each of its letters.
-_ASSIGNED = re.compile(
-    r"""(?<![A-Za-z0-9_.-])(?P<name>-{0,2}[A-Za-z_][A-Za-z0-9_.-]{0,99})"""
-    r"""(?P<sep>["']?\s?[=:]\s?["']?|["'],?\s["']|\s["']?)(?P<value>[^\s"',;}\])&]{8,})"""
+from hf_monitor.run.secret_assignments import mask_assignments
+from hf_monitor.run.secret_headers import mask_headers
+from hf_monitor.run.secret_names import MIN_LENGTH, is_secret_name, is_secret_value, is_special_token, looks_random
+from hf_monitor.run.secret_shapes import MASK, SCREENS, mask_shapes
+from hf_monitor.run.secret_sources import (
+    argument_values,
+    environment_values,
+    file_values,
+    named_values,
+    public_facts,
+    public_words,
 )
 
+__all__ = [
+    "MASK",
+    "HarmlessText",
+    "SecretMask",
+    "environment_secrets",
+    "is_secret_name",
+    "mask_text",
+    "mask_values",
+]
 
-def is_secret_name(name: str) -> bool:
-    """Say whether an argument or environment variable of this name may hold a secret."""
-    if name in _WORKING_FOLDERS or _TOKENIZER_TOKENS.search(name):
-        return False
-    words = {word.lower() for word in _WORD.findall(name)}
-    # `DB_PASS` is a password; "first pass: ..." in a log and `forward_pass` are not.
-    return bool(words & _SECRET_WORDS) or (len(words) > 1 and "pass" in words and name.isupper())
+_PLAIN_WORD = re.compile(r"[A-Z]?[a-z_]{1,15}|[A-Z_]{1,16}")
+_KEY_LINE = re.compile(r"\s*[A-Za-z0-9+/=]{1,80}\s*")
+_LONGEST_KEY = 200  # lines
 
 
-def _is_secret_value(value: object) -> bool:
-    return isinstance(value, str) and len(value) >= 8 and not _NUMBER_OR_BOOL.fullmatch(value)
+class HarmlessText(str):
+    """A text of names and numbers that is known to hold no secret: a mask gives it back as it is, at no cost."""
+
+    __slots__ = ()
+
+
+class SecretMask:
+    """What must not be written, and the way to take it out.
+
+    Callable, for :class:`hf_monitor.Logger`: ``Logger(path, mask=SecretMask.of_process())``. Can be pickled.
+
+    Parameters
+    ----------
+    values : iterable of str
+        Known secrets.
+    public : iterable of str
+        Words that are masked only where they are assigned to a secret's name.
+
+    Examples
+    --------
+    >>> mask = SecretMask()
+    >>> mask.learn({"hub_token": "correct-horse"})
+    >>> mask.text("logged in with correct-horse")
+    'logged in with ***'
+    """
+
+    def __init__(self, values: Iterable[str] = (), public: Iterable[str] = ()) -> None:
+        self._values: frozenset[str] = frozenset()
+        self._public: frozenset[str] = frozenset()
+        self._set_once = False
+        self._key_lines = 0  # how many more lines may belong to a private key that is printed line by line
+        self._set(values, public)
+
+    @classmethod
+    def of_process(cls, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None) -> SecretMask:
+        """Make a mask that knows the secrets of the environment, the command line and the stored logins.
+
+        Parameters
+        ----------
+        environ : mapping, optional
+            ``os.environ`` by default.
+        argv : sequence of str, optional
+            ``sys.orig_argv`` and ``sys.argv`` by default.
+        """
+        mask = cls(public=public_words())
+        mask.learn_process(environ, argv)
+        return mask
+
+    def learn_process(self, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None) -> None:
+        """Learn what environment, command line and stored logins hold now."""
+        environ = os.environ if environ is None else environ
+        argv = [*getattr(sys, "orig_argv", ()), *sys.argv] if argv is None else argv
+        self._set((*environment_values(environ), *argument_values(argv), *file_values(environ)), ())
+
+    def learn(self, *sources: Mapping[Any, Any] | Iterable[str], public: Iterable[str] = ()) -> None:
+        """Add known values.
+
+        Parameters
+        ----------
+        *sources : mapping or iterable of str
+            Of a mapping (arguments, a configuration; nested) what stands under a secret's name, else the values
+            themselves.
+        public : iterable of str
+            More public words.
+        """
+        values: list[str] = []
+        words = list(public)
+        for source in sources:
+            if isinstance(source, Mapping):
+                values += named_values(source)
+                words += public_facts(source)
+            else:
+                values += source
+        self._set(values, words)
+
+    def _set(self, values: Iterable[str], public: Iterable[str]) -> None:
+        values = self._values.union(value for value in values if is_secret_value(value))
+        words = self._public.union(word for word in public if len(word) >= MIN_LENGTH)
+        if values == self._values and words == self._public and self._set_once:
+            return
+        self._values, self._public, self._set_once = values, words, True
+        forms: set[str] = set()
+        for value in values - words:
+            forms.update(_forms(value))
+        self._screen = tuple(form.encode("utf-8", "surrogatepass") for form in forms)
+        for value in values - words:
+            forms.update(_base64_forms(value.encode("utf-8", "replace")))
+        ordered = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+        # A single plain word, as a whole: `learning`, not `learning_rate`.
+        plain = [form for form in ordered if _PLAIN_WORD.fullmatch(form)]
+        other = [re.escape(form) for form in ordered if not _PLAIN_WORD.fullmatch(form)]
+        whole = [rf"(?<![A-Za-z0-9_]){form}(?![A-Za-z0-9_])" for form in plain]
+        self._in_keys = re.compile("|".join(other)) if other else None
+        self._known = re.compile("|".join([*other, *whole])) if forms else None
+        self._forms = ordered
+
+    def __getstate__(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return tuple(sorted(self._values)), tuple(sorted(self._public))
+
+    def __setstate__(self, state: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return f"<SecretMask of {len(self._values)} known values>"
+
+    def __call__(self, text: str) -> str:
+        """Mask a text that goes into a log; a private key may come in several, line by line."""
+        if type(text) is HarmlessText:
+            return text
+        masked = self.text(text)
+        if self._key_lines or "PRIVATE KEY" in text:
+            return self._line_of_key(text, masked)
+        return masked
+
+    def _line_of_key(self, text: str, masked: str) -> str:
+        if "-----END" in text:
+            self._key_lines = 0
+        elif "-----BEGIN" in text and "PRIVATE KEY" in text:
+            self._key_lines = _LONGEST_KEY
+        elif self._key_lines:
+            self._key_lines -= 1
+            return MASK if _KEY_LINE.fullmatch(text) else masked
+        return masked
+
+    def text(self, text: str) -> str:
+        """Mask all three kinds in a text."""
+        return mask_assignments(mask_headers(self._mask_data(text)))
+
+    def _mask_known(self, text: str) -> str:
+        known = self._known
+        if known is not None and any(form in text for form in self._forms):
+            return known.sub(MASK, text)
+        return text
+
+    def _mask_data(self, text: str) -> str:
+        return mask_shapes(self._mask_known(text))
+
+    def key(self, key: str) -> str:
+        """Mask known values and shapes in the name of a value; a plain word stays, or rows would lose their keys."""
+        in_keys = self._in_keys
+        if in_keys is not None and len(key) >= MIN_LENGTH:
+            key = in_keys.sub(MASK, key)
+        return mask_shapes(key)
+
+    def values(self, value: Any, name: str = "") -> Any:
+        """Mask a nested structure of dicts, lists and texts, names and keys included; all else is returned as it is.
+
+        Parameters
+        ----------
+        value : object
+        name : str
+            The name under which `value` stands.
+        """
+        if isinstance(value, str):
+            return self._value(value, name)
+        if isinstance(value, Mapping):
+            return self._mapping(value, lambda item, key: self.values(item, str(key)))
+        if isinstance(value, list | tuple):
+            if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str):
+                pair_name, second = value  # a header or a setting as a pair; two columns are none
+                if is_secret_name(pair_name) and is_secret_value(second) and looks_random(second):
+                    return [pair_name, MASK]
+            masked: list[Any] = []
+            option = ""
+            for item in value:  # a command line: ["--hub_token", "value"]
+                masked.append(self.values(item, option or name))
+                is_option = isinstance(item, str) and item.startswith("--") and "=" not in item
+                option = item.lstrip("-") if is_option else ""
+            return masked
+        return value
+
+    def _mapping(self, value: Mapping[Any, Any], mask: Any) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key, item in value.items():
+            shown = self.key(key) if isinstance(key, str) else key
+            while shown != key and shown in found:  # two secrets as keys
+                shown += "_"
+            found[shown] = mask(item, key)
+        return found
+
+    def _value(self, value: str, name: str) -> str:
+        option, equals, rest = value.partition("=")
+        if equals and option.startswith("--") and is_secret_name(option) and is_secret_value(rest):
+            return f"{option}={MASK}"
+        if name and is_secret_name(name) and is_secret_value(value) and not is_special_token(name, value):
+            return MASK
+        return self.text(value)
+
+    def data(self, value: Any) -> Any:
+        """Mask known values and shapes in a nested structure: for texts of people and models, which assign nothing."""
+        if isinstance(value, str):
+            return self._mask_data(value)
+        if isinstance(value, Mapping):
+            return self._mapping(value, lambda item, _: self.data(item))
+        if isinstance(value, list | tuple):
+            return [self.data(item) for item in value]
+        return value
+
+    def may_change(self, encoded: bytes) -> bool:
+        """Say whether :meth:`data` may find something in a JSON text in UTF-8; quick, so that most need no more."""
+        return any(form in encoded for form in self._screen) or any(screen.search(encoded) for screen in SCREENS)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield a secret as it is, and as it looks in a URL, in JSON and in a repr."""
+    lines = [line.strip() for line in value.splitlines()] if "\n" in value.strip() else []
+    for text in (value, value.strip(), *(line for line in lines if len(line) >= 16 and line[:5] != "-----")):
+        yield text
+        escaped = text.encode("utf-8", "replace")
+        yield from (quote(escaped, safe=""), quote(escaped), quote_plus(escaped))
+        for ascii_only in (True, False):
+            yield json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield repr(text)[1:-1]
+
+
+def _base64_forms(value: bytes) -> Iterator[str]:
+    """Yield what base64 makes of a value within a longer text (``user:password``), wherever it begins there."""
+    for before in range(3):
+        first, end = -(-before * 8 // 6), (before + len(value)) * 8 // 6  # characters that depend on nothing else
+        for encode in (b64encode, urlsafe_b64encode):
+            yield encode(b"\0" * before + value).decode()[first:end]
 
 
 def environment_secrets(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
@@ -97,37 +281,17 @@ def environment_secrets(environ: Mapping[str, str] | None = None) -> tuple[str, 
     environ : mapping, optional
         ``os.environ`` by default.
     """
-    environ = os.environ if environ is None else environ
-    values = {v for k, v in environ.items() if is_secret_name(k) and _is_secret_value(v) and not _is_path(v)}
+    values = set(environment_values(os.environ if environ is None else environ))
     return tuple(sorted(values, key=lambda value: (-len(value), value)))
 
 
-def _is_path(value: str) -> bool:
-    try:
-        return Path(value).is_absolute() and Path(value).exists()
-    except (OSError, ValueError):  # too long for a path, or a folder that may not be looked into
-        return False
-
-
-def _mask_assignment(match: re.Match[str]) -> str:
-    name, sep, value = match["name"], match["sep"], match["value"]
-    if sep == " = " and _CALL.fullmatch(value):
-        return match[0]
-    assigned = "=" in sep or ":" in sep
-    # `key value` with a space only counts for a command-line option, else prose would be masked; and the value is not
-    # the next option.
-    if (assigned or (name.startswith("--") and not value.startswith("-"))) and is_secret_name(name):
-        return f"{name}{sep}{MASK}" if _is_secret_value(value) else match[0]
-    return f"{name}{sep}{_ASSIGNED.sub(_mask_assignment, value)}"  # `env:API_KEY=...`, `https://host/x?token=...`
-
-
-def mask_text(text: str, known: tuple[str, ...] = ()) -> str:
+def mask_text(text: str, known: Iterable[str] = ()) -> str:
     """Mask secrets in a text.
 
     Parameters
     ----------
     text : str
-    known : tuple of str
+    known : iterable of str
         Values known to be secret (see :func:`environment_secrets`); each is masked wherever it stands.
 
     Returns
@@ -139,45 +303,18 @@ def mask_text(text: str, known: tuple[str, ...] = ()) -> str:
     >>> mask_text("train.py --hub_token abcdefgh12 --lr 3e-4 https://me:pw12@host/x")
     'train.py --hub_token *** --lr 3e-4 https://***@host/x'
     """
-    for value in known:
-        if value in text:
-            text = text.replace(value, MASK)
-    text = _SHAPES.sub(MASK, text)
-    if "://" in text:
-        text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
-    if '("' in text or "('" in text:
-        text = _LITERAL_IN_CALL.sub(_mask_literal, text)
-    return _ASSIGNED.sub(_mask_assignment, text)
+    return SecretMask(known).text(text)
 
 
-def _mask_literal(match: re.Match[str]) -> str:
-    found, value = match[0], match["value"]
-    return found.removesuffix(value) + MASK if is_secret_name(match["name"]) and _is_secret_value(value) else found
-
-
-def mask_values(value: Any, known: tuple[str, ...] = (), name: str = "") -> Any:
+def mask_values(value: Any, known: Iterable[str] = (), name: str = "") -> Any:
     """Mask secrets in a nested structure of dicts, lists and texts; everything else is returned as it is.
 
     Parameters
     ----------
     value : object
-    known : tuple of str
+    known : iterable of str
         As in :func:`mask_text`.
     name : str
         The name under which `value` stands.
     """
-    if isinstance(value, Mapping):
-        return {k: mask_values(v, known, str(k)) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        masked: list[Any] = []
-        option = ""
-        for item in value:  # a command line: ["--hub_token", "value"]
-            masked.append(mask_values(item, known, option or name))
-            option = item.lstrip("-") if isinstance(item, str) and item.startswith("--") and "=" not in item else ""
-        return masked
-    if isinstance(value, str):
-        option, equals, rest = value.partition("=")
-        if equals and option.startswith("--") and is_secret_name(option) and _is_secret_value(rest):
-            return f"{option}={MASK}"
-        return MASK if name and is_secret_name(name) and _is_secret_value(value) else mask_text(value, known)
-    return value
+    return SecretMask(known).values(value, name)

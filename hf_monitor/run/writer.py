@@ -24,7 +24,8 @@ from hf_monitor.run.files import AppendFile, is_missing, replace_file
 from hf_monitor.run.lock import folder_lock
 from hf_monitor.run.process import IDENTITY, is_alive
 from hf_monitor.run.rows import encode_row, iter_lines, plain
-from hf_monitor.run.secrets import environment_secrets, mask_values
+from hf_monitor.run.secret_sources import public_words
+from hf_monitor.run.secrets import SecretMask
 from hf_monitor.run.trouble import Trouble, reason_of
 
 log = logging.getLogger("hf_monitor")
@@ -36,6 +37,8 @@ FORMAT = 1
 
 RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 """Keys that every row has; a value logged under one of these names is kept as ``<name>_``."""
+
+_MOST_NAMES = 10_000
 
 
 def _number(entry: Mapping[str, Any]) -> int:
@@ -76,6 +79,9 @@ class RunWriter:
         What all who write into this folder share, so that a failing disk is reported once.
     announce : callable
         Told, as a text, when recording works again.
+    mask : SecretMask
+        Takes secrets out of all that is written; knows those of the process from :meth:`open` on, those of the facts
+        from :meth:`begin_attempt` on, and what it was told (``writer.learn``).
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
@@ -84,7 +90,8 @@ class RunWriter:
         self.run_id = ""
         self._files: dict[str, AppendFile] = {}
         self._facts: dict[str, Any] = {}
-        self._known_secrets: tuple[str, ...] = ()
+        self.mask = SecretMask()
+        self._plain_names: set[str] = set()  # of values: looked at, and no secret among them
         self._lock = threading.RLock()
         self._opened = False
         self._on_disk = False  # is, or was, there a run.json?
@@ -144,7 +151,14 @@ class RunWriter:
         self.run_id = facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
         facts.setdefault("created", time.time())
         facts["format"] = FORMAT
-        self._known_secrets = environment_secrets()
+        self.mask.learn_process()
+        self.mask.learn(public=public_words(*self.run_dir.absolute().parts))
+        self._plain_names = set()
+
+    def learn(self, *sources: Mapping[str, Any] | Iterable[str]) -> None:
+        """Tell of more secrets, as :meth:`SecretMask.learn <hf_monitor.run.secrets.SecretMask.learn>` takes them."""
+        self.mask.learn(*sources)
+        self._plain_names = set()
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.run_dir / "run.json"
@@ -186,7 +200,10 @@ class RunWriter:
         with self._lock:
             self.open()
             self._proven, self._pid = False, os.getpid()
-            process = process_facts()  # takes a moment (git): before anybody else has to wait
+            self.mask.learn_process()
+            self.learn(plain(facts or {}))
+            process = process_facts(self.mask)  # takes a moment (git): before anybody else has to wait
+            self.learn(process)
             with self._exclusively():
                 found = self._read_facts()
                 emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
@@ -255,7 +272,7 @@ class RunWriter:
                     # Another process has begun an attempt since: its facts stand on top, ours stay with ours.
                     for entry in self._facts["attempts"]:
                         if _number(entry) == self.attempt:
-                            entry.setdefault("facts", {}).update(mask_values(plain(facts), self._known_secrets))
+                            entry.setdefault("facts", {}).update(self._hidden(facts))
                 else:
                     attempts = self._facts.get("attempts") or []
                     self._merge(facts, before=attempts[-2] if begins and len(attempts) > 1 else None)
@@ -296,8 +313,14 @@ class RunWriter:
         self._facts["attempts"] = sorted([*own, *others.values()], key=_number)
         return False
 
+    def _hidden(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = plain(facts)
+        self.learn(found)
+        hidden: dict[str, Any] = self.mask.values(found)
+        return hidden
+
     def _merge(self, facts: Mapping[str, Any], before: dict[str, Any] | None = None) -> None:
-        for key, value in mask_values(plain(facts), self._known_secrets).items():
+        for key, value in self._hidden(facts).items():
             # The latest attempt's facts stand on top; what the attempt before it had otherwise stays with that one.
             if before is not None and key in self._facts and self._facts[key] != value:
                 before.setdefault("facts", {}).setdefault(key, self._facts[key])
@@ -345,7 +368,27 @@ class RunWriter:
             row.update(values)
         else:
             row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
-        self._put("metrics.jsonl", encode_row(mask_values(row, self._known_secrets) if _has_text(values) else row))
+        if not self._plain_names.issuperset(values) or _has_text(values):
+            self._note_names(values)
+            line = self._masked(row)
+        else:
+            line = encode_row(row)
+        self._put("metrics.jsonl", line)
+
+    def _masked(self, row: Mapping[str, Any]) -> bytes:
+        """Encode a row whose values may hold secrets; first plain, so that those within any object are seen."""
+        found = plain(row)
+        head = {key: found.pop(key) for key in ("time", "attempt", "step", "kind")}
+        return orjson.dumps({**head, **self.mask.values(found)}, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _note_names(self, values: Mapping[str, Any]) -> None:
+        for name in values:
+            if name not in RESERVED_KEYS and len(self._plain_names) < _MOST_NAMES and self.mask.key(name) == name:
+                self._plain_names.add(name)
+
+    def has_plain_names(self, values: Mapping[str, Any]) -> bool:
+        """Say whether rows with these names have been written, so that the names are known to hold no secret."""
+        return self._plain_names.issuperset(values)
 
     def numbers(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Append a row like :meth:`row`, for values that the caller knows to be finite floats: the hot path.
@@ -355,7 +398,7 @@ class RunWriter:
         RunFolderError
             As :meth:`row`.
         """
-        if not self.attempt or not RESERVED_KEYS.isdisjoint(values):
+        if not self.attempt or not self._plain_names.issuperset(values):  # nor is one of them reserved
             self.row(kind, step, values)
             return
         self._step = step
@@ -493,9 +536,17 @@ class RunWriter:
         if not self.attempt:
             self.begin_attempt()
         now = time.time()
-        lines = [encode_row({"time": now, "attempt": self.attempt, **row}) for row in rows]
+        found = [{"time": now, "attempt": self.attempt, **row} for row in rows]
+        lines = [encode_row(row) for row in found]
+        data = b"".join(lines)
+        if self.mask.may_change(data):  # texts of people and models: known values and shapes are masked in them
+            may_change = self.mask.may_change
+            data = b"".join(
+                orjson.dumps(self.mask.data(plain(row)), option=orjson.OPT_APPEND_NEWLINE) if may_change(line) else line
+                for row, line in zip(found, lines, strict=True)
+            )
         if lines:
-            self._put(name, b"".join(lines))
+            self._put(name, data)
         return len(lines)
 
     def close(self) -> None:
