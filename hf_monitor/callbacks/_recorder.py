@@ -78,6 +78,7 @@ class Recorder:
         self._begin_state: Any = None  # every training has a TrainerState of its own, which all callbacks see
         self._end_state: Any = None
         self._saved: tuple[int, int] | None = None
+        self.recorded_error = 0  # its id, not itself: its frames hold the model
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
@@ -256,6 +257,8 @@ class Recorder:
             Whether the training had begun. If not, the error belongs to an attempt of its own: the one before it may
             have finished well.
         """
+        if error is not None and id(error) == self.recorded_error:
+            return
         if not began and self.trained:
             self.writer.begin_attempt()
             self.trained = False
@@ -263,6 +266,7 @@ class Recorder:
             self._running, self._weights_step = False, step
         try:
             self.writer.event("error", step, rank=0, **describe_error(error, self.writer.mask.text))
+            self.recorded_error = id(error)
             self.writer.flush(last=True)
         finally:
             if began:

@@ -158,19 +158,27 @@ class Monitor:
             )
 
     def _record_error(self, error: BaseException, began: bool) -> None:
-        trainer = self._trainer
-        try:
-            logging_callback, plotting = self.find(FileLoggingCallback), self.find(PlottingCallback)
-            if logging_callback is not None:
-                logging_callback.record_error(error, trainer.args, trainer.state.global_step, began)
-            if not trainer.state.is_world_process_zero:
+        self._recorder.recorded_error = 0
+        for last in (False, True):  # torch raises in the midst of anything when it hears that a worker has died
+            try:
+                self._write_error(error, began)
                 return
-            if began and plotting is not None and trainer.state.log_history:
-                plotting.draw(trainer.args, trainer.state.log_history)
-        except OSError as failure:
-            self._recorder.writer.trouble.report("the end of the training", failure)
-        except Exception as failure:  # noqa: BLE001 - the user must see the error of the training, not ours
-            log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
+            except OSError as failure:
+                self._recorder.writer.trouble.report("the end of the training", failure)
+                return
+            except Exception as failure:  # noqa: BLE001 - the user must see the error of the training, not ours
+                if last:
+                    log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
+
+    def _write_error(self, error: BaseException, began: bool) -> None:
+        trainer = self._trainer
+        logging_callback, plotting = self.find(FileLoggingCallback), self.find(PlottingCallback)
+        if logging_callback is not None:
+            logging_callback.record_error(error, trainer.args, trainer.state.global_step, began)
+        if not trainer.state.is_world_process_zero:
+            return
+        if began and plotting is not None and trainer.state.log_history:
+            plotting.draw(trainer.args, trainer.state.log_history)
 
     def _stop(self) -> None:
         callback = self.find(FileLoggingCallback)

@@ -156,8 +156,8 @@ def test_a_worker_that_is_terminated_is_not_the_training(scenario, tmp_path):
     )
     assert ended.end() == 1
     run = load_run(tmp_path / "out")
-    assert (run.status, run.ending.type) == ("crashed", "RuntimeError")
-    assert "worker" in run.ending.message
+    assert run.status == "crashed"
+    assert run.ending.type in ("RuntimeError", "ConnectionResetError")  # the worker is gone, or its socket
 
 
 def test_after_a_training_nothing_of_ours_is_left_behind(scenario, tmp_path):
