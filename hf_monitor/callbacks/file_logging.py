@@ -156,7 +156,7 @@ class FileLoggingCallback(TrainerCallback):
     def _log_numbers(self, recorder: Recorder, logger: Logger, state: Any, logs: dict[str, float], text: str) -> bool:
         try:
             recorder.numbers(self, "log", state, logs)
-            logger.write(HarmlessText(text) if recorder.writer.has_plain_names(logs) else text)
+            logger.write(HarmlessText(text) if recorder.writer.plain_names.issuperset(logs) else text)
         except OSError as error:
             report_disk(self, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
