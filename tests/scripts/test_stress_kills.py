@@ -16,14 +16,15 @@ ROOT = Path(hf_monitor.__file__).parent.parent
 # All in one process, which has torch imported once; the faults reach the trainings, which are forks of it.
 CODE = f"""
 import sys, time
+from pathlib import Path
 sys.path.insert(0, {str(ROOT / "scripts")!r})
 import stress_kills
+from stress_kills import Stop, checkpoints, look, main, run_trainee
 
-def stress(title, *arguments):
-    code = stress_kills.main(arguments)
+def told(title, code):
     print(f"=== {{title}}: {{code}}", flush=True)
 
-stress("as it is", "--kills", "4")
+told("as it is", main(["--kills", "4"]))
 
 from hf_monitor.run.files import AppendFile
 append, waiting = AppendFile.append, []
@@ -37,43 +38,51 @@ def late(self, lines):  # as with a buffer: rows go to the disk three steps at a
         waiting.clear()
 
 AppendFile.append = late
-stress("rows kept back", "--kills", "1", "--steps", "8")
+told("rows kept back", main(["--kills", "1", "--steps", "8"]))
 AppendFile.append = append
 
-from hf_monitor.run import writer
-replace = writer.replace_file
+def killed(folder, *second):  # in the fifth step, then once more, resumed from the third
+    first = run_trainee(folder, None, 8, Stop("logging", 5))
+    (checkpoint,), _ = checkpoints(folder / "out")
+    return [first, run_trainee(folder, checkpoint, 8, *second)]
+
+from hf_monitor.run.reader import Rows, Run
+trainees = killed(Path("not-merged"), Stop("logging", 5))
+assert look(Path("not-merged/out/monitor"), trainees)[0].problems == []
+merged = Run.metrics
+Run.metrics = property(lambda self: Rows(row for row in self.rows if row["kind"] != "event"))
+found = look(Path("not-merged/out/monitor"), trainees)[0]
+Run.metrics = merged
+told(found.problems, len(found.duplicate) > 0)
 
 def in_place(path, data):  # without a temporary name
     with open(path, "wb") as file:
         file.write(data[:100])
         file.flush()
-        time.sleep(0.3)
+        time.sleep(1.0)
         file.write(data[100:])
 
+from hf_monitor.run import writer
 writer.replace_file = in_place
-stress("run.json in place", "--kills", "1", "--steps", "8", "--seed", "7")
-writer.replace_file = replace
-
-from hf_monitor.run.reader import Rows, Run
-Run.metrics = property(lambda self: Rows(row for row in self.rows if row["kind"] != "event"))
-stress("attempts not merged", "--kills", "1", "--steps", "8", "--seed", "4")
+found = look(Path("in-place/out/monitor"), killed(Path("in-place"), Stop("beginning", 3), 0.5))[0]
+told(found.problems, len(found.unreadable) > 0)
 """
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What the script printed, and its exit code, by what was wrong in that run."""
+    """What was printed, and the exit code or what was found, one after the other."""
     done = subprocess.run(
         [sys.executable, "-c", CODE], cwd=tmp_path_factory.mktemp("kills"), capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    parts = re.split(r"^=== (.*): (\d)\n", done.stdout, flags=re.MULTILINE)
-    return {title: (text, int(code)) for text, title, code in zip(parts[::3], parts[1::3], parts[2::3], strict=False)}
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = re.split(r"^=== (.*): (\w+)\n", done.stdout, flags=re.MULTILINE)
+    return list(zip(parts[::3], parts[1::3], parts[2::3], strict=False))
 
 
 def test_a_kill_of_each_kind_loses_nothing(said):
-    text, code = said["as it is"]
-    assert code == 0, text
+    text, _, code = said[0]
+    assert code == "0", text
     assert "4 kills: 0 lost flushed rows, 0 duplicate steps, 0 unreadable folders" in text
     for kind in ("logging", "saving", "evaluation", "resumed attempt"):
         assert re.search(rf"^seeds, {kind}: \d+$", text, re.MULTILINE)
@@ -83,15 +92,19 @@ def test_a_kill_of_each_kind_loses_nothing(said):
         assert rows > 400  # those of 20 steps, at least
 
 
-@pytest.mark.parametrize(
-    ("fault", "problem"),
-    [
-        ("rows kept back", "LOST: row {'step': "),
-        ("run.json in place", "UNREADABLE: "),
-        ("attempts not merged", "DUPLICATE: (kind, step) ('train', "),
-    ],
-)
-def test_the_script_notices(said, fault, problem):
-    text, code = said[fault]
-    assert code == 1, text
-    assert problem in text
+def test_rows_kept_back_are_noticed(said):
+    text, _, code = said[1]
+    assert code == "1", text
+    assert re.search(r"LOST: row \{'step': \d+, 'kind': '(log|train)'", text), text
+
+
+def test_attempts_that_are_not_merged_are_noticed(said):
+    _, problems, noticed = said[2]
+    assert noticed == "True"
+    assert "DUPLICATE: (kind, step) ('train', 4) is there 2 times" in problems
+
+
+def test_a_half_written_run_json_is_noticed(said):
+    _, problems, noticed = said[3]
+    assert noticed == "True", problems
+    assert "run.json has no run_id" in problems
