@@ -188,7 +188,7 @@ class FileLoggingCallback(TrainerCallback):
     ) -> bool:
         try:
             recorder.numbers(self, "log", state, logs)
-            logger.write(HarmlessText(text) if recorder.writer.has_plain_names(logs) else text)
+            logger.write(HarmlessText(text) if recorder.writer.plain_names.issuperset(logs) else text)
         except OSError as error:
             report_disk(self, args, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports

@@ -75,7 +75,7 @@ def mask_shapes(text: str) -> str:
     """Mask what is a secret by its shape, wherever it stands."""
     text = _SHAPES.sub(MASK, text)
     if "sk-" in text:
-        text = _SK.sub(lambda match: MASK if looks_random(match[0][3:]) else match[0], text)
+        text = _SK.sub(lambda match: MASK if match[0][3:].isalnum() or looks_random(match[0][3:]) else match[0], text)
     if "://" in text and "@" in text:
         text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
     if "hooks" in text:

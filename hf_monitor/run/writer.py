@@ -82,6 +82,8 @@ class RunWriter:
     mask : SecretMask
         Takes secrets out of all that is written; knows those of the process from :meth:`open` on, those of the facts
         from :meth:`begin_attempt` on, and what it was told (``writer.learn``).
+    plain_names : set of str
+        Names of values in rows so far that hold no secret.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
@@ -91,7 +93,7 @@ class RunWriter:
         self._files: dict[str, AppendFile] = {}
         self._facts: dict[str, Any] = {}
         self.mask = SecretMask()
-        self._plain_names: set[str] = set()  # of values: looked at, and no secret among them
+        self.plain_names: set[str] = set()
         self._lock = threading.RLock()
         self._opened = False
         self._on_disk = False  # is, or was, there a run.json?
@@ -153,12 +155,12 @@ class RunWriter:
         facts["format"] = FORMAT
         self.mask.learn_process()
         self.mask.learn(public=public_words(*self.run_dir.absolute().parts))
-        self._plain_names = set()
+        self.plain_names = set()
 
     def learn(self, *sources: Mapping[str, Any] | Iterable[str]) -> None:
         """Tell of more secrets, as :meth:`SecretMask.learn <hf_monitor.run.secrets.SecretMask.learn>` takes them."""
         self.mask.learn(*sources)
-        self._plain_names = set()
+        self.plain_names = set()
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.run_dir / "run.json"
@@ -368,7 +370,7 @@ class RunWriter:
             row.update(values)
         else:
             row.update({f"{key}_" if key in RESERVED_KEYS else key: value for key, value in values.items()})
-        if not self._plain_names.issuperset(values) or _has_text(values):
+        if not self.plain_names.issuperset(values) or _has_text(values):
             self._note_names(values)
             line = self._masked(row)
         else:
@@ -383,12 +385,8 @@ class RunWriter:
 
     def _note_names(self, values: Mapping[str, Any]) -> None:
         for name in values:
-            if name not in RESERVED_KEYS and len(self._plain_names) < _MOST_NAMES and self.mask.key(name) == name:
-                self._plain_names.add(name)
-
-    def has_plain_names(self, values: Mapping[str, Any]) -> bool:
-        """Say whether rows with these names have been written, so that the names are known to hold no secret."""
-        return self._plain_names.issuperset(values)
+            if name not in RESERVED_KEYS and len(self.plain_names) < _MOST_NAMES and self.mask.key(name) == name:
+                self.plain_names.add(name)
 
     def numbers(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Append a row like :meth:`row`, for values that the caller knows to be finite floats: the hot path.
@@ -398,7 +396,7 @@ class RunWriter:
         RunFolderError
             As :meth:`row`.
         """
-        if not self.attempt or not self._plain_names.issuperset(values):  # nor is one of them reserved
+        if not self.attempt or not self.plain_names.issuperset(values):  # nor is one of them reserved
             self.row(kind, step, values)
             return
         self._step = step

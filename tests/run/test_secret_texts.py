@@ -55,7 +55,7 @@ def test_shapes_are_masked_between_any_delimiters(secret, before, after):
 
 # `api_key=other_key` in code is a variable: what reads as one is not drawn
 _BARE = _of(_ALNUM + "!#$%*+-./<>?@^_|~:", 8, 30).filter(
-    lambda v: v[-1] not in ":," and v.strip("*.-+_" + string.ascii_lowercase)
+    lambda value: value[-1] not in ":," and value.strip("*.-+_" + string.ascii_lowercase)
 )
 _QUOTED = _of(_ALNUM + " !#$%&()*+,-./:;<=>?@[]^_{|}~가", 8, 30).filter(lambda v: v.strip() and v.strip("* "))
 _LEADS = st.sampled_from(["", "env: ", "\n", "\\n", "%26"])
