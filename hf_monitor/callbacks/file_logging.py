@@ -7,6 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,19 @@ class _Numbers(str):
     """A line that we made of metric names and numbers only: it holds no secret, and masking it would cost most."""
 
     __slots__ = ()
+
+
+class _Mask:
+    """Takes secrets out of lines. Another process gets it (capture_fd) without anything that needs transformers."""
+
+    def __init__(self) -> None:
+        self._known = environment_secrets()
+
+    def __call__(self, text: str) -> str:
+        return text if type(text) is _Numbers else mask_text(text, self._known)
+
+    def __reduce__(self) -> Any:
+        return partial(mask_text, known=self._known).__reduce__()
 
 
 def _shown(value: Any) -> str:
@@ -68,6 +82,8 @@ class FileLoggingCallback(TrainerCallback):
         Whether ``train.log`` also gets what is printed, and what goes through :mod:`logging`, during the training. The
         console shows the same as without it. A callback does not hear of an error that ends a training: without
         :func:`hf_monitor.attach` the copying then goes on until the next training begins, or :meth:`stop` is called.
+    capture_fd : bool
+        Whether that includes what C code and subprocesses write; see :class:`hf_monitor.Logger`.
 
     Raises
     ------
@@ -75,9 +91,12 @@ class FileLoggingCallback(TrainerCallback):
         From ``on_train_begin``, if the folder cannot be written.
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str] | None = None, *, redirect: bool = True) -> None:
+    def __init__(
+        self, run_dir: str | os.PathLike[str] | None = None, *, redirect: bool = True, capture_fd: bool = False
+    ) -> None:
         self.run_dir = run_dir
         self.redirect = redirect
+        self.capture_fd = capture_fd
         self._recorder: Recorder | None = None
         self._logger: Logger | None = None
         self._max_steps = 0
@@ -98,14 +117,11 @@ class FileLoggingCallback(TrainerCallback):
             from hf_monitor.loggers.file_logger import Logger
 
             folder = run_dir_for(self.run_dir, args)
-            known = environment_secrets()
-
-            def mask(text: str) -> str:
-                return text if type(text) is _Numbers else mask_text(text, known)
-
             self._recorder = recorder_for(folder)
             self._recorder.writer.open()
-            self._logger = Logger(Path(folder) / "train.log", print_also=False, mask=mask)
+            self._logger = Logger(
+                Path(folder) / "train.log", print_also=False, mask=_Mask(), capture_fd=self.capture_fd
+            )
         return self._recorder, self._logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
