@@ -8,6 +8,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from hf_monitor.loggers.locks import usable
+
 __all__ = ["Direct"]
 
 _FULL = 8192  # bytes, as Python's own buffers
@@ -54,7 +56,7 @@ class Direct:
         if stream.closed:
             raise ValueError("I/O operation on closed file.")
         data = text.encode(stream.encoding, stream.errors or "strict")
-        with self._lock:
+        with usable(self._lock):
             self._pending += data
             ends = stream.line_buffering and ("\n" in text or "\r" in text)
             if ends or stream.write_through or len(self._pending) >= _FULL:
@@ -63,7 +65,7 @@ class Direct:
 
     def flush(self) -> None:
         """Write what is pending."""
-        with self._lock:
+        with usable(self._lock):
             if not self._pending:
                 return
             with contextlib.suppress(ValueError):  # closed or detached

@@ -173,7 +173,11 @@ class _Capture:
         with tempfile.TemporaryFile() as shared:
             shared.truncate(STATE_BYTES)
             self._state = mmap.mmap(shared.fileno(), STATE_BYTES)
-            self._start(shared.fileno())
+            handed = _high(shared.fileno())
+        try:
+            self._start(handed)
+        finally:
+            os.close(handed)
 
     @classmethod
     def begin(cls) -> _Capture | None:
@@ -189,7 +193,7 @@ class _Capture:
 
     def _start(self, shared: int) -> None:
         root = str(Path(__file__).parents[2])
-        alive, theirs = os.pipe()
+        alive, theirs = (_high(end, close=True) for end in os.pipe())
         handed = [shared, theirs]
         names = [str(shared), str(theirs)]
         for stream in self._streams:

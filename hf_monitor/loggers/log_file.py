@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from hf_monitor.loggers.locks import usable
+
 __all__ = ["LogFile", "refuse_if_hopeless", "renew_locks", "shared_log_file"]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -65,7 +67,7 @@ class LogFile:
         OSError
             As the operating system says. The file stays usable: the next call tries again.
         """
-        with self.lock:
+        with usable(self.lock):
             usual = self._ready
             if not usual:
                 data = self._begin() + data
@@ -100,17 +102,17 @@ class LogFile:
         OSError
             As the operating system says.
         """
-        with self.lock:
+        with usable(self.lock):
             self.forget_if_gone()
             if self._fd >= 0:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, _FLAGS, 0o644)
+            self._fd = _out_of_the_way(os.open(self.path, _FLAGS, 0o644))
             self._torn = _ends_torn(self.path)
 
     def forget_if_gone(self) -> None:
         """Close the file if it was deleted or replaced, so that the next line is not lost in what nobody can see."""
-        with self.lock:
+        with usable(self.lock):
             if self._fd >= 0 and _is_gone(self._fd, self.path):
                 self._drop_descriptor(keep_open=False)
 
@@ -122,7 +124,7 @@ class LogFile:
         OSError
             As the operating system says.
         """
-        with self.lock:
+        with usable(self.lock):
             self.open()
             if stat.S_ISREG(os.fstat(self._fd).st_mode):
                 os.ftruncate(self._fd, 0)
@@ -130,7 +132,7 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file; a later :meth:`append` opens it again."""
-        with self.lock:
+        with usable(self.lock):
             self._drop_descriptor(keep_open=False)
 
     def __del__(self) -> None:
@@ -156,11 +158,16 @@ def shared_log_file(path: str | os.PathLike[str]) -> LogFile:
 
 
 def renew_locks() -> None:
-    """In a forked child: replace locks that a thread of the parent, which does not exist here, may have held."""
+    """In a forked child: replace locks that a thread of the parent, which does not exist here, may have held.
+
+    What the parent has lost, and what it expects, is not the child's to report.
+    """
     global _files_lock
     _files_lock = threading.Lock()
     for file in list(_files.values()):
         file.lock = threading.RLock()
+        file.lost = 0
+        file.echoes.clear()
 
 
 def refuse_if_hopeless(path: Path) -> str | None:
@@ -176,6 +183,17 @@ def refuse_if_hopeless(path: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is a file, not a folder"
     return None if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} may not be written to"
+
+
+def _out_of_the_way(fd: int) -> int:
+    """Move a file off the place of a standard stream that was closed: what C code writes there is none of our lines."""
+    below = []
+    while fd <= 2:
+        below.append(fd)
+        fd = os.dup(fd)
+    for low in below:
+        os.close(low)
+    return fd
 
 
 def _is_gone(fd: int, path: Path) -> bool:

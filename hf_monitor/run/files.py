@@ -26,25 +26,28 @@ class AppendFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._fd = -1
-        self._pid = -1
+        self._pid = -1  # the process that was first to write here
         self._torn = False
         self._lock = threading.Lock()
 
     def append(self, lines: bytes) -> None:
         r"""Append complete lines (ending with ``\n``).
 
-        A process forked from the one that opened the file writes nothing: its state is a copy.
+        A process forked from the one that opened the file writes nothing: its state is a copy, and the lock may be held
+        by a thread that does not exist there.
 
         Raises
         ------
         OSError
             As the operating system says (disk full, folder gone ...). The file stays usable for the next call.
         """
+        if self._pid < 0:
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
+            return
         with self._lock:
             if self._fd < 0:
                 self._open()
-            elif self._pid != os.getpid():
-                return
             if self._torn:
                 lines = b"\n" + lines
             written = os.write(self._fd, lines)
@@ -56,20 +59,23 @@ class AppendFile:
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, _FLAGS, 0o644)
-        self._pid = os.getpid()
         self._torn = _ends_torn(self.path)
 
     def close(self) -> None:
         """Close the file; a later :meth:`append` opens it again."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
-            if self._fd >= 0 and self._pid == os.getpid():
+            if self._fd >= 0:
                 os.close(self._fd)
             self._fd = -1
 
     def refresh(self) -> None:
         """Let go of a file that is no longer the one at its path (deleted, moved): :meth:`append` makes it anew."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
-            if self._fd < 0 or self._pid != os.getpid():
+            if self._fd < 0:
                 return
             try:
                 same = os.path.samestat(os.fstat(self._fd), self.path.stat())
