@@ -13,13 +13,14 @@ from pathlib import Path
 
 from hf_monitor.loggers.locks import usable
 
-__all__ = ["LogFile", "refuse_if_hopeless", "renew_locks", "shared_log_file"]
+__all__ = ["LogFile", "refuse_if_hopeless", "shared_log_file"]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the descriptor itself is all right
 
 _files: weakref.WeakValueDictionary[str, LogFile] = weakref.WeakValueDictionary()
 _files_lock = threading.Lock()
+_prepared = False
 
 
 class LogFile:
@@ -149,15 +150,19 @@ class LogFile:
 
 def shared_log_file(path: str | os.PathLike[str]) -> LogFile:
     """Find or make the one object of this process for a file, so that several loggers know that they share it."""
+    global _prepared
     real = os.path.realpath(path)
     with _files_lock:
+        if not _prepared and hasattr(os, "register_at_fork"):
+            _prepared = True
+            os.register_at_fork(after_in_child=_in_child)
         file = _files.get(real)
         if file is None:
             file = _files[real] = LogFile(Path(real))
         return file
 
 
-def renew_locks() -> None:
+def _in_child() -> None:
     """In a forked child: replace locks that a thread of the parent, which does not exist here, may have held.
 
     What the parent has lost, and what it expects, is not the child's to report.

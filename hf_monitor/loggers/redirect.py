@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from hf_monitor.loggers import log_file
 from hf_monitor.loggers.console import disown_bars
 from hf_monitor.loggers.direct import Direct
 from hf_monitor.loggers.ipython import cells_beneath
@@ -312,7 +311,6 @@ def _at_exit() -> None:
 def _in_child() -> None:
     """Let a forked child write whole lines of its own; the parent's locks and half lines are not its."""
     renew_lock()
-    log_file.renew_locks()
     disown_bars()
     for tee in _tees.values():
         if tee.direct is not None:

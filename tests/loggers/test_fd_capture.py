@@ -246,7 +246,8 @@ def test_a_child_in_the_background_keeps_nobody_waiting(path, run):
 
 
 def test_a_busy_child_does_not_slow_us_down(path, run):
-    run("""
+    run(
+        """
         logger = Logger(PATH, capture_fd=True)
         logger.start_redirect()
         child = subprocess.Popen(["yes", "no end of it"])
@@ -258,7 +259,10 @@ def test_a_busy_child_does_not_slow_us_down(path, run):
         logger.stop_redirect()
         child.kill()
         assert time.monotonic() - begun < 15
-    """, stdout=subprocess.DEVNULL, capture_output=False)
+    """,
+        stdout=subprocess.DEVNULL,
+        capture_output=False,
+    )
     lines = texts(path)
     assert [line for line in lines if line.startswith("python")] == [f"python {i}" for i in range(100)]
     assert "no end of it" in lines
@@ -291,7 +295,7 @@ def test_starts_stops_and_several_loggers_leave_everything_as_it_was(path, tmp_p
         loggers[0].write("last")
         puts("nobody")
         for logger in (*loggers, other):
-            logger.write("opened again")
+            logger.write("reopened")
         time.sleep(0.1)  # for the threads that watched
         assert state() == before, (state(), before)
     """)
@@ -470,10 +474,8 @@ def test_a_pump_that_is_killed_takes_nobody_with_it(path):
     wait_for(lambda: not pumps_of(path))
     out, err = process.communicate(b"go\n", timeout=30)
     assert process.returncode == 0
-    assert sorted(out.split()) == sorted(
-        [*[b"c" * 40000] * 3, b"python", b"0", b"python", b"1", b"python", b"2"]
-        + b"of the child and more after".split()
-    )
+    words = [*b"of the child and more after".split(), *b"python 0 python 1 python 2".split()]
+    assert sorted(out.split()) == sorted([*words, *([b"c" * 40000] * 3)])
     assert b"the process behind capture_fd was ended" in err
     assert [line for line in texts(path) if line.startswith("python")] == ["python 0", "python 1", "python 2"]
 
