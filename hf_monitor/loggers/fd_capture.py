@@ -35,7 +35,7 @@ __all__ = ["attach_fds", "catch_up", "detach_fds", "flush_fds"]
 
 _START_SECONDS = 60.0  # a mask's module may import much, on a slow disk
 _ANSWER_SECONDS = 5.0
-_ORDER_SECONDS = 0.2  # how long a print waits for what came before it by way of the pump
+_ORDER_SECONDS = 0.5  # how long a print waits for what came before it by way of the pump
 # The process detaches itself at once, so that it is no child of ours: os.wait() and the like do not meet it.
 _CODE = (
     "import os, sys\n"
@@ -77,9 +77,13 @@ def attach_fds(sink: FdSink) -> None:
         begun = _capture or _Capture.begin()
         if begun is None or sink in begun.sinks:
             return
-        if reason := begun.ask("add", id(sink), *sink.pump_settings(), seconds=_START_SECONDS):
-            if not begun.sinks:
+        reason: str | None = "interrupted"
+        try:
+            reason = begun.ask("add", id(sink), *sink.pump_settings(), seconds=_START_SECONDS)
+        finally:
+            if reason and not begun.sinks:
                 begun.end()
+        if reason:
             raise InputError(_NO_MASK.format(reason) if begun.answers else _NO_PUMP.format(reason))
         begun.sinks.append(sink)
         if _capture is None:
@@ -105,8 +109,8 @@ def detach_fds(sink: FdSink) -> None:
             _flush_here()
             _capture.ask("remove", id(sink))
         else:
-            _capture.end()
-            _capture = None
+            ended, _capture = _capture, None
+            ended.end()
 
 
 def flush_fds(sink: FdSink) -> None:
@@ -248,12 +252,23 @@ class _Capture:
 
     def end(self) -> None:
         """Give the descriptors back. In a forked child the pump is left alone: it is the parent's."""
+        try:
+            if self._taken:
+                _flush_here()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._taken:
-            _flush_here()
             for stream in self._streams:
                 stream.give_back()
-        self.ask("release")
-        self._pumping = False
+        try:
+            self.ask("release")
+        finally:
+            self._pumping = False
+            self._close()
+
+    def _close(self) -> None:
         if self._taken:
             redirect.write_directly({}, catch_up)
         if not self._taken or self.pid != os.getpid():  # else the watching thread closes it
@@ -272,7 +287,7 @@ class _Capture:
         with contextlib.suppress(OSError, ValueError):  # ended by another thread meanwhile
             while _ready(ends, 0.0, select.POLLIN) or self._state[0]:
                 if time.monotonic() > until:
-                    self._impatient_until = time.monotonic() + 5 * seconds
+                    self._impatient_until = time.monotonic() + 10 * seconds
                     return
                 time.sleep(pause)
                 pause = min(pause * 2, 2e-3)

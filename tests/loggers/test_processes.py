@@ -12,6 +12,8 @@ import pytest
 
 from hf_monitor.run.files import AppendFile
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
+
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:DEBUG|INFO |WARNING|ERROR|CRITICAL) (.*)")
 
 
@@ -191,7 +193,7 @@ def test_forks_beside_threads_that_log(path, run, capture_fd):
     )
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # Python 3.12's, about any fork
 def test_a_fork_while_a_thread_appends_a_row(tmp_path):
     file = AppendFile(tmp_path / "metrics.jsonl")
     for opened in (False, True):
