@@ -315,6 +315,23 @@ def test_starts_stops_and_several_loggers_leave_everything_as_it_was(path, tmp_p
     assert done.stdout.count("again\n") == 9
 
 
+def test_descriptors_that_somebody_else_has_taken_stay_his(path, run):
+    run(
+        """
+        with Logger(PATH, capture_fd=True):
+            taken = os.open(PATH + ".other", os.O_WRONLY | os.O_CREAT)
+            os.dup2(taken, 1)
+            os.close(2)
+        assert os.path.samestat(os.fstat(1), os.fstat(taken))
+        try:
+            os.fstat(2)
+        except OSError:
+            sys.exit(4)
+    """,
+        code_wanted=4,
+    )
+
+
 def test_masks(path, tmp_path, run):
     (tmp_path / "masks.py").write_text("def mask(text):\n    return text.replace('secret', '***')\n")
     script = tmp_path / "script.py"
@@ -381,6 +398,7 @@ def test_an_emptied_file_is_emptied_before_anybody_writes(path, run):
         logger = Logger(PATH, mode="w", capture_fd=True, print_also=False)
         logger.start_redirect()
         puts("first")
+        time.sleep(0.3)
         logger.write("second")
     """)
     assert texts(path) == ["first", "second"]

@@ -269,6 +269,13 @@ def test_a_forked_child_that_redirects_by_itself(path, run):
         logger.start_redirect()
         own = Logger(PATH + ".own", print_also=False, capture_fd=True)
         print("parent")
+        from hf_monitor.loggers import fd_capture
+        locked, release = threading.Event(), threading.Event()
+        def hold():
+            with fd_capture._lock:
+                locked.set(); release.wait()
+        threading.Thread(target=hold, daemon=True).start()
+        locked.wait()
         pid = os.fork()
         if pid == 0:
             logger.stop_redirect()
@@ -286,6 +293,7 @@ def test_a_forked_child_that_redirects_by_itself(path, run):
                 ctypes.CDLL(None).dprintf(1, b"c of the second\\n")
             sys.exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        release.set()
         ctypes.CDLL(None).dprintf(1, b"c of the parent\\n")
         print("parent again")
     """)
