@@ -62,6 +62,8 @@ class FileLoggingCallback(TrainerCallback):
         Whether ``train.log`` also gets what is printed, and what goes through :mod:`logging`, during the training. The
         console shows the same as without it. A callback does not hear of an error that ends a training: without
         :func:`hf_monitor.attach` the copying then goes on until the next training begins, or :meth:`stop` is called.
+    capture_fd : bool
+        Whether that includes what C code and subprocesses write; see :class:`hf_monitor.Logger`.
 
     Raises
     ------
@@ -69,9 +71,12 @@ class FileLoggingCallback(TrainerCallback):
         From ``on_train_begin``, if the folder cannot be written.
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str] | None = None, *, redirect: bool = True) -> None:
+    def __init__(
+        self, run_dir: str | os.PathLike[str] | None = None, *, redirect: bool = True, capture_fd: bool = False
+    ) -> None:
         self.run_dir = run_dir
         self.redirect = redirect
+        self.capture_fd = capture_fd
         self._recorder: Recorder | None = None
         self._logger: Logger | None = None
         self._max_steps = 0
@@ -102,6 +107,7 @@ class FileLoggingCallback(TrainerCallback):
                 Path(folder) / "train.log",
                 print_also=False,
                 mask=writer.mask,
+                capture_fd=self.capture_fd,
                 on_trouble=lambda error: trouble.report("train.log", error),
             )
             writer.announce = self._logger.announce

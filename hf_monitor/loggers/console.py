@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from typing import Any
 
 from hf_monitor.loggers.levels import ERROR, WARNING
 
-__all__ = ["bars_live", "drawn_again", "say"]
+__all__ = ["bars_live", "disown_bars", "drawn_again", "say"]
+
+_not_ours: weakref.WeakSet[Any] = weakref.WeakSet()  # bars of the process that this one was forked from
+
+
+def disown_bars() -> None:
+    """In a forked child: leave the parent's bars to the parent. Its tqdm may hold its lock for ever here."""
+    _not_ours.update(_bars())
 
 
 def _bars() -> list[Any]:
@@ -16,7 +24,11 @@ def _bars() -> list[Any]:
     tqdm = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
     for _ in range(3):
         try:
-            return [bar for bar in getattr(tqdm, "_instances", ()) if not getattr(bar, "disable", True)]
+            return [
+                bar
+                for bar in getattr(tqdm, "_instances", ())
+                if not getattr(bar, "disable", True) and bar not in _not_ours
+            ]
         except RuntimeError:  # another thread opened a bar meanwhile
             continue
     return []

@@ -14,15 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+from hf_monitor.loggers.locks import usable
 from hf_monitor.run.backlog import RETRY_SECONDS, Backlog
 from hf_monitor.run.files import FULL
 
-__all__ = ["LogFile", "refuse_if_hopeless", "renew_locks", "shared_log_file"]
+__all__ = ["LogFile", "refuse_if_hopeless", "shared_log_file"]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _files: weakref.WeakValueDictionary[str, LogFile] = weakref.WeakValueDictionary()
 _files_lock = threading.Lock()
+_prepared = False
 
 
 class LogFile:
@@ -77,7 +79,7 @@ class LogFile:
         OSError
             As the operating system says. The lines wait.
         """
-        with self.lock:
+        with usable(self.lock):
             if not self._ready:
                 if self.waiting.is_copy:
                     self.waiting.clear()
@@ -106,7 +108,7 @@ class LogFile:
         OSError
             As the operating system says; what was not written waits on.
         """
-        with self.lock:
+        with usable(self.lock):
             if self.waiting and not self.waiting.is_copy:
                 self._drain()
 
@@ -148,18 +150,18 @@ class LogFile:
         OSError
             As the operating system says.
         """
-        with self.lock:
+        with usable(self.lock):
             self.forget_if_gone()
             if self._fd >= 0:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, _FLAGS, 0o644)
+            self._fd = _out_of_the_way(os.open(self.path, _FLAGS, 0o644))
             self.waiting.start_line_anew()
             self._torn = _ends_torn(self.path)
 
     def forget_if_gone(self) -> None:
         """Close the file if it was deleted or replaced, so that the next line is not lost in what nobody can see."""
-        with self.lock:
+        with usable(self.lock):
             if self._fd >= 0 and _is_gone(self._fd, self.path):
                 self._drop_descriptor(keep_open=False)
 
@@ -171,7 +173,7 @@ class LogFile:
         OSError
             As the operating system says.
         """
-        with self.lock:
+        with usable(self.lock):
             self.open()
             if stat.S_ISREG(os.fstat(self._fd).st_mode):
                 os.ftruncate(self._fd, 0)
@@ -179,7 +181,7 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file, after a last try to write what waits; a later :meth:`append` opens it again."""
-        with self.lock:
+        with usable(self.lock):
             with contextlib.suppress(OSError):
                 self.flush()
             self._drop_descriptor(keep_open=False)
@@ -198,21 +200,30 @@ class LogFile:
 
 def shared_log_file(path: str | os.PathLike[str]) -> LogFile:
     """Find or make the one object of this process for a file, so that several loggers know that they share it."""
+    global _prepared
     real = os.path.realpath(path)
     with _files_lock:
+        if not _prepared and hasattr(os, "register_at_fork"):
+            _prepared = True
+            os.register_at_fork(after_in_child=_in_child)
         file = _files.get(real)
         if file is None:
             file = _files[real] = LogFile(Path(real))
         return file
 
 
-def renew_locks() -> None:
-    """In a forked child: replace locks that a thread of the parent, which does not exist here, may have held."""
+def _in_child() -> None:
+    """In a forked child: replace locks that a thread of the parent, which does not exist here, may have held.
+
+    What the parent has lost, and what it expects, is not the child's to report.
+    """
     global _files_lock
     _files_lock = threading.Lock()
     for file in list(_files.values()):
         file.lock = threading.RLock()
         file.waiting.clear()  # the parent's
+        file.waiting.lost = 0
+        file.echoes.clear()
 
 
 def refuse_if_hopeless(path: Path) -> str | None:
@@ -228,6 +239,17 @@ def refuse_if_hopeless(path: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is a file, not a folder"
     return None if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} may not be written to"
+
+
+def _out_of_the_way(fd: int) -> int:
+    """Move a file off the place of a standard stream that was closed: what C code writes there is none of our lines."""
+    below = []
+    while fd <= 2:
+        below.append(fd)
+        fd = os.dup(fd)
+    for low in below:
+        os.close(low)
+    return fd
 
 
 def _is_gone(fd: int, path: Path) -> bool:

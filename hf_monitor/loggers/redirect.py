@@ -7,18 +7,23 @@ of one log file, and :func:`attach` / :func:`detach` bring loggers and streams t
 from __future__ import annotations
 
 import atexit
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from hf_monitor.loggers import log_file
+from hf_monitor.loggers.console import disown_bars
+from hf_monitor.loggers.direct import Direct
 from hf_monitor.loggers.ipython import cells_beneath
 from hf_monitor.loggers.tap import Doing, LineSink, Tap, exclusively, local, renew_lock
 
-__all__ = ["attach", "detach", "flush", "mark", "standard_streams", "unwrapped"]
+__all__ = ["attach", "detach", "flush", "mark", "standard_streams", "unwrapped", "write_directly"]
 
 _tees: dict[int, Tee] = {}
+_consoles: dict[int, int] = {}  # while descriptors are captured: where each of them led before
+_catch_up: Callable[[], None] = lambda: None  # noqa: E731
 _prepared = False
 
 
@@ -38,11 +43,15 @@ class Tee:
 
     The methods are replaced on the object itself, so that everything that was bound to the stream earlier is seen, and
     `isatty`, `fileno`, `encoding` and identity stay. A stream that takes no attributes gets a stand-in in :mod:`sys`.
+
+    While the stream's descriptor is captured, text goes to the console directly: the descriptor's own way would bring
+    it into the log once more.
     """
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.taps: tuple[Tap, ...] = ()
+        self.direct: Direct | None = None
         self._found: dict[str, Any] = {}  # instance attributes as they were
         self._set: dict[str, Any] = {}  # ours
         self._proxies: dict[str, Any] = {}
@@ -51,10 +60,23 @@ class Tee:
         """Begin to see what is written."""
         space = getattr(self.stream, "__dict__", None)
         if isinstance(space, dict):
-            for name in ("write", "writelines"):
+            for name in _METHODS:
                 self._patch(space, name)
         if "write" not in self._set:
             self._stand_in()
+        self.follow_descriptor()
+
+    def follow_descriptor(self) -> None:
+        """Write to the console directly if, and only as long as, the stream's descriptor is captured."""
+        before, self.direct = self.direct, None
+        if before is not None:
+            with contextlib.suppress(OSError):
+                before.flush()
+        space = getattr(self.stream, "__dict__", None)
+        if isinstance(space, dict) and "write" in self._set and (console := _console_of(self.stream)) is not None:
+            if "flush" not in self._set:
+                self._patch(space, "flush")
+            self.direct = Direct(self.stream, console, _catch_up)
 
     def _patch(self, space: dict[str, Any], name: str) -> None:
         bound = getattr(self.stream, name, None)
@@ -79,15 +101,18 @@ class Tee:
         if found is not missing:
             self._found[name] = found
 
-    def _wrapper(self, name: str, bound: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _wrapper(self, name: str, bound: Callable[..., Any]) -> Callable[..., Any]:
         def write(text: Any, /) -> Any:
-            if not self.taps or not isinstance(text, str):
-                return bound(text)
+            direct = self.direct
             doing = local.doing
+            if not self.taps or not isinstance(text, str):
+                if direct is not None and doing.passing and isinstance(text, str):
+                    return direct.write(text)  # seen on another stream, of which this is the end
+                return bound(text)
             outer = doing.passing
             doing.passing = (*outer, text)
             try:
-                result = bound(text)
+                result = bound(text) if direct is None else direct.write(text)
             finally:
                 doing.passing = outer
             self._copy(text, outer, doing)
@@ -117,7 +142,13 @@ class Tee:
                 doing.passing = outer
                 self._copy("".join(seen), outer, doing)
 
-        wrapper = write if name == "write" else writelines
+        def flush() -> Any:
+            if self.direct is not None:
+                self.direct.flush()
+            return bound()
+
+        wrappers: dict[str, Callable[..., Any]] = {"write": write, "writelines": writelines, "flush": flush}
+        wrapper = wrappers[name]
         mark(wrapper, bound)
         return wrapper
 
@@ -154,6 +185,15 @@ class Tee:
 
 
 _METHODS = ("write", "writelines")
+
+
+def _console_of(stream: Any) -> int | None:
+    if not _consoles or not isinstance(stream, io.TextIOWrapper):
+        return None
+    try:
+        return _consoles.get(stream.fileno())
+    except (OSError, ValueError):  # closed, or without one
+        return None
 
 
 class _Proxy:
@@ -212,9 +252,36 @@ def detach(sink: LineSink) -> None:
                     tap.flush(final=True)
                     tee.taps = tuple(other for other in tee.taps if other is not tap)
                 tap.sinks = tuple(other for other in tap.sinks if other is not sink)
-            if not tee.taps:
-                tee.uninstall()
-                del _tees[key]
+            _drop_if_idle(key, tee)
+
+
+def write_directly(consoles: dict[int, int], catch_up: Callable[[], None]) -> None:
+    """Let what Python code writes to captured descriptors go to the console directly; nothing captured: no more.
+
+    Parameters
+    ----------
+    consoles : dict of int to int
+        Where each captured descriptor led before.
+    catch_up : callable
+        As :class:`~hf_monitor.loggers.direct.Direct` takes it.
+    """
+    global _consoles, _catch_up
+    with exclusively():
+        _consoles, _catch_up = consoles, catch_up
+        for stream in (sys.__stdout__, sys.__stderr__):  # those that wrap them end there
+            if id(stream) not in _tees and _console_of(stream) is not None:
+                tee = Tee(stream)
+                tee.install()
+                _tees[id(stream)] = tee
+        for key, tee in list(_tees.items()):
+            tee.follow_descriptor()
+            _drop_if_idle(key, tee)
+
+
+def _drop_if_idle(key: int, tee: Tee) -> None:
+    if not tee.taps and tee.direct is None:
+        tee.uninstall()
+        del _tees[key]
 
 
 def flush(sink: LineSink, *, final: bool) -> None:
@@ -244,7 +311,9 @@ def _at_exit() -> None:
 def _in_child() -> None:
     """Let a forked child write whole lines of its own; the parent's locks and half lines are not its."""
     renew_lock()
-    log_file.renew_locks()
+    disown_bars()
     for tee in _tees.values():
+        if tee.direct is not None:
+            tee.direct.reset()
         for tap in tee.taps:
             tap.reset()

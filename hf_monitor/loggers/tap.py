@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from hf_monitor.loggers.console import bars_live, drawn_again, say
 from hf_monitor.loggers.levels import WARNING, LevelGuess
 from hf_monitor.loggers.lines import LineAssembler
+from hf_monitor.loggers.locks import usable
 from hf_monitor.loggers.log_file import LogFile
 
 __all__ = ["Doing", "LineSink", "Tap", "complain", "exclusively", "local", "renew_lock"]
@@ -64,7 +65,7 @@ _complained = False
 
 def exclusively() -> threading.RLock:
     """Return the lock of everything that redirects: another one after a fork."""
-    return _lock
+    return usable(_lock)
 
 
 def renew_lock() -> None:
@@ -115,7 +116,7 @@ class Tap:
     def _holds(self, text: str) -> bool:
         """Keep the first piece of a line, print()'s way: nothing can be said of it before its newline."""
         thread = threading.get_ident()
-        with _lock:
+        with usable(_lock):
             if thread in self._pending or self._assembler.mid_escape or len(text) > _MAX_PENDING:
                 return False
             self._printable = text
@@ -125,7 +126,7 @@ class Tap:
     def _guarded(self, doing: Doing, action: Callable[..., None], *arguments: Any) -> None:
         doing.feeding = True
         try:
-            with _lock:
+            with usable(_lock):
                 action(*arguments)
                 doing.draining = True
                 while doing.queue:

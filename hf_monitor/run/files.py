@@ -46,7 +46,7 @@ class AppendFile:
         self.late = 0
         self._recent = bytearray()  # written since the file was last seen at its path
         self._fd = -1
-        self._pid = -1
+        self._pid = -1  # the process that was first to write here
         self._torn = False
         self._smooth = False  # open, not torn, and nothing waits
         self._lock = threading.RLock()  # a signal handler may have a row to write
@@ -54,15 +54,20 @@ class AppendFile:
     def append(self, lines: bytes) -> None:
         r"""Append complete lines (ending with ``\n``), or keep them where others wait already.
 
-        A process forked from the one that opened the file writes nothing: its state is a copy.
+        A process forked from the one that opened the file writes nothing: its state is a copy, and the lock may be held
+        by a thread that does not exist there.
 
         Raises
         ------
         OSError
             As the operating system says (disk full, folder gone ...), once: the lines wait for :meth:`flush`.
         """
+        if self._pid < 0:
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
+            return
         with self._lock:
-            if not self._smooth or self._pid != os.getpid():
+            if not self._smooth:
                 self._append_roughly(lines)
                 return
             try:
@@ -81,9 +86,7 @@ class AppendFile:
             self._drain()
 
     def _append_roughly(self, lines: bytes) -> None:
-        """Append where the file is not open, ends torn, or has lines that wait. A forked child's copy does nothing."""
-        if self._is_copy():
-            return
+        """Append where the file is not open, ends torn, or has lines that wait."""
         tried = bool(self.waiting)
         self.waiting.keep(lines)
         if not tried:
@@ -97,8 +100,10 @@ class AppendFile:
         OSError
             As the operating system says; what was not written waits on.
         """
+        if self._is_copy():
+            return
         with self._lock:
-            if not self.waiting or self._is_copy():
+            if not self.waiting:
                 return
             before = len(self.waiting)
             try:
@@ -128,13 +133,12 @@ class AppendFile:
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._pid = os.getpid()
         self._fd = os.open(self.path, _FLAGS, 0o644)
         self.waiting.start_line_anew()
         self._torn = _ends_torn(self.path)
 
     def _is_copy(self) -> bool:
-        return (self._fd >= 0 and self._pid != os.getpid()) or self.waiting.is_copy
+        return self._pid not in (-1, os.getpid())
 
     def _distrust(self, error: OSError) -> None:
         """After an error: only a full disk leaves the descriptor as good as it was."""
@@ -150,15 +154,17 @@ class AppendFile:
 
     def close(self) -> None:
         """Close the file; a later :meth:`append` opens it again."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
-            if self._pid == os.getpid():
-                self._drop()
-            self._fd, self._smooth = -1, False
+            self._drop()
 
     def is_gone(self) -> bool:
         """Say whether the file is open and no longer the one at its path (deleted, moved away)."""
+        if self._pid != os.getpid():
+            return False
         with self._lock:
-            if self._fd < 0 or self._pid != os.getpid():
+            if self._fd < 0:
                 return False
             try:
                 if os.path.samestat(os.fstat(self._fd), self.path.stat()):

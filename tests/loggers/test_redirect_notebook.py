@@ -111,3 +111,24 @@ def test_a_cell_that_awaits_has_no_tee(path, run_cells):
         "print('nor this')" + AS_FOUND,
     )
     assert messages(path) == [("INFO", text) for text in ("one", "two", "three", "four")]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_c_code_and_children_come_once(path, run_cells, monkeypatch, watched):
+    """A kernel brings them to its streams by itself; they must not be captured a second time. (Not under pytest.)"""
+    if watched:
+        monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    begin = f"import ctypes, os, subprocess; logger = Logger({str(path)!r}, capture_fd=True); logger.start_redirect()"
+    shown = run_cells(
+        f"{begin}; print('one')",
+        "ctypes.CDLL(None).dprintf(1, b'c\\n'); subprocess.run(['echo', 'child']); time.sleep(0.3); print('two')",
+        "os.write(2, b'ERROR on stderr\\n'); time.sleep(0.3); logger.stop_redirect(); print('not this')",
+        "print('nor this')" + AS_FOUND,
+    )
+    assert messages(path) == [
+        *[("INFO", "one"), ("INFO", "c"), ("INFO", "child"), ("INFO", "two"), ("ERROR", "ERROR on stderr")]
+    ]
+    if watched:
+        assert shown[1:3] == [("c\nchild\ntwo\n", ""), ("not this\n", "ERROR on stderr\n")]
+    else:
+        assert shown[1:3] == [("two\n", ""), ("not this\n", "")]
