@@ -1,5 +1,6 @@
-"""DataLoader workers beside a recorded training."""
+"""DataLoader workers, and the log's own process, beside a recorded training."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from hf_monitor import FileLoggingCallback, attach, load_run
+from hf_monitor.callbacks import file_logging
 
 SCRIPT = """
 import ctypes, multiprocessing, os, sys
@@ -90,3 +92,12 @@ def test_forked_workers_change_nothing_and_write_no_row(make_trainer, make_model
     rows = load_run(tmp_path / "run").rows
     assert [row["step"] for row in rows.of("train")] == [1, 2, 3, 4]
     assert [row["step"] for row in rows.of("eval")] == [2, 4]
+
+
+def test_the_mask_of_a_run_folder_needs_no_transformers_elsewhere():
+    data = pickle.dumps(file_logging._Mask())
+    code = f"import pickle, sys; mask = pickle.loads({data!r}); print(mask('x api_key=abcdefghij12 y'), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    text, modules = done.stdout.split(" y ")
+    assert text == "x api_key=***"
+    assert not {"torch", "transformers"} & set(modules.split())

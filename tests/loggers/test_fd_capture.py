@@ -253,7 +253,7 @@ def test_a_busy_child_does_not_slow_us_down(path, run):
         child = subprocess.Popen(["yes", "no end of it"])
         time.sleep(0.2)
         begun = time.monotonic()
-        for i in range(100):
+        for i in range(30):
             print("python", i, flush=True)
         os.write(2, b"%f" % (time.monotonic() - begun))
         logger.stop_redirect()
@@ -264,7 +264,7 @@ def test_a_busy_child_does_not_slow_us_down(path, run):
         capture_output=False,
     )
     lines = texts(path)
-    assert [line for line in lines if line.startswith("python")] == [f"python {i}" for i in range(100)]
+    assert [line for line in lines if line.startswith("python")] == [f"python {i}" for i in range(30)]
     assert "no end of it" in lines
 
 
@@ -371,19 +371,6 @@ def test_masks(path, tmp_path, run):
     assert done.stdout.count("needs a mask that another process can load: AttributeError") == 2
     with pytest.raises(InputError, match=r"<lambda> .* cannot be pickled.* Define it with def or class"):
         Logger(path, capture_fd=True, mask=lambda text: text)
-
-
-def test_the_mask_of_a_run_folder_needs_no_transformers_elsewhere():
-    import pickle
-
-    from hf_monitor.callbacks import file_logging
-
-    data = pickle.dumps(file_logging._Mask())
-    code = f"import pickle, sys; mask = pickle.loads({data!r}); print(mask('x api_key=abcdefghij12 y'), *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    text, modules = done.stdout.split(" y ")
-    assert text == "x api_key=***"
-    assert not {"torch", "transformers"} & set(modules.split())
 
 
 def test_windows_is_told(path, monkeypatch):
