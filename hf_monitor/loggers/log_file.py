@@ -16,7 +16,7 @@ from time import monotonic
 
 from hf_monitor.loggers.locks import usable
 from hf_monitor.run.backlog import RETRY_SECONDS, Backlog
-from hf_monitor.run.files import FULL
+from hf_monitor.run.files import FULL, out_of_the_way
 
 __all__ = ["LogFile", "refuse_if_hopeless", "shared_log_file"]
 
@@ -155,7 +155,7 @@ class LogFile:
             if self._fd >= 0:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = _out_of_the_way(os.open(self.path, _FLAGS, 0o644))
+            self._fd = out_of_the_way(os.open(self.path, _FLAGS, 0o644))
             self.waiting.start_line_anew()
             self._torn = _ends_torn(self.path)
 
@@ -239,17 +239,6 @@ def refuse_if_hopeless(path: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is a file, not a folder"
     return None if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} may not be written to"
-
-
-def _out_of_the_way(fd: int) -> int:
-    """Move a file off the place of a standard stream that was closed: what C code writes there is none of our lines."""
-    below = []
-    while fd <= 2:
-        below.append(fd)
-        fd = os.dup(fd)
-    for low in below:
-        os.close(low)
-    return fd
 
 
 def _is_gone(fd: int, path: Path) -> bool:

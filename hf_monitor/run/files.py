@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hf_monitor.run.backlog import KEPT_BYTES, Backlog
 
-__all__ = ["FULL", "AppendFile", "is_missing", "replace_file"]
+__all__ = ["FULL", "AppendFile", "is_missing", "out_of_the_way", "replace_file"]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -133,7 +133,7 @@ class AppendFile:
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.path, _FLAGS, 0o644)
+        self._fd = out_of_the_way(os.open(self.path, _FLAGS, 0o644))
         self.waiting.start_line_anew()
         self._torn = _ends_torn(self.path)
 
@@ -210,6 +210,17 @@ def is_missing(path: str) -> bool:
     except OSError:  # nothing can be said
         return False
     return False
+
+
+def out_of_the_way(fd: int) -> int:
+    """Move a file off the place of a standard stream that was closed: what C code writes there is none of our lines."""
+    below = []
+    while fd <= 2:
+        below.append(fd)
+        fd = os.dup(fd)
+    for low in below:
+        os.close(low)
+    return fd
 
 
 def _ends_torn(path: Path) -> bool:

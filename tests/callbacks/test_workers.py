@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hf_monitor import FileLoggingCallback, attach, load_run
-from hf_monitor.callbacks import file_logging
+from hf_monitor.run.secrets import SecretMask
 
 SCRIPT = """
 import ctypes, multiprocessing, os, sys
@@ -95,7 +95,7 @@ def test_forked_workers_change_nothing_and_write_no_row(make_trainer, make_model
 
 
 def test_the_mask_of_a_run_folder_needs_no_transformers_elsewhere():
-    data = pickle.dumps(file_logging._Mask())
+    data = pickle.dumps(SecretMask.of_process())
     code = f"import pickle, sys; mask = pickle.loads({data!r}); print(mask('x api_key=abcdefghij12 y'), *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     text, modules = done.stdout.split(" y ")
