@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import weakref
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from hf_monitor.callbacks import _loss_share
 from hf_monitor.seq2seq.loss_scaling import takes_num_items, uses_num_items
 
 __all__ = ["AS_LOGGED", "SCALED", "UNDETERMINED", "LossRecord", "Verdict", "decide"]
@@ -24,6 +26,10 @@ _FIX = (
     "To mend it, put `hf_monitor.ensure_loss_scaling(model)` (or `model.accepts_loss_kwargs = False`) before the line "
     "that makes the Trainer."
 )
+
+
+_trainings = itertools.count(1)
+"""Every process of a launch counts the same trainings."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,8 @@ class LossRecord:
         self._sum_raw = self._sum_honest = 0.0  # over the steps that were logged
         self._n_nonfinite = 0
         self._was_nonfinite = False
+        self._key = ""
+        self._joins = False  # with what other processes know of a window
 
     def watch(self, trainer: Any, wrapper: Any) -> None:
         """Take note of a Trainer whose ``training_step`` is about to become `wrapper`.
@@ -221,6 +229,7 @@ class LossRecord:
         """Decide for a training that begins; gives the facts for ``run.json``. Never raises."""
         self._reset(state)
         self._args = args
+        self._key, self._joins = f"loss/{next(_trainings)}", args.world_size > 1
         trainer, wrapper = next(
             ((t, wrapper) for seen, wrapper in self._watched if (t := seen()) is not None and t.state is state),
             (None, None),
@@ -241,6 +250,8 @@ class LossRecord:
 
     def _warn(self) -> None:
         assert self.verdict is not None
+        if not self._state.is_world_process_zero:
+            return
         args, trainer = self._args, None if self._trainer is None else self._trainer()
         if self.verdict.verdict == AS_LOGGED or "ignores" not in self.verdict.reason:
             return
@@ -262,7 +273,13 @@ class LossRecord:
         )
 
     def before(self, trainer: Any, inputs: Any) -> Verdict | None:
-        """Settle, with the first batch of a training, what :func:`decide` could not try with tokens of its own."""
+        """Settle, with the first batch of a training, what :func:`decide` could not try with tokens of its own.
+
+        On processes that write nothing, and so heard of no beginning, this is where a training begins.
+        """
+        state = trainer.state
+        if state is not self._state and not state.is_world_process_zero and trainer.is_in_train:
+            self.begin(trainer.args, state, trainer.model)
         verdict = self.verdict
         if verdict is None or not verdict.may_probe or not self._is_training(trainer):
             return None
@@ -324,6 +341,24 @@ class LossRecord:
             if not math.isfinite(value):
                 window.steps.add(step)
 
+    def _join(self, window: _Window, step: int) -> None:
+        """Add what the other processes had in a window of steps of different lengths.
+
+        The logged loss is the mean over all processes, and so its scale depends on their losses, too.
+        """
+        key, own = f"{self._key}/{step}", self._args.process_index
+        try:
+            if own:
+                _loss_share.tell(key, own, (window.total, window.honest))
+                return
+            for total, honest in _loss_share.ask(key, list(range(1, self._args.world_size))):
+                if math.isfinite(total):  # else its Trainer has put something else in its place
+                    window.total += total
+                    window.honest += honest
+        except Exception as error:  # noqa: BLE001 - no attach() there, another backend: our own losses have to do
+            self._joins = False
+            log.debug("hf_monitor: the losses of the other processes are not known: %s", error)
+
     def row(self, state: Any, logs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give what to record of a dict that was logged: `logs` itself where there is nothing to say.
 
@@ -355,6 +390,8 @@ class LossRecord:
         added: dict[str, Any] = {}
         loss = raw
         if window.n:
+            if self._joins and len(window.scales) > 1 and not (window.steps and self._state.is_world_process_zero):
+                self._join(window, state.global_step)
             if window.steps:
                 loss = math.nan if math.isnan(window.total) else window.total
                 added = {"loss_raw": raw, "nonfinite_steps": len(window.steps)}

@@ -148,7 +148,7 @@ class Recorder:
         """Hear of a micro-batch of a training (:func:`hf_monitor.attach`); never raises."""
         try:
             verdict = self.loss.before(trainer, inputs)
-            if verdict is not None:
+            if verdict is not None and trainer.is_world_process_zero():
                 self.writer.update_facts(verdict.facts())
         except Exception as error:  # noqa: BLE001 - the policy
             report_once(self, "loss", f"whether the loss is right could not be said: {type(error).__name__}: {error}")
