@@ -107,8 +107,11 @@ def decide(args: Any, model: Any, trainer: Any = None, *, own_step: bool = True)
         if found is not None:
             return found
     uses = uses_num_items(model)
-    if uses and getattr(trainer, "loss_is_scaled_for_ga", None) is False:
-        return Verdict(UNDETERMINED, f"loss_is_scaled_for_ga = False, but {name} divides by num_items_in_batch")
+    if getattr(trainer, "loss_is_scaled_for_ga", None) is False:
+        if uses:
+            return Verdict(UNDETERMINED, f"loss_is_scaled_for_ga = False, but {name} divides by num_items_in_batch")
+        if n <= 1 and uses is False:
+            return Verdict(AS_LOGGED, "loss_is_scaled_for_ga = False: the Trainer divides the loss itself")
     if uses is None:
         return Verdict(
             UNDETERMINED, f"whether {name} uses num_items_in_batch could not be tried", may_probe=trainer is not None
@@ -207,7 +210,7 @@ class LossRecord:
         self._pending: list[tuple[Any, int, bool, int]] = []
         self._window = _Window()
         self._logged_step = self._begin_step = 0 if state is None else state.global_step
-        self._plain = True  # nothing to look at but a loss of exactly 0.0
+        self._plain = True  # nothing to look at but a loss of exactly 0.0 and what is not finite
         self._told_news = False
         self._sum_raw = self._sum_honest = 0.0  # over the steps that were logged
         self._n_nonfinite = 0
@@ -257,7 +260,7 @@ class LossRecord:
             return
         k = 1 if getattr(trainer, "loss_is_scaled_for_ga", None) is False else args.gradient_accumulation_steps
         times = k * _n_processes(args, trainer)
-        if times == 1:
+        if times == 1:  # several processes whose tokens are not averaged
             return
         known = "" if self.verdict.verdict == SCALED else ", unless the Trainer was given a compute_loss_func"
         recorded = (
@@ -364,8 +367,12 @@ class LossRecord:
 
         The dict is never changed. What the user logs himself is left as it is.
         """
-        if self._plain and logs.get("loss") != 0.0:
-            return logs
+        if self._plain:
+            loss, norm = logs.get("loss"), logs.get("grad_norm")
+            if type(loss) is not float or (
+                loss and loss - loss == 0.0 and (type(norm) is not float or not norm - norm)
+            ):
+                return logs
         if state is not self._state:
             return logs
         if "loss" in logs:
@@ -398,7 +405,7 @@ class LossRecord:
             elif not math.isfinite(raw) and max(self._args.world_size, self._args.n_gpu) <= 1:
                 # Without logging_nan_inf_filter the Trainer's sum never recovers: NaN - NaN is not 0.
                 loss, added = window.honest / n_steps, {"loss_raw": raw}
-            elif window.scale != 1.0:
+            elif self.verdict is not None and self.verdict.verdict == SCALED:
                 loss = raw * window.scale
                 added = {"loss_raw": raw, "loss_scale": window.scale}
         elif raw == 0.0 and bad_norm:  # logging_nan_inf_filter: every step of the window was NaN

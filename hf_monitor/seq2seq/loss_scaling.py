@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -94,7 +95,8 @@ def uses_num_items(model: Any, inputs: Mapping[str, Any] | None = None) -> bool 
     try:
         if not _is_whole(base):
             return None
-        with _untouched(base):
+        with warnings.catch_warnings(), _untouched(base):
+            warnings.simplefilter("ignore")
             batch = dict(inputs) if inputs is not None else _tiny_batch(base)
             losses = []
             for count in _COUNTS:
