@@ -360,7 +360,13 @@ class LossRecord:
                     window.honest += honest
         except Exception as error:  # noqa: BLE001 - no attach() there, another backend: our own losses have to do
             self._joins = False
-            log.debug("hf_monitor: the losses of the other processes are not known: %s", error)
+            if not own:
+                log.warning(
+                    "hf_monitor: the losses of the other processes are not known (%s): the loss of a logging window "
+                    "with steps of different lengths is estimated from those of this process. Call attach() on every "
+                    "process.",
+                    type(error).__name__,
+                )
 
     def row(self, state: Any, logs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give what to record of a dict that was logged: `logs` itself where there is nothing to say.

@@ -1,15 +1,17 @@
 """The recorded loss: as it was, where the Trainer logs another."""
 
+import datetime
 import functools
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_monitor import FileLoggingCallback, attach, default_callbacks, ensure_loss_scaling, load_run
-from hf_monitor.callbacks import _loss
+from hf_monitor.callbacks import _loss, _loss_share
 from hf_monitor.callbacks import plotting as plotting_module
 
 OWN = ("loss", "loss_raw", "loss_scale", "train_loss", "train_loss_raw", "nonfinite_steps", "loss_suspect")
@@ -424,6 +426,40 @@ def test_charts_show_the_loss_as_it_was(make, make_model, tmp_path, drawn):
 
     history = trainer.state.log_history
     assert plotting_module._honest(history, tmp_path / "nowhere") == history
+
+
+def test_other_processes_leave_their_sums_in_the_store(monkeypatch):
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(_loss_share, "_store", lambda: store)
+    monkeypatch.setattr(_loss_share, "_WAIT", datetime.timedelta(milliseconds=50))
+    _loss_share.tell("loss/1/3", 1, (2.0, 0.5))
+    assert _loss_share.ask("loss/1/3", [1]) == [(2.0, 0.5)]
+    with pytest.raises(RuntimeError):  # it is gone
+        _loss_share.ask("loss/1/3", [1])
+
+
+def test_losses_of_other_processes_join_or_are_done_without(monkeypatch, said):
+    def window():
+        return _loss._Window(total=3.0, honest=1.0, n=2, scales={1 / 4, 1 / 2})
+
+    def record_of(process):
+        record = _loss.LossRecord()
+        record._args, record._joins = SimpleNamespace(process_index=process, world_size=3), True
+        return record
+
+    monkeypatch.setattr(_loss_share, "ask", lambda key, ranks: [(1.0, 0.5), (math.nan, math.nan)])
+    joined = window()
+    record_of(0)._join(joined, 3)
+    assert (joined.total, joined.honest, joined.scale) == (4.0, 1.5, 1.5 / 4)
+
+    alone, record = window(), record_of(0)
+    monkeypatch.undo()
+    record._join(alone, 3)  # no process group: as where attach() was called on one process only
+    assert alone == window()
+    assert not record._joins  # asked once, not at every window
+    assert "on every process" in said()[0]
+    record_of(1)._join(window(), 3)
+    assert len(said()) == 1
 
 
 # --- what is not finite
