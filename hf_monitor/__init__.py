@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
         "attach": "hf_monitor.callbacks.attach",
         "default_callbacks": "hf_monitor.callbacks.defaults",
+        "ensure_loss_scaling": "hf_monitor.seq2seq.loss_scaling",
         "load_run": "hf_monitor.run.reader",
         "score_texts": "hf_monitor.metrics.scoring",
     },

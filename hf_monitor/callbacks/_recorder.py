@@ -12,6 +12,8 @@ from typing import Any
 
 from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
+from hf_monitor.callbacks._loss import LossRecord
+from hf_monitor.callbacks._policy import report_once
 from hf_monitor.callbacks._ranks import describe_error, next_training
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
 from hf_monitor.errors import InputError
@@ -82,6 +84,8 @@ class Recorder:
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
+        self.loss = LossRecord()
+        self._told: tuple[Any, int, Any] = (None, 0, None)  # what was logged, at which step, what it was
 
     def begin(self, args: Any, state: Any, **kwargs: Any) -> None:
         """Begin an attempt for a training, unless another callback did so for the same ``on_train_begin``."""
@@ -91,7 +95,9 @@ class Recorder:
         self.begun += 1
         self._running, self._loads_best = True, args.load_best_model_at_end
         self.writer.learn(vars(args))  # before to_dict() takes `hub_token` out
+        self.__dict__.pop("_reported", None)
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
+        facts |= self.loss.begin(args, state, kwargs.get("model"))
         if self.writer.attempt and not self.trained:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
         else:
@@ -187,6 +193,42 @@ class Recorder:
             facts["data"] = {**(self.writer.facts.get("data") or {}), **facts.get("data", {})}
             self.writer.begin_attempt(facts)
 
+    def told(self, state: Any, logs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give what is to be shown and recorded of a dict that was logged: its loss may not be what it seems.
+
+        Returns
+        -------
+        mapping
+            `logs` itself where there is nothing to say, else another dict; the same for the same `logs`.
+        """
+        given, step, told = self._told
+        if given is logs and step == state.global_step:
+            return told  # type: ignore[no-any-return]  # a row()
+        try:
+            told = self.loss.row(state, logs)
+        except Exception as error:  # noqa: BLE001 - the policy: the row is worth more than its correction
+            report_once(self, "loss", f"the loss is recorded as logged: {type(error).__name__}: {error}")
+            told = logs
+        self._told = logs, state.global_step, told
+        return told
+
+    def before_step(self, trainer: Any, inputs: Any) -> None:
+        """Hear of a micro-batch of a training (:func:`hf_monitor.attach`); never raises."""
+        try:
+            verdict = self.loss.before(trainer, inputs)
+            if verdict is not None and trainer.is_world_process_zero():
+                self.writer.update_facts(verdict.facts())
+        except Exception as error:  # noqa: BLE001 - the policy
+            report_once(self, "loss", f"whether the loss is right could not be said: {type(error).__name__}: {error}")
+
+    def after_step(self, trainer: Any, loss: Any, num_items: Any) -> None:
+        """Hear of a micro-batch's loss (:func:`hf_monitor.attach`); never raises."""
+        try:
+            self.loss.add(trainer, loss, num_items is not None)
+        except Exception as error:  # noqa: BLE001 - the policy
+            self.loss.end()
+            report_once(self, "loss", f"the loss is recorded as logged: {type(error).__name__}: {error}")
+
     def values(self, caller: object, event: str, kind: str, state: Any, values: Mapping[str, Any]) -> bool:
         """Record a dict of values; returns False where another callback has recorded this very dict."""
         step = state.global_step
@@ -195,19 +237,43 @@ class Recorder:
             self._last_callers.add(who)
             return False
         self._last, self._last_callers, self._last_step = values, {who}, step
+        recorded: Mapping[str, Any] = values
         if kind in ("eval", "predict"):
-            values = {**values, **self.outside(state)}
-        self.writer.row(kind, step, values)
+            outside = self.outside(state)
+            recorded = {**values, **outside}
+            if kind == "eval" and not outside:
+                self.loss.look_at_evaluation(values)
+        elif kind in ("train", "train_summary"):
+            recorded = self.told(state, values)
+        self.writer.row(kind, step, recorded)
+        if self.loss.news:
+            self._report_nonfinite(step)
         return True
 
-    def numbers(self, caller: object, event: str, state: Any, values: dict[str, float]) -> None:
-        """Record a training log of finite floats, as :meth:`values` does, the short way."""
+    def numbers(
+        self, caller: object, event: str, state: Any, values: Mapping[str, Any], told: dict[str, float]
+    ) -> None:
+        """Record a training log of finite floats (`told` of `values`), as :meth:`values` does, the short way."""
         if values is self._last:
             self.values(caller, event, "train", state, values)
             return
         step = state.global_step
         self._last, self._last_callers, self._last_step = values, {(id(caller), event)}, step
-        self.writer.numbers("train", step, values)
+        self.writer.numbers("train", step, told)
+
+    def _report_nonfinite(self, step: int) -> None:
+        """Say once a training what was not finite first: in an event, and to whoever sits there."""
+        news = self.loss.news
+        assert news is not None
+        shown = ", ".join(f"{name} {value}" for name, value in news.items())
+        report_once(
+            self,
+            "nonfinite",
+            f"step {step}: not a finite number: {shown}. The Trainer goes on, and may log such a loss as 0.0 or as the "
+            "mean of the others (logging_nan_inf_filter).",
+        )
+        self.writer.event("nonfinite", step, evidence=list(news), **news)
+        self.loss.news = None
 
     def _same_evaluation(self, step: int, values: Mapping[str, Any]) -> bool:
         times = [key for key in values if key.endswith("_runtime")]
@@ -223,6 +289,7 @@ class Recorder:
             step = state.best_global_step
         if state is self._begin_state:
             self._running, self._weights_step = False, step
+            self.loss.end()
         self.writer.flush()
         ended: dict[str, Any] = {}
         if (signal := collect()) is not None:  # somebody's handler (a checkpoint just in time) made an orderly end
@@ -264,6 +331,7 @@ class Recorder:
             self.trained = False
         if began:
             self._running, self._weights_step = False, step
+            self.loss.end()
         try:
             self.writer.event("error", step, rank=0, **describe_error(error, self.writer.mask.text))
             self.recorded_error = id(error)

@@ -26,7 +26,7 @@ __all__ = ["Monitor", "attach"]
 log = logging.getLogger("hf_monitor")
 
 
-_WRAPPED = ("train", "evaluation_loop", "get_eval_dataloader", "get_test_dataloader")
+_WRAPPED = ("train", "training_step", "log", "evaluation_loop", "get_eval_dataloader", "get_test_dataloader")
 
 
 def _earlier(trainer: Any, name: str) -> Any:
@@ -126,7 +126,23 @@ class Monitor:
             self._note(test_dataset)
             return call["get_test_dataloader"](test_dataset, *args, **kwargs)
 
-        trainer.train, trainer.evaluation_loop = train, evaluation_loop
+        @functools.wraps(type(trainer).training_step)
+        def training_step(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            trainer, recorder = self._trainer, self._recorder
+            recorder.before_step(trainer, inputs)
+            loss = call["training_step"](model, inputs, *args, **kwargs)
+            recorder.after_step(trainer, loss, args[0] if args else kwargs.get("num_items_in_batch"))
+            return loss
+
+        @functools.wraps(type(trainer).log)
+        def log(logs: Any, *args: Any, **kwargs: Any) -> Any:
+            self._recorder.told(self._trainer.state, logs)  # for the main process, which writes and may ask for it
+            return call["log"](logs, *args, **kwargs)
+
+        if not trainer.is_world_process_zero():
+            trainer.log = log
+        self._recorder.loss.watch(trainer, training_step)
+        trainer.train, trainer.evaluation_loop, trainer.training_step = train, evaluation_loop, training_step
         trainer.get_eval_dataloader, trainer.get_test_dataloader = get_eval_dataloader, get_test_dataloader
 
     def _note(self, dataset: Any) -> None:

@@ -178,23 +178,30 @@ class FileLoggingCallback(TrainerCallback):
         # The usual line of a training, numbers only, goes a short way: it is what a training pays at every logged step.
         recorder, logger = self._recorder, self._logger
         if logger is not None and recorder is not None and "loss" in logs and not self.__dict__.get("_set_aside"):
-            step = state.global_step
+            step, told = state.global_step, recorder.told(state, logs)
             text = f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"
-            for name, value in logs.items():
+            for name, value in told.items():
                 if type(value) is not float or value - value != 0.0:
                     break
                 text += f"  {name} {value:.4g}"
             else:
-                if self._log_numbers(recorder, logger, args, state, logs, text):
+                if self._log_numbers(recorder, logger, args, state, logs, told, text):
                     return
         self._log_anything(args, state, control, logs=logs, **kwargs)
 
     def _log_numbers(
-        self, recorder: Recorder, logger: Logger, args: Any, state: Any, logs: dict[str, float], text: str
+        self,
+        recorder: Recorder,
+        logger: Logger,
+        args: Any,
+        state: Any,
+        logs: dict[str, float],
+        told: Any,
+        text: str,
     ) -> bool:
         try:
-            recorder.numbers(self, "log", state, logs)
-            logger.write(HarmlessText(text) if recorder.writer.plain_names.issuperset(logs) else text)
+            recorder.numbers(self, "log", state, logs, told)
+            logger.write(HarmlessText(text) if recorder.writer.plain_names.issuperset(told) else text)
         except OSError as error:
             report_disk(self, args, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
@@ -216,7 +223,8 @@ class FileLoggingCallback(TrainerCallback):
         weights_step = recorder.outside(state).get("weights_step", step)
         if kind == "eval" and weights_step != step:
             head += f" (weights of step {weights_step})"
-        logger.write(_line(head, logs, kind))
+        shown = recorder.told(state, logs) if kind in ("train", "train_summary") else logs
+        logger.write(_line(head, shown, kind))
         if self._redirecting or self._held:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
             self._echo = logs

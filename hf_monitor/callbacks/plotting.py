@@ -11,6 +11,8 @@ from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import run_dir_for
+from hf_monitor.errors import RunFolderError
+from hf_monitor.run.reader import load_run
 
 __all__ = ["PlottingCallback"]
 
@@ -46,7 +48,7 @@ class PlottingCallback(TrainerCallback):
             self.draw(args, state.log_history)
 
     def draw(self, args: Any, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
-        """Draw from rows (``trainer.state.log_history``).
+        """Draw from rows (``trainer.state.log_history``), with the loss that the run folder has for them.
 
         Returns
         -------
@@ -55,5 +57,18 @@ class PlottingCallback(TrainerCallback):
         """
         from hf_monitor.charts.history import draw_history
 
-        self.paths = draw_history(rows, run_dir_for(self.run_dir, args) / "plots")
+        folder = run_dir_for(self.run_dir, args)
+        self.paths = draw_history(_honest(rows, folder), folder / "plots")
         return self.paths
+
+
+def _honest(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:
+    """Put the recorded loss where the Trainer logged another (too large, 0.0 for NaN)."""
+    try:
+        recorded = load_run(folder).rows.of("train")
+    except (RunFolderError, OSError):
+        return list(rows)
+    known = {(row.get("step"), row["loss_raw"]): row.get("loss") for row in recorded if "loss_raw" in row}
+    return [
+        {**row, "loss": known[key]} if (key := (row.get("step"), row.get("loss"))) in known else row for row in rows
+    ]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from small_models import make_bart, make_mbart, new_kobart_tokenizer, new_mbart_tokenizer
 
-from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling, ignores_num_items
+from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling, ignores_num_items, uses_num_items
 
 
 def first_loss(make_trainer, model, tmp_path, batch_size, accumulation):
@@ -69,6 +69,79 @@ def test_trying_leaves_no_trace(make_model):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_model_that_does_more_than_compute_leaves_no_trace_either(make_model):
+    """One that keeps parts frozen, draws random numbers when it is evaluated, and writes into its buffers."""
+    model = make_model()
+    model.encoder.eval()
+    model.train_calls = 0
+    model.register_buffer("seen", torch.zeros(2))
+    model.register_buffer("other", torch.zeros(2))
+    seen, forward = model.seen, model.forward
+
+    def train(mode=True):
+        model.train_calls += 1
+
+    def restless(*args, **kwargs):
+        assert not any(module.training for module in model.modules())
+        model.seen += torch.rand(2)
+        model.other = torch.ones(2)
+        return forward(*args, **kwargs)
+
+    model.train, model.forward = train, restless
+    modes = [module.training for module in model.modules()]
+    state = torch.get_rng_state()
+    assert uses_num_items(model) is False
+    assert [module.training for module in model.modules()] == modes
+    assert model.train_calls == 0
+    assert model.seen is seen
+    assert not model.seen.any()
+    assert not model.other.any()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("loss", [0.0, float("nan")])
+def test_a_loss_that_says_nothing(make_model, loss):
+    model = make_model()
+    forward = model.forward
+
+    def says_nothing(**kwargs):
+        found = forward(**kwargs)
+        found.loss = found.loss * loss
+        return found
+
+    model.forward = says_nothing
+    assert uses_num_items(model) is None
+
+
+def test_a_loss_of_which_a_part_is_divided(make_model):
+    """As a mixture of experts' with its load balancing: neither right nor wrong by a factor."""
+    model = make_model()
+    forward = model.forward
+
+    def partly(num_items_in_batch=None, **kwargs):
+        found = forward(**kwargs)
+        found.loss = found.loss / num_items_in_batch + 1.0
+        return found
+
+    model.forward = partly
+    assert uses_num_items(model) is None
+
+
+def test_weights_that_are_not_all_here_are_not_tried(make_model):
+    model = make_model().to("meta")
+    model.forward = lambda **kwargs: pytest.fail("with FSDP or ZeRO-3 the other processes would have to take part")
+    assert uses_num_items(model) is None
+
+
+def test_llama_uses_it():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=20, eos_token_id=[1, 2], bos_token_id=0, **sizes))
+    assert uses_num_items(model) is True
+    assert not ensure_loss_scaling(model)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by peft
