@@ -8,20 +8,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from hf_monitor.callbacks._recorder import recorder_for, run_dir_for
+from hf_monitor.callbacks._report import report_once
 
-__all__ = ["guarded", "report_disk", "report_once"]
+__all__ = ["guarded", "report_disk"]
 
 log = logging.getLogger("hf_monitor")
 
 _Event = TypeVar("_Event", bound=Callable[..., Any])
-
-
-def report_once(owner: Any, topic: str, message: str) -> None:
-    """Log a warning, the first time that `owner` has something to say about `topic` in this attempt."""
-    reported: set[str] = owner.__dict__.setdefault("_reported", set())
-    if topic not in reported:
-        reported.add(topic)
-        log.warning("hf_monitor: %s", message)
 
 
 def report_disk(owner: Any, args: Any, error: OSError) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
 from hf_monitor.callbacks._loss import LossRecord
-from hf_monitor.callbacks._policy import report_once
 from hf_monitor.callbacks._ranks import describe_error, next_training
+from hf_monitor.callbacks._report import report_once
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
 from hf_monitor.errors import InputError
 from hf_monitor.run.lineage import Lost

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._facts import length_of
-from hf_monitor.callbacks._policy import guarded, report_once
+from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
+from hf_monitor.callbacks._report import report_once
 
 if TYPE_CHECKING:
     from hf_monitor.metrics.text_metrics import TextMetrics
