@@ -323,12 +323,15 @@ class LossRecord:
 
     def _fold(self) -> None:
         """Read the losses that were kept: here, and only here, the device is waited for."""
-        import torch
-
         pending, self._pending = self._pending, []
         if not pending:
             return
-        values = torch.stack([loss.reshape(()).float() for loss, *_ in pending]).tolist()
+        if pending[0][0].is_cpu:
+            values = [loss.item() for loss, *_ in pending]
+        else:  # one transfer for all
+            import torch
+
+            values = torch.stack([loss.reshape(()).float() for loss, *_ in pending]).tolist()
         trainer = None if self._trainer is None else self._trainer()
         declared = getattr(trainer, "loss_is_scaled_for_ga", None)
         n_processes = _n_processes(self._args, trainer)

@@ -400,6 +400,25 @@ def test_long_windows_are_read_in_between(make, monkeypatch):
     assert not monitor._recorder.loss._pending
 
 
+class Elsewhere(torch.Tensor):
+    """As on a GPU."""
+
+    is_cpu = False
+
+
+def test_losses_on_another_device_are_read_together():
+    found = []
+    for kind in (torch.Tensor, Elsewhere):
+        record = _loss.LossRecord()
+        record._args = SimpleNamespace(average_tokens_across_devices=True, n_gpu=0, world_size=1)
+        values = [torch.tensor(2.0), torch.tensor([3.0], dtype=torch.bfloat16), torch.tensor(math.nan)]
+        record._pending = [(value.as_subclass(kind), 4, True, step) for step, value in enumerate(values)]
+        record._fold()
+        window = record._window
+        found.append((window.n, window.steps, math.isnan(window.total), record._pending))
+    assert found[0] == found[1] == (3, {2}, True, [])
+
+
 def test_a_correction_that_fails_leaves_the_row(make, monkeypatch, said):
     def fails(*args):
         raise ValueError("ours")
