@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
+from hf_monitor.callbacks._ranks import describe_error, next_training
+from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
 from hf_monitor.errors import InputError
+from hf_monitor.run.lineage import Lost
+from hf_monitor.run.reader import load_run
+from hf_monitor.run.secrets import mask_values
+from hf_monitor.run.signals import collect, unwatch, watch
 from hf_monitor.run.writer import RunWriter
+
+log = logging.getLogger("hf_monitor")
 
 __all__ = ["Recorder", "kind_of", "recorder_for", "run_dir_for"]
 
@@ -66,6 +77,10 @@ class Recorder:
         self._last_step = -1
         self._begin_state: Any = None  # every training has a TrainerState of its own, which all callbacks see
         self._end_state: Any = None
+        self._saved: tuple[int, int] | None = None
+        self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
+        self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
+        self.kept: dict[str, Any] = {}  # what callbacks want to find there again
 
     def begin(self, args: Any, state: Any, **kwargs: Any) -> None:
         """Begin an attempt for a training, unless another callback did so for the same ``on_train_begin``."""
@@ -80,7 +95,57 @@ class Recorder:
         else:
             self.writer.begin_attempt(facts)
         self.trained = True
-        self.writer.event("train_begin", state.global_step, max_steps=state.max_steps, epochs=state.num_train_epochs)
+        self.kept = {}
+        self.writer.event(
+            "train_begin",
+            state.global_step,
+            max_steps=state.max_steps,
+            epochs=state.num_train_epochs,
+            training=next_training(self.writer.run_dir),
+            signals=watch(self.writer.run_dir),
+            **self._goes_on_from(args, state),
+        )
+        watch_exit(self)
+
+    def _goes_on_from(self, args: Any, state: Any) -> dict[str, Any]:
+        self.resumed = {}
+        if not state.global_step:
+            return {}
+        checkpoint, self.resumed = read_state(args, state.global_step, self.resume_path)
+        found: dict[str, Any] = {"resumed_from": None if checkpoint is None else str(checkpoint)}
+        if self.resumed.get("run_id") == self.writer.run_id:
+            found["resumed_attempt"] = self.resumed.get("attempt")
+        elif self.resumed:
+            found["resumed_run"] = {key: self.resumed.get(key) for key in ("run_id", "run_dir", "attempt")}
+        return found
+
+    def lost_steps(self) -> list[Lost]:
+        """Give the steps that this attempt does again, because they came after its checkpoint."""
+        return [lost for lost in load_run(self.writer.run_dir).lost_steps if lost.resumed_as == self.writer.attempt]
+
+    def save(self, args: Any, state: Any) -> Path:
+        """Record that a checkpoint was saved, and leave in it what a resume needs to know of this run; once.
+
+        Returns
+        -------
+        Path
+            The checkpoint.
+        """
+        checkpoint = checkpoint_folder(args, state.global_step)
+        if self._saved == (id(state), state.global_step):
+            return checkpoint
+        self._saved = (id(state), state.global_step)
+        self.writer.event("save", state.global_step, checkpoint=str(checkpoint))
+        ours = {
+            "run_id": self.writer.run_id,
+            "run_dir": str(self.writer.run_dir.resolve()),
+            "attempt": self.writer.attempt,
+            "step": state.global_step,
+            "time": time.time(),
+            "callbacks": self.kept,
+        }
+        write_state(checkpoint, mask_values(ours))
+        return checkpoint
 
     def outside(self, state: Any) -> dict[str, Any]:
         """Give what goes into the rows of evaluations outside of ``train()``; nothing for those within.
@@ -156,17 +221,36 @@ class Recorder:
         if state is self._begin_state:
             self._running, self._weights_step = False, step
         self.writer.flush()
-        self.writer.event("train_end", state.global_step)
+        ended: dict[str, Any] = {}
+        if (
+            signal := collect()
+        ) is not None:  # somebody's handler (a checkpoint just in time) made an orderly end of it
+            self.writer.event("signal", state.global_step, signal=signal.signal, traceback=signal.traceback)
+            if state.global_step < state.max_steps:
+                ended["stopped_by"] = signal.signal
+        self.writer.event("train_end", state.global_step, **ended)
         self.writer.flush(last=True)
+        self._unwatch()
 
-    def error(self, error: BaseException, trace: str, step: int, began: bool) -> None:
+    def _unwatch(self) -> None:
+        disarm(self)
+        unwatch()
+
+    def die(self, error: BaseException | None) -> None:
+        """Record that the process ends in the middle of the training, at its end. Never raises."""
+        try:
+            if self._running and self.writer.run_dir.is_dir():
+                self.error(error, self._begin_state.global_step, began=True)
+        except Exception as failure:  # noqa: BLE001 - the user must see his error, not ours
+            log.warning("hf_monitor: the end could not be recorded: %s: %s", type(failure).__name__, failure)
+
+    def error(self, error: BaseException | None, step: int, began: bool) -> None:
         """Record the error that ended a training.
 
         Parameters
         ----------
-        error : BaseException
-        trace : str
-            Its traceback.
+        error : BaseException or None
+            None where it is not known.
         step : int
         began : bool
             Whether the training had begun. If not, the error belongs to an attempt of its own: the one before it may
@@ -177,10 +261,12 @@ class Recorder:
             self.trained = False
         if began:
             self._running, self._weights_step = False, step
-        self.writer.event(
-            "error", step, type=type(error).__name__, message=str(error)[:2000], traceback=trace[-20_000:]
-        )
-        self.writer.flush(last=True)
+        try:
+            self.writer.event("error", step, rank=0, **describe_error(error))
+            self.writer.flush(last=True)
+        finally:
+            if began:
+                self._unwatch()
 
 
 _recorders: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()

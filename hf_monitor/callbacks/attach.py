@@ -102,6 +102,7 @@ class Monitor:
         @functools.wraps(type(trainer).train)
         def train(*args: Any, **kwargs: Any) -> Any:
             begun = self._recorder.begun
+            self._recorder.resume_path = kwargs.get("resume_from_checkpoint", args[0] if args else None)
             try:
                 return call["train"](*args, **kwargs)
             except BaseException as error:
@@ -158,12 +159,12 @@ class Monitor:
 
     def _record_error(self, error: BaseException, began: bool) -> None:
         trainer = self._trainer
-        if not trainer.state.is_world_process_zero:
-            return
         try:
             logging_callback, plotting = self.find(FileLoggingCallback), self.find(PlottingCallback)
             if logging_callback is not None:
                 logging_callback.record_error(error, trainer.args, trainer.state.global_step, began)
+            if not trainer.state.is_world_process_zero:
+                return
             if began and plotting is not None and trainer.state.log_history:
                 plotting.draw(trainer.args, trainer.state.log_history)
         except OSError as failure:

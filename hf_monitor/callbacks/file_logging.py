@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded, report_disk
+from hf_monitor.callbacks._ranks import RankRecorder
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 from hf_monitor.run.secrets import environment_secrets, mask_text
 
@@ -58,7 +59,8 @@ class FileLoggingCallback(TrainerCallback):
     """Record every logged value and the console's output in the run folder.
 
     Each row and each line is with the operating system when the event returns, so that a crash loses nothing that was
-    logged before it. Only the main process writes.
+    logged before it. Rank 0 writes; each process above it has a log of its own, of warnings and errors (``rank1.log``
+    ...).
 
     Parameters
     ----------
@@ -87,6 +89,7 @@ class FileLoggingCallback(TrainerCallback):
         self._held = 0  # by start(), whatever trainings there are
         self.attended = False  # attach() is there and ends what a training began
         self._training: Any = None  # the state of the training whose output is copied
+        self._rank: RankRecorder | None = None  # in processes above rank 0
 
     def _open(self, args: Any, model: Any = None) -> tuple[Recorder, Logger]:
         recorder, logger = self._settle(args)
@@ -119,6 +122,8 @@ class FileLoggingCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin an attempt in the run folder and start to copy the console's output into ``train.log``."""
         if not state.is_world_process_zero:
+            if args.process_index:
+                self._of_rank(args).begin(args, state)
             return
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
@@ -140,6 +145,8 @@ class FileLoggingCallback(TrainerCallback):
             f"{args.gradient_accumulation_steps} x processes {args.world_size}, learning rate {args.learning_rate:g}, "
             f"seed {args.seed}, {args.device}"
         )
+        if state.global_step:
+            self._say_what_is_lost(recorder, logger)
         if changed := recorder.differs_from_before():
             log.warning(  # through logging: the console should have it, too
                 "hf_monitor: %s holds an earlier run with other %s: this is attempt %d of the same run. Name another "
@@ -148,6 +155,21 @@ class FileLoggingCallback(TrainerCallback):
                 " and ".join(changed),
                 recorder.writer.attempt,
             )
+
+    def _of_rank(self, args: Any) -> RankRecorder:
+        if self._rank is None:
+            self._rank = RankRecorder(run_dir_for(self.run_dir, args), args.process_index, redirect=self.redirect)
+        return self._rank
+
+    @staticmethod
+    def _say_what_is_lost(recorder: Recorder, logger: Logger) -> None:
+        try:
+            for lost in recorder.lost_steps():
+                logger.write(
+                    f"steps {lost.first} to {lost.last} of attempt {lost.attempt} are done again: not in a checkpoint"
+                )
+        except Exception as error:  # noqa: BLE001 - rows of any kind may lie there; a resume must not fail because of them
+            log.warning("hf_monitor: earlier rows cannot be read: %s: %s", type(error).__name__, error)
 
     def _start(self, logger: Logger) -> None:
         if not self._redirecting:  # auto_find_batch_size begins again without an end
@@ -217,8 +239,7 @@ class FileLoggingCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         recorder, logger = self._open(args, kwargs.get("model"))
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        recorder.writer.event("save", state.global_step, checkpoint=str(checkpoint))
+        checkpoint = recorder.save(args, state)
         logger.write(f"step {state.global_step}/{state.max_steps}  checkpoint saved: {checkpoint}")
 
     @guarded
@@ -234,6 +255,8 @@ class FileLoggingCallback(TrainerCallback):
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record the end and give the console back."""
+        if self._rank is not None:
+            self._rank.end(state)
         if not state.is_world_process_zero or self._recorder is None or self._logger is None:
             return
         self._logger.flush()
@@ -247,9 +270,12 @@ class FileLoggingCallback(TrainerCallback):
         """Write an error that ended the training to log and rows; called by :func:`hf_monitor.attach`."""
         import traceback
 
+        if args.process_index:
+            self._of_rank(args).error(error, step)
+            return
         recorder, logger = self._open(args)
+        recorder.error(error, step, began)
         trace = "".join(traceback.format_exception(error))
-        recorder.error(error, trace, step, began)
         if isinstance(error, KeyboardInterrupt):  # meant: nobody needs to see where
             logger.write(f"training stopped at step {step}: interrupted (KeyboardInterrupt)", level="WARNING")
         else:

@@ -87,6 +87,9 @@ class TextMetricsCallback(TrainerCallback):
             if self._recorder is None:
                 self._recorder = recorder_for(run_dir_for(self.run_dir, args))
             self._recorder.begin(args, state, **kwargs)
+            if (kept := (self._recorder.resumed.get("callbacks") or {}).get("text_metrics")) is not None:
+                self.best, self._first_set = kept.get("best"), kept.get("first_set")
+                self._recorder.kept["text_metrics"] = kept
 
     def begin_evaluation(
         self, args: Any, dataloader: Any, *, raw_dataset: Any = None, name: str = "", tokenizer: Any = None
@@ -199,6 +202,12 @@ class TextMetricsCallback(TrainerCallback):
             self._texts(recorder, args, state, metrics, predict=True)
 
     @guarded
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave in the checkpoint what the best score is so far, unless another callback has."""
+        if state.is_world_process_zero:
+            self._open(args, kwargs.get("model")).save(args, state)
+
+    @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record the end of the training, unless another callback has."""
         if state.is_world_process_zero and self._recorder is not None:
@@ -253,6 +262,8 @@ class TextMetricsCallback(TrainerCallback):
         best = None if self.best is None else self.best["value"]
         if best is None or (value > best if greater else value < best):
             self.best = {"name": name, "metric": metric, "value": value, "step": step}
+        if self._recorder is not None:
+            self._recorder.kept["text_metrics"] = {"best": self.best, "first_set": self._first_set}
 
 
 def _prefix_of(metrics: dict[str, Any], keys: Sequence[str]) -> str:

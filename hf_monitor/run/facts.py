@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.run.process import process_identity
 from hf_monitor.run.secrets import environment_secrets, mask_values
 
-__all__ = ["PACKAGES", "boot_id", "git_facts", "package_versions", "process_facts"]
+__all__ = ["PACKAGES", "git_facts", "package_versions", "process_facts"]
 
 PACKAGES = (
     "accelerate",
@@ -45,14 +45,6 @@ def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def boot_id() -> str | None:
-    """Give the identity of this boot of the machine (Linux), or None where the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
 
 
 def _code_folders() -> list[Path]:
@@ -110,8 +102,8 @@ def process_facts() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``command`` (can be pasted into a shell), ``working_folder``, ``python``, ``platform``, ``host``, ``pid``,
-        ``pid_started`` (epoch seconds; with the pid it names a process for good), ``boot_id``, ``git``, ``packages``.
+        ``command`` (can be pasted into a shell), ``working_folder``, ``python``, ``platform``, ``git``, ``packages``,
+        and those of :func:`hf_monitor.run.process.process_identity`.
     """
     import psutil
 
@@ -121,10 +113,7 @@ def process_facts() -> dict[str, Any]:
         "working_folder": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "pid_started": psutil.Process().create_time(),
-        "boot_id": boot_id(),
+        **process_identity(),
         "cpu_count": os.cpu_count(),
         "memory_total_mib": psutil.virtual_memory().total // 2**20,
         "git": git_facts(),

@@ -6,21 +6,23 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from hf_monitor.errors import RunFolderError
-from hf_monitor.run.facts import boot_id
+from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
+from hf_monitor.run.lineage import Lost, merge
+from hf_monitor.run.process import is_alive
+from hf_monitor.run.ranks import read_ranks
 from hf_monitor.run.rows import iter_lines
+from hf_monitor.run.signals import read_traces
 from hf_monitor.run.writer import FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Best", "Rows", "Run", "load_run"]
-
-Status = Literal["finished", "running", "crashed", "interrupted", "killed", "unknown"]
 
 
 class Best(NamedTuple):
@@ -64,7 +66,7 @@ class Run:
         self.broken_lines: dict[str, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Run {str(self.path)!r}: {self.status}, {len(self.attempts)} attempt(s), step {self.last_step}>"
+        return f"<Run {str(self.path)!r}: {self.ending}, {len(self.attempts)} attempt(s), step {self.last_step}>"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -96,31 +98,32 @@ class Run:
     def metrics(self) -> Rows:
         """Training, evaluation and summary rows, each (kind, step) once.
 
-        A later attempt wins: its rows take the place of those of the same step, and a training that began at step S
-        (0, unless it was resumed) leaves nothing of earlier attempts after S. An evaluation or prediction outside of
-        ``train()`` (``standalone`` is true in its row) takes no row's place: it may have had other data, or other
-        weights (``weights_step``). ``rows`` has them all.
+        A later attempt wins: a training that was resumed at step S goes on from what the attempt that saved the
+        checkpoint had up to S, one that began anew leaves nothing of the earlier ones. An evaluation or prediction
+        outside of ``train()`` (``standalone`` is true in its row) takes no row's place: it may have had other data, or
+        other weights (``weights_step``). ``rows`` has them all.
         """
-        merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for row in self.rows:
-            kind = row.get("kind", "")
-            if kind == "event":
-                if row.get("event") == "train_begin":
-                    # A training that begins at step S does away with what came after S before it: these are other
-                    # weights. An attempt that only evaluates has no train_begin, and does away with nothing.
-                    begin = row.get("step") or 0
-                    merged = {
-                        key: kept
-                        for key, kept in merged.items()
-                        if kept.get("attempt") == row.get("attempt") or 0 < (kept.get("step") or 0) <= begin
-                    }
-                continue
-            alone = row.get("time") if row.get("standalone") else None
-            key = (kind, row.get("step", 0), row.get("name"), alone)
-            earlier = merged.get(key)
-            # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
-            merged[key] = {**earlier, **row} if earlier and earlier.get("attempt") == row.get("attempt") else row
-        return Rows(sorted(merged.values(), key=lambda row: (row.get("step", 0), row.get("time", 0.0))))
+        return Rows(self._merged[0])
+
+    @cached_property
+    def lost(self) -> Rows:
+        """Rows of steps that were taken after the last checkpoint and then done again by a resumed attempt.
+
+        Each has ``lost_to``, the number of that attempt. They stand in ``rows`` too, and not in ``metrics``.
+        """
+        return Rows({**row, "lost_to": attempt} for row, attempt in self._merged[1])
+
+    @property
+    def lost_steps(self) -> list[Lost]:
+        """What ``lost`` comes to: from which step to which, of which attempt, and which attempt did them again."""
+        steps: dict[tuple[int, int], list[int]] = {}
+        for row in self.lost:
+            steps.setdefault((row.get("attempt") or 0, row["lost_to"]), []).append(row.get("step") or 0)
+        return [Lost(attempt, min(found), max(found), to) for (attempt, to), found in sorted(steps.items())]
+
+    @cached_property
+    def _merged(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], int]]]:
+        return merge(self.rows)
 
     @cached_property
     def predictions(self) -> Rows:
@@ -173,50 +176,45 @@ class Run:
     def status(self) -> Status:
         """How the latest attempt that trained stands; an evaluation of its own afterwards does not change that.
 
-        ``finished``: its training ended, or there only were evaluations. ``crashed``, ``interrupted``: an error, or
-        Ctrl-C, was recorded. Otherwise the process decides: ``running`` when it lives (same boot, same pid, same start
-        time), ``killed`` when it is gone, ``unknown`` when it ran on another machine.
+        ``finished``: its training ended, or there only were evaluations. ``crashed``: an error, or a fault in C code.
+        ``interrupted``: Ctrl-C. ``terminated``: SIGTERM and its like. Where none of this was left, the process decides:
+        ``running`` when it lives (same boot, same pid, same start), ``killed`` when it is gone, ``unknown`` when it ran
+        on another machine or in another container. :attr:`ending` says more.
         """
+        return self.ending.status
+
+    @cached_property
+    def ending(self) -> Ending:
+        """What ended the training: status, rank, step, time, type and message of the error, traceback."""
         attempt = self._trained_attempt()
-        state: Status | None = None
-        training = False
-        for row in self.events:
-            if row.get("attempt") != attempt:
-                continue
-            name = row.get("event")
-            if name == "train_begin":
-                state, training = None, True
-            elif name == "train_end":
-                state = "finished"
-            elif name == "error":
-                state = "interrupted" if row.get("type") == "KeyboardInterrupt" else "crashed"
-        if state is not None:
-            return state
-        if self.rows and not training:
-            return "finished"
-        alive = self._process_alive(attempt)
-        if alive is None:
-            return "unknown"
-        return "running" if alive else "killed"
+        found = [entry for entry in self.attempts if entry.get("attempt") == attempt] or self.attempts[-1:]
+        entry: dict[str, Any] = found[0] if found else {}
+        rows = [row for row in self.rows if row.get("attempt") == attempt]
+        events = {row.get("event") for row in rows if row.get("kind") == "event"}
+        if self.rows and not events & {"train_begin", "error"}:
+            return Ending("finished", 0, max((row.get("step") or 0 for row in rows), default=0))
 
-    def _process_alive(self, attempt: int) -> bool | None:
-        if not self.attempts:
-            return None
-        import socket
+        def judge(rank: int, rows: list[dict[str, Any]], identity: dict[str, Any]) -> Outcome:
+            stems = [str(row["signals"]) for row in rows if row.get("signals")]
+            traces = read_traces(self.path, stems[-1]) if stems else []
+            known = "pid" in identity
+            return outcome_of(rank, rows, traces, lambda last: is_alive(identity, last) if known else None)
 
-        import psutil
+        others = self._ranks.get(attempt, {})
+        ahead = {rank: own for rank, own in self._ranks.get(0, {}).items() if own[0].get("time", 0.0) > _latest(rows)}
+        if ahead:  # a launch in which rank 0 had not begun when another one failed
+            return ending_of([judge(rank, own, own[0]) for rank, own in sorted(ahead.items())])
+        return ending_of([judge(0, rows, entry), *(judge(rank, own, own[0]) for rank, own in sorted(others.items()))])
 
-        last = next((entry for entry in self.attempts if entry.get("attempt") == attempt), self.attempts[-1])
-        if last.get("host") != socket.gethostname():
-            return None
-        if last.get("boot_id") != boot_id():
-            return False  # the same machine, started anew since
-        try:
-            return abs(psutil.Process(int(last["pid"])).create_time() - float(last["pid_started"])) < 1.0
-        except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
-            return False
-        except psutil.AccessDenied:
-            return None
+    @cached_property
+    def _ranks(self) -> dict[int, dict[int, list[dict[str, Any]]]]:
+        launches = {entry.get("attempt"): entry.get("launch") for entry in self.attempts}
+        begins = [
+            {**row, "launch": launches.get(row.get("attempt"))}
+            for row in self.events
+            if row.get("event") == "train_begin"
+        ]
+        return read_ranks(self.path, begins)
 
     def best(self, metric: str, *, greater_is_better: bool | None = None) -> Best | None:
         """Find the best value of a metric during training; in evaluations outside of it only where there is no other.
@@ -280,6 +278,11 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if not _has_run(folder):
         inner = folder / "monitor"
         if not _has_run(inner):
+            if any(folder.glob("rank*.jsonl")) or any(inner.glob("rank*.jsonl")):
+                raise RunFolderError(
+                    f"{str(folder)!r} holds the logs of one node of a launch of several; the run itself is in the "
+                    "folder of the same name on the node of rank 0. Copy the rank files there, or read that one."
+                )
             there = sorted(entry.name for entry in folder.iterdir())
             shown = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "") if there else "nothing"
             raise RunFolderError(
@@ -295,6 +298,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             "Update it: pip install -U hf-monitor"
         )
     return run
+
+
+def _latest(rows: list[dict[str, Any]]) -> float:
+    return max((row.get("time") or 0.0 for row in rows), default=0.0)
 
 
 def _is_finite(value: Any) -> bool:

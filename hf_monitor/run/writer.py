@@ -20,6 +20,8 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.run.backlog import RETRY_SECONDS
 from hf_monitor.run.facts import process_facts
 from hf_monitor.run.files import AppendFile, is_missing, replace_file
+from hf_monitor.run.lock import folder_lock
+from hf_monitor.run.process import IDENTITY, is_alive
 from hf_monitor.run.rows import encode_row, iter_lines, plain
 from hf_monitor.run.secrets import environment_secrets, mask_values
 from hf_monitor.run.trouble import Trouble, reason_of
@@ -34,8 +36,10 @@ FORMAT = 1
 RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 """Keys that every row has; a value logged under one of these names is kept as ``<name>_``."""
 
-# Facts that belong to an attempt (which process?) rather than to the run (what is trained, and how?).
-_ATTEMPT_FACTS = ("host", "pid", "pid_started", "boot_id")
+
+def _number(entry: Mapping[str, Any]) -> int:
+    number = entry.get("attempt")
+    return number if isinstance(number, int) else 0
 
 
 def _announce(message: str) -> None:
@@ -87,6 +91,7 @@ class RunWriter:
         self.announce: Callable[[str], None] = _announce
         self._proven = False  # has the attempt a row on the disk?
         self._stale = False  # is run.json to be written again?
+        self._pending: dict[str, Any] = {}  # facts that are not in it yet
         self._tend_at = 0.0
         self._step = 0
         self._pid = -1
@@ -146,7 +151,12 @@ class RunWriter:
             facts = orjson.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError):
+        except OSError as error:
+            raise RunFolderError(
+                f"run.json cannot be read in {str(self.run_dir)!r}: {reason_of(error)}. "
+                "Pass another folder (run_dir=...) or mend its permissions."
+            ) from error
+        except ValueError:
             facts = None
         if not isinstance(facts, dict):  # not ours to throw away: set it aside and go on
             path.replace(path.with_name(f"run.json.broken-{time.strftime('%Y%m%d-%H%M%S')}"))
@@ -180,33 +190,55 @@ class RunWriter:
         with self._lock:
             self.open()
             self._proven, self._pid = False, os.getpid()
-            found = self._read_facts()
-            emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
-            if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
-                self._know(found)
-            if emptied:
-                self.attempt = 0
-            for file in self._files.values():
-                file.refresh()
-            attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
-            self.attempt = max(len(attempts), self.attempt, self._last_attempt_on_disk()) + 1
-            found = process_facts()
-            entry = {"attempt": self.attempt, "time": time.time(), **{key: found.pop(key) for key in _ATTEMPT_FACTS}}
-            attempts.append(entry)
-            self._merge({**found, **(facts or {})}, before=attempts[-2] if len(attempts) > 1 else None)
-            self._write_facts()
+            process = process_facts()  # takes a moment (git): before anybody else has to wait
+            with folder_lock(self.run_dir):
+                found = self._read_facts()
+                emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
+                if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
+                    self._know(found)
+                if emptied:
+                    self.attempt = 0
+                for file in self._files.values():
+                    file.refresh()
+                attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
+                self.attempt = max([self._last_attempt_on_disk(), self.attempt, *map(_number, attempts)]) + 1
+                identity = {key: process.pop(key) for key in IDENTITY}
+                attempts.append({"attempt": self.attempt, "time": time.time(), **identity})
+                self._merge({**process, **(facts or {})}, before=attempts[-2] if len(attempts) > 1 else None)
+                self._write_facts()
+            self._warn_of_others(attempts[:-1])
             return self.attempt
+
+    def _warn_of_others(self, attempts: list[dict[str, Any]]) -> None:
+        """Say so if another process is training into this folder at this moment."""
+        for entry in attempts[-3:]:
+            if entry.get("pid") != os.getpid() and is_alive(entry) and self._trains(entry.get("attempt")):
+                log.warning(
+                    "hf_monitor: another process (pid %s) is recording into %s too: both are kept, as attempts %s and "
+                    "%d of one run. Name another folder (run_dir) to keep them apart.",
+                    entry.get("pid"),
+                    self.run_dir,
+                    entry.get("attempt"),
+                    self.attempt,
+                )
+
+    def _rows_on_disk(self) -> list[dict[str, Any]]:
+        try:
+            data = (self.run_dir / "metrics.jsonl").read_bytes()
+        except OSError:
+            return []
+        return [row for _, row in iter_lines(data) if row]
+
+    def _trains(self, attempt: Any) -> bool:
+        events = [row.get("event") for row in self._rows_on_disk() if row.get("attempt") == attempt]
+        last = [event for event in events if event in ("train_begin", "train_end", "error")]
+        return last[-1:] == ["train_begin"]
 
     def _last_attempt_on_disk(self) -> int:
         """Rows may be there without run.json (deleted, broken): their attempts count."""
         if self._facts.get("attempts"):
             return 0
-        try:
-            data = (self.run_dir / "metrics.jsonl").read_bytes()
-        except OSError:
-            return 0
-        numbers = [row.get("attempt") for _, row in iter_lines(data) if row]
-        return max((number for number in numbers if isinstance(number, int)), default=0)
+        return max(map(_number, self._rows_on_disk()), default=0)
 
     def update_facts(self, facts: Mapping[str, Any], *, begins: bool = False) -> None:
         """Add to ``run.json`` what became known later (the signature of the scores, say).
@@ -222,13 +254,37 @@ class RunWriter:
             if not self.attempt:
                 self.begin_attempt(facts)
                 return
-            attempts = self._facts.get("attempts") or []
-            self._merge(facts, before=attempts[-2] if begins and len(attempts) > 1 else None)
+            self._pending.update(facts)
             self._stale = True
             if begins:
-                self._write_facts()
+                self._save_facts(begins=True)
             elif self.trouble.since is None:
                 self._tend()
+
+    def _save_facts(self, *, begins: bool = False) -> None:
+        """Write ``run.json`` anew, with what became known since."""
+        with folder_lock(self.run_dir):
+            if self._take_in_others():
+                # Another process has begun an attempt since: its facts stand on top, ours stay with ours.
+                for entry in self._facts["attempts"]:
+                    if _number(entry) == self.attempt:
+                        entry.setdefault("facts", {}).update(mask_values(plain(self._pending), self._known_secrets))
+            else:
+                attempts = self._facts.get("attempts") or []
+                self._merge(self._pending, before=attempts[-2] if begins and len(attempts) > 1 else None)
+            self._write_facts()
+        self._pending = {}
+
+    def _take_in_others(self) -> bool:
+        """Take in what other processes have written into ``run.json``; say whether one of them began after us."""
+        found = self._read_facts()
+        others = {_number(entry): entry for entry in found.get("attempts") or [] if _number(entry) != self.attempt}
+        if max(others, default=0) > self.attempt:
+            self._know(found)
+            return True
+        own = [entry for entry in self._facts.get("attempts") or [] if _number(entry) not in others]
+        self._facts["attempts"] = sorted([*own, *others.values()], key=_number)
+        return False
 
     def _merge(self, facts: Mapping[str, Any], before: dict[str, Any] | None = None) -> None:
         for key, value in mask_values(plain(facts), self._known_secrets).items():
@@ -356,7 +412,7 @@ class RunWriter:
 
     def _restore(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self._write_facts()
+        self._save_facts()
 
     def _resume(self) -> None:
         """Say that a spell without a disk is over."""

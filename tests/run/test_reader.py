@@ -1,5 +1,8 @@
 import json
 import math
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -102,14 +105,41 @@ def test_status_finished_crashed_interrupted(run_dir):
 
 
 @pytest.mark.parametrize(
-    ("change", "status"),
-    [({"host": "elsewhere"}, "unknown"), ({"boot_id": "before"}, "killed"), ({"pid_started": 1.0}, "killed")],
+    ("change", "booted_ago", "status"),
+    [
+        ({}, 1000, "running"),
+        ({"host": "renamed"}, 1000, "running"),  # the same boot, the same table of processes
+        ({"pid_ticks": 1}, 1000, "killed"),  # the pid belongs to another process by now
+        ({"pid_ticks": None}, 1000, "running"),  # a system that does not tell
+        ({"pid_ticks": None, "pid_started": 1.0}, 1000, "killed"),
+        ({"pid": 2**22 + 1}, 1000, "killed"),
+        ({"pid_namespace": "pid:[1]"}, 1000, "unknown"),  # another container on this machine
+        ({"host": "elsewhere", "boot_id": "other"}, 1000, "unknown"),
+        ({"boot_id": "before"}, -1000, "killed"),  # this machine, started anew since
+        ({"boot_id": "before"}, 1000, "unknown"),  # written after our boot: another machine of the same name
+    ],
 )
-def test_the_process_decides_where_no_end_was_recorded(run_dir, change, status):
+def test_the_process_decides_where_no_end_was_recorded(run_dir, monkeypatch, change, booted_ago, status):
+    monkeypatch.setattr("psutil.boot_time", lambda: time.time() - booted_ago)
     facts = json.loads((run_dir / "run.json").read_text())
     facts["attempts"][-1].update(change)
     (run_dir / "run.json").write_text(json.dumps(facts))
     assert load_run(run_dir).status == status
+
+
+def test_a_dead_process_that_nobody_has_collected_is_dead(run_dir):
+    """A killed child stays in the table of processes, as a zombie, until its parent asks for it."""
+    from hf_monitor.run.process import _start_ticks
+
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    facts = json.loads((run_dir / "run.json").read_text())
+    facts["attempts"][-1] |= {"pid": child.pid, "pid_ticks": _start_ticks(child.pid)}
+    (run_dir / "run.json").write_text(json.dumps(facts))
+    with child:
+        assert load_run(run_dir).status == "running"
+        child.kill()
+        time.sleep(0.2)
+        assert load_run(run_dir).status == "killed"
 
 
 def test_an_evaluation_alone_reads_as_finished(tmp_path):
@@ -118,7 +148,7 @@ def test_an_evaluation_alone_reads_as_finished(tmp_path):
     writer.row("eval", 0, {"eval_loss": 1.0})
     assert load_run(tmp_path).status == "finished"
     facts = json.loads((tmp_path / "run.json").read_text())
-    facts["attempts"][-1]["pid_started"] = 1.0
+    facts["attempts"][-1]["pid_ticks"] = 1
     (tmp_path / "run.json").write_text(json.dumps(facts))
     assert load_run(tmp_path).status == "finished"
 

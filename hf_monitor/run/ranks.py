@@ -1,0 +1,114 @@
+"""Processes of a launch other than the first: each has a file of its own, and none waits for another."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.run.files import AppendFile
+from hf_monitor.run.process import process_identity
+from hf_monitor.run.rows import encode_row, iter_lines
+from hf_monitor.run.secrets import environment_secrets, mask_values
+
+__all__ = ["RankFile", "read_ranks"]
+
+
+class RankFile:
+    """Writes ``rank<N>.jsonl``: that a process above rank 0 began, ended, or what ended it.
+
+    Parameters
+    ----------
+    run_dir : path-like
+        The run folder, or on another node without a shared disk the folder of the same name.
+    rank : int
+        From 1.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str], rank: int) -> None:
+        self.run_dir, self.rank = Path(run_dir), rank
+        self._file = AppendFile(self.run_dir / f"rank{rank}.jsonl")
+        self._training = 0
+        self._known = environment_secrets()
+
+    def begin(self, step: int, *, training: int, signals: str) -> None:
+        """Record that a training began.
+
+        Parameters
+        ----------
+        step : int
+        training : int
+            How many trainings this process has begun, this one included: with the launch and the time it tells to which
+            attempt of rank 0 it belongs, without asking rank 0.
+        signals : str
+            As :func:`hf_monitor.run.signals.watch` gave it.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        self._training = training
+        self.event("train_begin", step, signals=signals, **process_identity())
+
+    def event(self, name: str, step: int, **values: Any) -> None:
+        """Append an event.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        head = {"time": time.time(), "rank": self.rank, "training": self._training, "step": step, "kind": "event"}
+        self._file.append(encode_row(mask_values({**head, "event": name, **values}, self._known)))
+        self._file.flush()  # what could not be written before
+
+
+def read_ranks(run_dir: Path, begins: list[dict[str, Any]]) -> dict[int, dict[int, list[dict[str, Any]]]]:
+    """Read what the ranks above 0 recorded, by attempt and rank.
+
+    A rank does not know the number of the attempt, which rank 0 settles. Its training belongs to the attempt of the
+    same launch, the same training of the process, that began nearest in time; to attempt 0 where there is none (rank 0
+    had not begun).
+
+    Parameters
+    ----------
+    run_dir : Path
+    begins : list of dict
+        Of rank 0: ``attempt``, ``time``, ``launch`` and ``training`` of each training that began.
+
+    Returns
+    -------
+    dict
+        Attempt -> rank -> its events, the first of which is ``train_begin``.
+    """
+    found: dict[int, dict[int, list[dict[str, Any]]]] = {}
+    for path in sorted(run_dir.glob("rank*.jsonl")):
+        number = re.fullmatch(r"rank(\d+)\.jsonl", path.name)
+        if number is None:
+            continue
+        attempt = 0
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        for _, row in iter_lines(data):
+            if row is None:
+                continue
+            if row.get("event") == "train_begin":
+                attempt = _attempt_of(row, begins)
+                found.setdefault(attempt, {})[int(number[1])] = []
+            if int(number[1]) in found.get(attempt, {}):
+                found[attempt][int(number[1])].append(row)
+    return found
+
+
+def _attempt_of(begin: Mapping[str, Any], begins: list[dict[str, Any]]) -> int:
+    def distance(other: Mapping[str, Any]) -> float:
+        return abs(float(other.get("time") or 0.0) - float(begin.get("time") or 0.0))
+
+    same = [other for other in begins if all(other.get(key) == begin.get(key) for key in ("launch", "training"))]
+    return int(min(same, key=distance).get("attempt") or 0) if same else 0

@@ -1,0 +1,61 @@
+"""A training under a launcher, for test_ranks.py: ranks.py FOLDER WHAT, where WHAT says what rank 1 does at step 3."""
+
+import os
+import signal
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from transformers import T5Config, T5ForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
+
+from hf_monitor import attach
+
+FOLDER, WHAT = sys.argv[1:3]
+
+
+class Data(torch.utils.data.Dataset):
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        tokens = [3 + (index + i) % 20 for i in range(6)]
+        return {"input_ids": torch.tensor(tokens), "labels": torch.tensor(tokens[:4])}
+
+
+class At3(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step != 3 or not args.process_index:
+            return
+        if WHAT == "error":
+            raise ValueError("bad sample on this rank")
+        if WHAT == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if WHAT == "fine":
+            warnings.warn("rank 1 is worried", stacklevel=1)
+            print("rank 1 talks")
+
+
+torch.manual_seed(0)
+config = T5Config(vocab_size=32, d_model=8, d_ff=16, d_kv=4, num_layers=1, num_heads=2, decoder_start_token_id=0)
+args = TrainingArguments(
+    FOLDER,
+    max_steps=6,
+    logging_steps=1,
+    save_strategy="no",
+    report_to="none",
+    use_cpu=True,
+    per_device_train_batch_size=2,
+    disable_tqdm=True,
+    dataloader_pin_memory=False,
+    ddp_find_unused_parameters=False,
+)
+trainer = Trainer(model=T5ForConditionalGeneration(config), args=args, train_dataset=Data(), callbacks=[At3()])
+attach(trainer)
+if WHAT == "term" and args.process_index == 0:
+    Path(FOLDER + ".pid").write_text(str(os.getppid()))
+if WHAT == "term":
+    trainer.add_callback(type("Slow", (TrainerCallback,), {"on_step_end": lambda *a, **k: time.sleep(2)})())
+trainer.train()
+print(f"world size {args.world_size}")

@@ -1,0 +1,213 @@
+"""Every way in which a training can end, in real processes: what the run says, and that we changed nothing about it."""
+
+import os
+import signal
+
+import pytest
+
+from hf_monitor import load_run
+
+ATTACHED = """
+    t = trainer(callbacks=[At(3, {action})], **{settings})
+    attach(t)
+    t.train()
+"""
+BY_CALLBACKS = """
+    t = trainer(callbacks=[*default_callbacks("out/monitor"), At(3, {action})], **{settings})
+    t.train()
+"""
+
+
+def code(action, settings="{}", template=ATTACHED):
+    return template.format(action=action, settings=settings)
+
+
+def rows_are_whole(run, last):
+    assert [row["step"] for row in run.rows.of("train")] == list(range(1, last + 1))
+    assert run.broken_lines["metrics.jsonl"] == 0
+
+
+@pytest.mark.parametrize("template", [ATTACHED, BY_CALLBACKS], ids=["attach", "callbacks"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_the_process_is_named(scenario, tmp_path, name, template):
+    number = getattr(signal, name)
+    ended = scenario(code("ready", template=template)).send(number)
+    assert ended.end() == -number  # as without us
+    run = load_run(tmp_path / "out")
+    assert run.status == "terminated"
+    assert (run.ending.type, run.ending.rank, run.ending.step) == (name, 0, 2)  # step 3 was not logged yet
+    assert "in ready" in run.ending.traceback
+    rows_are_whole(run, 2)
+    assert ended.err == ""
+
+
+def test_a_checkpoint_just_in_time_is_saved_as_without_us_and_the_run_says_why_it_stopped(scenario, tmp_path):
+    """``enable_jit_checkpoint`` makes an orderly end of a SIGTERM."""
+    ended = scenario(
+        """
+        import signal, os, time
+        before = signal.getsignal(signal.SIGTERM)
+        def wait():
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not jit.jit_manager.is_checkpoint_requested:
+                time.sleep(0.01)
+        t = trainer(callbacks=[At(3, wait)], enable_jit_checkpoint=True)
+        jit = next(c for c in t.callback_handler.callbacks if type(c).__name__ == "JITCheckpointCallback")
+        jit.jit_manager.kill_wait = 0
+        attach(t)
+        t.train()
+        assert signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        """
+    )
+    assert ended.end() == -signal.SIGTERM  # the second one, after the training: nobody is in its way
+    assert list((tmp_path / "out").glob("checkpoint-*"))
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type) == ("terminated", "SIGTERM")
+    assert run.events[-1]["event"] == "train_end"
+
+
+def test_a_handler_of_the_users_own_is_called_as_before(scenario, tmp_path):
+    ended = scenario(
+        """
+        import signal, sys
+        def handler(number, frame):
+            print("mine", flush=True)
+            sys.exit(7)
+        signal.signal(signal.SIGTERM, handler)
+        t = trainer(callbacks=[At(3, ready)])
+        attach(t)
+        t.train()
+        """
+    ).send(signal.SIGTERM)
+    assert ended.end() == 7
+    assert ended.out == "mine\n" or "mine\n" in ended.out
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type) == ("terminated", "SIGTERM")
+
+
+def test_a_fault_in_c_code_is_a_crash_with_its_place(scenario, tmp_path):
+    ended = scenario(code("lambda: __import__('ctypes').string_at(0)"))
+    assert ended.end() == -signal.SIGSEGV
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type) == ("crashed", "SIGSEGV")
+    assert "string_at" in run.ending.traceback
+    rows_are_whole(run, 2)
+
+
+@pytest.mark.parametrize("template", [ATTACHED, BY_CALLBACKS], ids=["attach", "callbacks"])
+def test_an_error_is_a_crash_with_type_message_traceback_step_and_rank(scenario, tmp_path, template):
+    ended = scenario(code("lambda: {}['no such key']", template=template))
+    assert ended.end() == 1
+    assert ended.err.count("KeyError: 'no such key'") == 1  # as without us
+    run = load_run(tmp_path / "out")
+    ending = run.ending
+    assert (ending.status, ending.type, ending.message, ending.rank, ending.step) == (
+        "crashed",
+        "KeyError",
+        "'no such key'",
+        0,
+        3,
+    )
+    assert "scenario.py" in ending.traceback
+    assert str(ending) == "crashed (step 3) KeyError: 'no such key'"
+    assert "crashed (step 3) KeyError" in repr(run)
+    rows_are_whole(run, 2)
+
+
+@pytest.mark.parametrize("template", [ATTACHED, BY_CALLBACKS], ids=["attach", "callbacks"])
+def test_ctrl_c_is_an_interruption(scenario, tmp_path, template):
+    without_us = scenario("trainer(callbacks=[At(3, ready)]).train()").send(signal.SIGINT).end()
+    (tmp_path / "ready").unlink()
+    assert scenario(code("ready", template=template)).send(signal.SIGINT).end() == without_us != 0
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.step) == ("interrupted", 3)
+
+
+def test_sys_exit_in_the_middle_is_no_good_end(scenario, tmp_path):
+    ended = scenario(code("lambda: __import__('sys').exit(0)", template=BY_CALLBACKS))
+    assert ended.end() == 0
+    assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("crashed", "SystemExit")
+
+
+def test_running_while_it_lives_killed_when_it_is_gone(scenario, tmp_path):
+    started = scenario(code("ready"))
+    started.wait_until_ready()
+    assert load_run(tmp_path / "out").status == "running"
+    os.kill(started.pid, signal.SIGKILL)
+    assert started.end() == -signal.SIGKILL
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.step) == ("killed", 2)
+    rows_are_whole(run, 2)
+
+
+def test_a_worker_that_is_terminated_is_not_the_training(scenario, tmp_path):
+    ended = scenario(
+        """
+        import os, signal
+        def die(index):
+            if torch.utils.data.get_worker_info() is not None and index == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+        t = trainer(data=Data(8, die), dataloader_num_workers=1)
+        attach(t)
+        t.train()
+        """
+    )
+    assert ended.end() == 1
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type) == ("crashed", "RuntimeError")
+    assert "worker" in run.ending.message
+
+
+def test_after_a_training_nothing_of_ours_is_left_behind(scenario, tmp_path):
+    ended = scenario(
+        """
+        import faulthandler, signal, sys
+        before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)], sys.excepthook
+        t = trainer()
+        attach(t)
+        t.train()
+        assert before == ([signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)], sys.excepthook)
+        assert not faulthandler.unregister(signal.SIGTERM)  # False: nothing was registered
+        t.train()
+        assert load_run("out").status == "finished"
+        """
+    )
+    assert ended.end() == 0, ended.err
+    assert not (tmp_path / "out" / "monitor" / "signals").exists()
+    assert load_run(tmp_path / "out").last_step == 6
+
+
+def test_a_hook_of_others_is_called_and_stays(scenario, tmp_path):
+    ended = scenario(
+        """
+        import sys
+        def mine(kind, error, trace):
+            print("mine:", error)
+        sys.excepthook = mine
+        t = trainer(callbacks=[*default_callbacks("out/monitor"), At(2, lambda: 1 / 0)])
+        t.train()
+        """
+    )
+    assert ended.end() == 1
+    assert "mine: division by zero" in ended.out
+    assert ended.err == ""
+    assert load_run(tmp_path / "out").ending.type == "ZeroDivisionError"
+
+
+def test_an_error_that_was_caught_is_recorded_all_the_same(scenario, tmp_path):
+    """In a notebook or inside try/except no hook is ever reached."""
+    ended = scenario(
+        """
+        t = trainer(callbacks=[At(2, lambda: 1 / 0)])
+        attach(t)
+        try:
+            t.train()
+        except ZeroDivisionError:
+            pass
+        """
+    )
+    assert ended.end() == 0
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type) == ("crashed", "ZeroDivisionError")

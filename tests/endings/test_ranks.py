@@ -1,0 +1,104 @@
+"""Several processes under the real launcher: which one died first, and who writes where."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hf_monitor import load_run
+from hf_monitor.errors import RunFolderError
+
+SCRIPT = str(Path(__file__).with_name("ranks.py"))
+ACCELERATE = str(Path(sys.executable).parent / "accelerate")
+ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+pytestmark = pytest.mark.slow
+
+
+def start(folder, what, *more):
+    command = [ACCELERATE, "launch", "--multi_gpu", *(more or ("--num_processes", "2", "--main_process_port", "0"))]
+    return subprocess.Popen(
+        [*command, SCRIPT, str(folder), what],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+def test_each_rank_has_its_log_and_rank_0_the_metrics(tmp_path):
+    with start(tmp_path / "out", "fine") as launch:
+        out, err = launch.communicate(timeout=200)
+    assert launch.returncode == 0, err
+    assert out.count("world size 2") == 2
+    run = load_run(tmp_path / "out")
+    assert (run.status, len(run.attempts)) == ("finished", 1)
+    assert [row["step"] for row in run.rows.of("train")] == [1, 2, 3, 4, 5, 6]
+    log = (run.path / "rank1.log").read_text()
+    assert "rank 1 is worried" in log
+    assert "rank 1 talks" not in log  # warnings and errors only
+    assert "rank 1 is worried" not in (run.path / "train.log").read_text()
+    assert not (run.path / "signals").exists()
+
+
+def test_the_rank_that_failed_is_named_with_its_error(tmp_path):
+    with start(tmp_path / "out", "error") as launch:
+        launch.communicate(timeout=200)
+    assert launch.returncode != 0
+    run = load_run(tmp_path / "out")
+    ending = run.ending
+    assert (ending.status, ending.rank, ending.type, ending.step) == ("crashed", 1, "ValueError", 3)
+    assert ending.message == "bad sample on this rank"
+    assert "raise ValueError" in ending.traceback
+    assert "bad sample on this rank" in (run.path / "rank1.log").read_text()
+
+
+def test_a_rank_that_is_gone_without_a_word_is_named(tmp_path):
+    """As the kernel does when memory is short."""
+    with start(tmp_path / "out", "kill") as launch:
+        launch.communicate(timeout=200)
+    run = load_run(tmp_path / "out")
+    assert (run.ending.status, run.ending.rank) == ("killed", 1)
+
+
+def test_a_launch_that_is_told_to_stop_was_terminated(tmp_path):
+    with start(tmp_path / "out", "term") as launch:
+        metrics = tmp_path / "out" / "monitor" / "metrics.jsonl"
+        until = time.monotonic() + 100
+        while not (metrics.exists() and b'"kind":"train"' in metrics.read_bytes()):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        os.kill(int((tmp_path / "out.pid").read_text()), signal.SIGTERM)
+        launch.communicate(timeout=100)
+    assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("terminated", "SIGTERM")
+
+
+def test_two_nodes_write_without_clashing(tmp_path):
+    """Two launchers of one process each, on loopback, each with a disk of its own."""
+    port = str(20000 + os.getpid() % 10000)
+    nodes = [
+        start(
+            tmp_path / folder,
+            "fine",
+            *("--num_machines", "2", "--num_processes", "2", "--machine_rank", str(rank)),
+            *("--main_process_ip", "127.0.0.1", "--main_process_port", port, "--rdzv_backend", "static"),
+        )
+        for rank, folder in enumerate(("node0", "node1"))
+    ]
+    for node in nodes:
+        out, err = node.communicate(timeout=200)
+        assert node.returncode == 0, err
+        assert "world size 2" in out
+    run = load_run(tmp_path / "node0")
+    assert (run.status, run.attempts[0]["world_size"]) == ("finished", 2)
+    assert sorted(path.name for path in (tmp_path / "node1" / "monitor").iterdir()) == ["rank1.jsonl", "rank1.log"]
+    assert not (tmp_path / "node0" / "monitor" / "rank1.log").exists()
+    with pytest.raises(RunFolderError, match="one node of a launch"):
+        load_run(tmp_path / "node1")
+    shutil.copy(tmp_path / "node1" / "monitor" / "rank1.jsonl", run.path)  # as on a disk that both share
+    assert (load_run(run.path).status, list(load_run(run.path)._ranks[1])) == ("finished", [1])

@@ -1,0 +1,47 @@
+from hf_monitor.run.lineage import merge
+
+
+def begin(attempt, step=0, resumed=None):
+    row = {"kind": "event", "event": "train_begin", "attempt": attempt, "step": step}
+    return row if resumed is None else {**row, "resumed_attempt": resumed}
+
+
+def train(attempt, *steps, **more):
+    return [{"kind": "train", "attempt": attempt, "step": step, "time": float(step), **more} for step in steps]
+
+
+def seen(rows):
+    return [(row["attempt"], row["step"]) for row in rows]
+
+
+def test_a_chain_of_resumes_is_followed_back():
+    rows = [begin(1), *train(1, 1, 2, 3), begin(2, 2, 1), *train(2, 3, 4, 5), begin(3, 4, 2), *train(3, 5, 6)]
+    metrics, lost = merge(rows)
+    assert seen(metrics) == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+    assert [(row["attempt"], row["step"], to) for row, to in lost] == [(1, 3, 2), (2, 5, 3)]
+
+
+def test_attempts_that_write_alternately_do_not_mix():
+    rows = [begin(1), *train(1, 1), begin(2), *train(2, 1), *train(1, 2), *train(2, 2), *train(1, 3)]
+    assert seen(merge(rows)[0]) == [(2, 1), (2, 2)]
+
+
+def test_without_our_state_the_attempt_before_is_gone_on_from():
+    rows = [begin(1), *train(1, 1, 2, 3), begin(2, 2), *train(2, 3)]
+    metrics, lost = merge(rows)
+    assert seen(metrics) == [(1, 1), (1, 2), (2, 3)]
+    assert [(row["step"], to) for row, to in lost] == [(3, 2)]
+
+
+def test_an_attempt_that_begins_again_keeps_only_its_last_beginning_and_what_it_had_evaluated():
+    evaluated = {"kind": "eval", "attempt": 1, "step": 0, "time": 0.5, "standalone": True}
+    rows = [evaluated, begin(1), *train(1, 1, 2)]
+    assert seen(merge(rows)[0]) == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_the_raw_rows_are_not_changed():
+    rows = [begin(1), *train(1, 1), *train(1, 1, other=2.0)]
+    before = [dict(row) for row in rows]
+    ((joined,), _) = merge(rows)
+    assert joined["other"] == 2.0
+    assert rows == before
