@@ -8,8 +8,8 @@ A library preloaded with LD_PRELOAD (``tests/faults/shim.c``, compiled here with
 call of an operation below the run folder fail, counted from the end of ``on_train_begin``: ``once``, or with all that
 follow (``on``). Operations: ``open``; ``write`` (rows and lines: descriptors opened with O_APPEND); ``flush`` (what a
 buffered file does when it is flushed and closed: write to any other descriptor, and close; run.json and pictures);
-``rename``; ``fsync``; ``any`` (the whole disk is dead: these and mkdir, unlink, ftruncate; only ``on``, since a single
-call of any kind may be one that nobody needs).
+``rename``; ``fsync``; ``any`` (the whole disk is dead: these and mkdir, unlink, ftruncate and the lock; only ``on``,
+since a single call of any kind may be one that nobody needs).
 
 Each cell trains a tiny T5 for 12 steps with ``attach()``: each step logged, TextMetrics, predictions and checkpoints at
 half-time and at the end, charts; the Trainer's ``output_dir`` is elsewhere. A callback of the user's adds a fact to

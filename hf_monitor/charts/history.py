@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -153,6 +154,11 @@ class _Chart:
         Returns
         -------
         Path
+
+        Raises
+        ------
+        OSError
+            As the operating system says. There is no half picture then.
         """
         if self.figure is None:
             self.plot()
@@ -160,7 +166,12 @@ class _Chart:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without the version of matplotlib in it, the same data gives the same bytes.
-        self.figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+        try:
+            self.figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+        except OSError:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
         return path
 
     def plot(self) -> Any:

@@ -45,6 +45,11 @@ class Backlog:
         """Whether these lines are another process's, which writes them itself."""
         return bool(self._lines) and self._pid != os.getpid()
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the first line is in the file."""
+        return self._head > 0
+
     def keep(self, lines: bytes) -> None:
         r"""Add complete lines (ending with ``\n``)."""
         self._pid = os.getpid()

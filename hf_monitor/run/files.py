@@ -48,6 +48,7 @@ class AppendFile:
         self._fd = -1
         self._pid = -1  # the process that was first to write here
         self._torn = False
+        self._size = -1  # when the disk was full, if it was
         self._smooth = False  # open, not torn, and nothing waits
         self._lock = threading.RLock()  # a signal handler may have a row to write
 
@@ -115,6 +116,9 @@ class AppendFile:
         try:
             if self._fd < 0:
                 self._open()
+            elif self.waiting.begun and self._size not in (-1, os.fstat(self._fd).st_size):  # others have written since
+                self.waiting.start_line_anew()
+                self._torn = _ends_torn(self.path)
             if self._torn:
                 os.write(self._fd, b"\n")
                 self._torn = False
@@ -124,7 +128,7 @@ class AppendFile:
             self._distrust(error)
             raise
         self._trim()
-        self._smooth = True
+        self._size, self._smooth = -1, True
 
     def _trim(self) -> None:
         excess = len(self._recent) - KEPT_BYTES
@@ -145,6 +149,8 @@ class AppendFile:
         self._smooth = False
         if error.errno not in FULL:
             self._drop()
+        elif self._fd >= 0:
+            self._size = os.fstat(self._fd).st_size
 
     def _drop(self) -> None:
         fd, self._fd, self._smooth = self._fd, -1, False

@@ -44,4 +44,5 @@ def folder_lock(folder: Path) -> Iterator[None]:
                 break
         yield
     finally:
-        os.close(fd)  # lets go of the lock
+        with contextlib.suppress(OSError):  # a disk that fails tells it where something is written
+            os.close(fd)  # lets go of the lock

@@ -64,6 +64,7 @@ class RankFile:
         """
         head = {"time": time.time(), "rank": self.rank, "training": self._training, "step": step, "kind": "event"}
         self._file.append(encode_row({**head, **self.mask.values(plain({"event": name, **values}))}))
+        self._file.flush()  # what could not be written before
 
 
 def read_ranks(run_dir: Path, begins: list[dict[str, Any]]) -> dict[int, dict[int, list[dict[str, Any]]]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -97,11 +96,11 @@ class RunWriter:
         self._lock = threading.RLock()
         self._opened = False
         self._on_disk = False  # is, or was, there a run.json?
-        self._holds_folder = False
         self.trouble = Trouble(self.run_dir)
         self.announce: Callable[[str], None] = _announce
         self._proven = False  # has the attempt a row on the disk?
         self._stale = False  # is run.json to be written again?
+        self._pending: dict[str, Any] = {}  # facts that are not in it yet
         self._tend_at = 0.0
         self._step = 0
         self._pid = -1
@@ -168,7 +167,12 @@ class RunWriter:
             facts = orjson.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError):
+        except OSError as error:
+            raise RunFolderError(
+                f"run.json cannot be read in {str(self.run_dir)!r}: {reason_of(error)}. "
+                "Pass another folder (run_dir=...) or mend its permissions."
+            ) from error
+        except ValueError:
             facts = None
         if not isinstance(facts, dict):  # not ours to throw away: set it aside and go on
             path.replace(path.with_name(f"run.json.broken-{time.strftime('%Y%m%d-%H%M%S')}"))
@@ -201,12 +205,12 @@ class RunWriter:
         """
         with self._lock:
             self.open()
-            self._proven, self._pid = False, os.getpid()
+            self._proven, self._pid, self._pending = False, os.getpid(), {}
             self.mask.learn_process()
             self.learn(plain(facts or {}))
             process = process_facts(self.mask)  # takes a moment (git): before anybody else has to wait
             self.learn(process)
-            with self._exclusively():
+            with folder_lock(self.run_dir):
                 found = self._read_facts()
                 emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
                 if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
@@ -269,49 +273,35 @@ class RunWriter:
             if not self.attempt:
                 self.begin_attempt(facts)
                 return
-            with self._exclusively():
-                if self._take_in_others():
-                    # Another process has begun an attempt since: its facts stand on top, ours stay with ours.
-                    for entry in self._facts["attempts"]:
-                        if _number(entry) == self.attempt:
-                            entry.setdefault("facts", {}).update(self._hidden(facts))
-                else:
-                    attempts = self._facts.get("attempts") or []
-                    self._merge(facts, before=attempts[-2] if begins and len(attempts) > 1 else None)
-                self._stale = True
-                if begins:
-                    self._write_facts()
-                elif self.trouble.since is None:
-                    self._tend()
+            self._pending.update(facts)
+            self._stale = True
+            if begins:
+                self._save_facts(begins=True)
+            elif self.trouble.since is None:
+                self._tend()
 
-    @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """Hold the folder's lock, unless we do."""
-        with self._lock:
-            if self._holds_folder:
-                yield
-                return
-            with folder_lock(self.run_dir):
-                self._holds_folder = True
-                try:
-                    yield
-                finally:
-                    self._holds_folder = False
+    def _save_facts(self, *, begins: bool = False) -> None:
+        """Write ``run.json`` anew, with what became known since."""
+        with folder_lock(self.run_dir):
+            if self._take_in_others():
+                # Another process has begun an attempt since: its facts stand on top, ours stay with ours.
+                for entry in self._facts["attempts"]:
+                    if _number(entry) == self.attempt:
+                        entry.setdefault("facts", {}).update(self._hidden(self._pending))
+            else:
+                attempts = self._facts.get("attempts") or []
+                self._merge(self._pending, before=attempts[-2] if begins and len(attempts) > 1 else None)
+            self._write_facts()
+        self._pending = {}
 
     def _take_in_others(self) -> bool:
         """Take in what other processes have written into ``run.json``; say whether one of them began after us."""
-        try:
-            found = self._read_facts()
-        except OSError:
-            return False
+        found = self._read_facts()
         others = {_number(entry): entry for entry in found.get("attempts") or [] if _number(entry) != self.attempt}
-        own = [entry for entry in self._facts.get("attempts") or [] if _number(entry) not in others]
         if max(others, default=0) > self.attempt:
             self._know(found)
-            for entry in found["attempts"]:
-                if _number(entry) == self.attempt and (unwritten := own[0].get("facts") if own else None):
-                    entry["facts"] = {**entry.get("facts", {}), **unwritten}
             return True
+        own = [entry for entry in self._facts.get("attempts") or [] if _number(entry) not in others]
         self._facts["attempts"] = sorted([*own, *others.values()], key=_number)
         return False
 
@@ -463,9 +453,7 @@ class RunWriter:
 
     def _restore(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        with self._exclusively():
-            self._take_in_others()
-            self._write_facts()
+        self._save_facts()
 
     def _resume(self) -> None:
         """Say that a spell without a disk is over."""

@@ -140,6 +140,7 @@ def test_a_disk_that_stays_full(train, small_disk):
     outcome = train(small_disk / "run", lambda: fill(small_disk))
     assert len(outcome.warnings) == 1
     (error,) = outcome.errors
+    assert list((outcome.folder / "plots").iterdir()) == []  # no half picture
     there = len(load_run(outcome.folder).rows) + len(load_run(outcome.folder).predictions)
     waiting = int(error.split(" rows could not be written")[0].split()[-1])
     (small_disk / "ballast").unlink()

@@ -9,7 +9,7 @@
  *             it is flushed and closed (Python's own buffers end in write(2), there is no system call "flush")
  *   3 rename  rename, renameat, renameat2, link
  *   4 fsync   fsync, fdatasync
- *   5 other   mkdir, unlink, unlinkat, ftruncate
+ *   5 other   mkdir, unlink, unlinkat, ftruncate; opening ".lock", without which we go on
  *   6         any of these
  * A failing close closes, as Linux does. Nothing else is changed; one thread arms, any may fail.
  */
@@ -87,9 +87,19 @@ static int fails(int op) {
 
 static int kind(int fd) { return fd >= 0 && fd < MAX_FD ? kinds[fd] : 0; }
 
+static int is_lock(const char *path) {
+    const char *name = strrchr(path, '/');
+    return name && strcmp(name, "/.lock") == 0;
+}
+
+static int opening(const char *path) { return is_lock(path) ? OTHER : OPEN; }
+
 static int opened(int fd, const char *path, int flags) {
     if (fd >= 0 && fd < MAX_FD)
-        kinds[fd] = !below(path) ? 0 : (flags & O_ACCMODE) == O_RDONLY ? READS : flags & O_APPEND ? APPENDS : BUFFERED;
+        kinds[fd] = !below(path)                                           ? 0
+                    : (flags & O_ACCMODE) == O_RDONLY || is_lock(path)     ? READS
+                    : flags & O_APPEND                                     ? APPENDS
+                                                                           : BUFFERED;
     return fd;
 }
 
@@ -106,7 +116,7 @@ static int opened(int fd, const char *path, int flags) {
 #define OPENS(name)                                        \
     int name(const char *path, int flags, ...) {           \
         MODE(flags, mode)                                  \
-        if (below(path) && fails(OPEN)) return -1;         \
+        if (below(path) && fails(opening(path))) return -1;         \
         return opened(REAL(name)(path, flags, mode), path, flags); \
     }
 OPENS(open)
@@ -115,14 +125,14 @@ OPENS(open64)
 #define OPENS_AT(name)                                     \
     int name(int at, const char *path, int flags, ...) {   \
         MODE(flags, mode)                                  \
-        if (below(path) && fails(OPEN)) return -1;         \
+        if (below(path) && fails(opening(path))) return -1;         \
         return opened(REAL(name)(at, path, flags, mode), path, flags); \
     }
 OPENS_AT(openat)
 OPENS_AT(openat64)
 
 int creat(const char *path, mode_t mode) {
-    if (below(path) && fails(OPEN)) return -1;
+    if (below(path) && fails(opening(path))) return -1;
     return opened(REAL(creat)(path, mode), path, O_WRONLY);
 }
 

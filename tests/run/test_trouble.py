@@ -226,6 +226,39 @@ def test_a_line_of_which_a_part_is_in_the_file_is_not_given_up():
     assert backlog.lost == 1
 
 
+def test_run_json_that_cannot_be_read_for_a_moment_is_not_set_aside(writer, folder, monkeypatch, caplog):
+    from pathlib import Path
+
+    def refuse(path):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", refuse)
+        writer.update_facts({"known": 1})
+    assert len(told(caplog, "WARNING")) == 1
+    assert sorted(path.name for path in folder.glob("run.json*")) == ["run.json"]
+    assert "known" not in load_run(folder).facts
+    writer.flush()
+    assert load_run(folder).facts["known"] == 1
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(RunFolderError, match=r"run\.json cannot be read.*Input/output error"):
+            RunWriter(folder).begin_attempt()
+
+
+def test_facts_of_another_process_are_kept_when_ours_come_late(writer, folder):
+    temporary = folder / f".run.json.{os.getpid()}.tmp"
+    temporary.mkdir()  # in the way
+    writer.update_facts({"mine": 1})
+    temporary.rmdir()
+    other = RunWriter(folder)
+    other.begin_attempt({"theirs": 2})
+    writer.flush()
+    facts = load_run(folder).facts
+    assert facts["theirs"] == 2
+    assert [entry.get("facts", {}).get("mine") for entry in facts["attempts"]] == [1, None]
+
+
 def test_info_tells_what_the_warning_did_not(writer, folder, caplog):
     with caplog.at_level(logging.INFO, "hf_monitor"):
         break_disk(folder)

@@ -226,6 +226,25 @@ def test_git_commit_and_dirty_flag(tmp_path):
 
 
 @LINUX
+def test_another_process_may_write_after_a_line_of_which_a_full_disk_took_a_part(tmp_path):
+    import resource
+
+    path = tmp_path / "rows.jsonl"
+    file, other = AppendFile(path), AppendFile(path)
+    file.append(b'{"step":1}\n')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.append(b'{"step":2}\n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    other.append(b'{"other":1}\n')
+    file.flush()
+    assert path.read_bytes() == b'{"step":1}\n{"st\n{"other":1}\n{"step":2}\n'
+
+
+@LINUX
 def test_a_full_disk_raises_once_and_the_file_is_complete_afterwards(tmp_path):
     """A limit on the file's size makes the system take a part of a line, as a nearly full disk does."""
     code = """
