@@ -216,6 +216,7 @@ def test_ctrl_c_for_the_whole_group(path):
     [pump] = pumps_of(path)
     os.kill(pump, signal.SIGINT)
     os.kill(pump, signal.SIGTERM)
+    time.sleep(0.5)  # until it sleeps
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
