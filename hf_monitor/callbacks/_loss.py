@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from hf_monitor.callbacks import _loss_share
-from hf_monitor.seq2seq.loss_scaling import takes_num_items, uses_num_items
+from hf_monitor.callbacks._loss_verdict import (
+    AS_LOGGED,
+    SCALED,
+    UNDETERMINED,
+    Verdict,
+    by_use,
+    decide,
+    is_own,
+    n_processes,
+)
+from hf_monitor.seq2seq.loss_scaling import uses_num_items
 
-__all__ = ["AS_LOGGED", "SCALED", "UNDETERMINED", "LossRecord", "Verdict", "decide"]
+__all__ = ["LossRecord"]
 
 log = logging.getLogger("hf_monitor")
-
-AS_LOGGED, SCALED, UNDETERMINED = "as logged", "scaled", "undetermined"
 
 _LONGEST_WINDOW = 1024
 """Micro-batches whose losses are kept as tensors: a logging window longer than that is read in between."""
@@ -30,128 +38,6 @@ _FIX = (
 
 _trainings = itertools.count(1)
 """Every process of a launch counts the same trainings."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the loss that the Trainer logs is worth.
-
-    Attributes
-    ----------
-    verdict : str
-        ``as logged`` (it is right), ``scaled`` (too large by a factor that is known) or ``undetermined``.
-    reason : str
-    may_probe : bool
-        Whether a batch of the training's own could still settle it.
-    """
-
-    verdict: str
-    reason: str
-    may_probe: bool = False
-
-    def facts(self) -> dict[str, Any]:
-        """Give what goes into ``run.json``."""
-        return {"loss_scaling": {"verdict": self.verdict, "reason": self.reason}}
-
-
-def _n_processes(args: Any, trainer: Any = None) -> int:
-    """Give what the Trainer multiplies a loss by that it takes to be divided by the tokens of all processes."""
-    if not args.average_tokens_across_devices:
-        return 1
-    if args.n_gpu > 1:
-        return int(args.n_gpu)
-    if trainer is None:
-        return int(args.world_size)
-    return int(trainer.accelerator.num_processes // trainer.get_tp_size())
-
-
-def _is_own(trainer: Any, name: str, wrapper: Any = None) -> bool:
-    """Say whether a method is the Trainer's of transformers (or `wrapper`, which calls it), not a subclass's."""
-    from transformers.trainer import Trainer
-
-    placed = trainer.__dict__.get(name)
-    return (placed is None or placed is wrapper) and getattr(type(trainer), name) is getattr(Trainer, name)
-
-
-def decide(args: Any, model: Any, trainer: Any = None, *, own_step: bool = True) -> Verdict:
-    """Decide from the Trainer's own loss path whether the loss that it logs is right.
-
-    Parameters
-    ----------
-    args : transformers.TrainingArguments
-    model : PreTrainedModel or PeftModel
-        Not wrapped.
-    trainer : transformers.Trainer, optional
-        Without it (callbacks alone) what a subclass or a ``compute_loss_func`` does is not known, and only what no
-        usual Trainer can change counts as certain.
-    own_step : bool
-        Whether ``training_step`` is the Trainer's own.
-
-    Returns
-    -------
-    Verdict
-    """
-    k, n = args.gradient_accumulation_steps, max(args.world_size, args.n_gpu)
-    if k == 1 and n <= 1:
-        return Verdict(AS_LOGGED, "no accumulation, one process: nothing to scale")
-    name = type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
-    if trainer is None:
-        if model is None:
-            return Verdict(UNDETERMINED, "no model is seen")
-        if not takes_num_items(model):
-            return Verdict(AS_LOGGED, f"{name} is not handed num_items_in_batch: the Trainer divides the loss itself")
-        if args.label_smoothing_factor > 0:
-            return Verdict(AS_LOGGED, "label_smoothing_factor: the Trainer computes the loss, over all tokens")
-    else:
-        found = _by_path(trainer, name, own_step)
-        if found is not None:
-            return found
-    uses = uses_num_items(model)
-    if getattr(trainer, "loss_is_scaled_for_ga", None) is False:
-        if uses:
-            return Verdict(UNDETERMINED, f"loss_is_scaled_for_ga = False, but {name} divides by num_items_in_batch")
-        if n <= 1 and uses is False:
-            return Verdict(AS_LOGGED, "loss_is_scaled_for_ga = False: the Trainer divides the loss itself")
-    if uses is None:
-        return Verdict(
-            UNDETERMINED, f"whether {name} uses num_items_in_batch could not be tried", may_probe=trainer is not None
-        )
-    return _by_use(name, uses, seen=trainer is not None)
-
-
-def _by_path(trainer: Any, name: str, own_step: bool) -> Verdict | None:
-    """Decide by what the Trainer is; None where it depends on the model."""
-    if not own_step:
-        return Verdict(UNDETERMINED, f"{type(trainer).__name__} has a training_step of its own")
-    declared = getattr(trainer, "loss_is_scaled_for_ga", None)  # transformers 5.23 on
-    if not _is_own(trainer, "compute_loss"):
-        if not trainer.model_accepts_loss_kwargs and trainer.compute_loss_func is None and not declared:
-            return Verdict(AS_LOGGED, "a compute_loss of its own, whose loss the Trainer divides by the accumulation")
-        if declared is not None and trainer.args.world_size == 1 and trainer.args.n_gpu <= 1:
-            return Verdict(AS_LOGGED, f"a compute_loss of its own, with loss_is_scaled_for_ga = {declared}")
-        return Verdict(UNDETERMINED, f"{type(trainer).__name__} has a compute_loss of its own")
-    if declared is False and (trainer.compute_loss_func is not None or trainer.label_smoother is not None):
-        return Verdict(UNDETERMINED, "loss_is_scaled_for_ga = False, but the loss is already that of all tokens")
-    if trainer.compute_loss_func is not None:
-        return Verdict(AS_LOGGED, "compute_loss_func is given num_items_in_batch")
-    if not trainer.model_accepts_loss_kwargs:
-        if declared:
-            return Verdict(UNDETERMINED, f"loss_is_scaled_for_ga = True, but {name} is not handed num_items_in_batch")
-        return Verdict(AS_LOGGED, f"{name} is not handed num_items_in_batch: the Trainer divides the loss itself")
-    if trainer.label_smoother is not None:
-        return Verdict(AS_LOGGED, "label_smoothing_factor: the Trainer computes the loss, over all tokens")
-    return None
-
-
-def _by_use(name: str, uses: bool, *, seen: bool) -> Verdict:
-    if uses:
-        return Verdict(AS_LOGGED, f"{name} divides its loss by num_items_in_batch")
-    if seen:
-        return Verdict(SCALED, f"{name} ignores num_items_in_batch")
-    return Verdict(
-        UNDETERMINED,
-        f"{name} ignores num_items_in_batch, but the Trainer is not seen (a compute_loss_func would make it right)",
-    )
 
 
 @dataclass
@@ -224,9 +110,7 @@ class LossRecord:
         The wrapper calls :meth:`before` and :meth:`add`.
         """
         self._watched = [seen for seen in self._watched if seen[0]() is not None]
-        self._watched.append(
-            (weakref.ref(trainer), weakref.ref(wrapper) if _is_own(trainer, "training_step") else None)
-        )
+        self._watched.append((weakref.ref(trainer), weakref.ref(wrapper) if is_own(trainer, "training_step") else None))
 
     def begin(self, args: Any, state: Any, model: Any) -> dict[str, Any]:
         """Decide for a training that begins; gives the facts for ``run.json``. Never raises."""
@@ -238,7 +122,7 @@ class LossRecord:
             (None, None),
         )
         try:
-            own_step = wrapper is not None and _is_own(trainer, "training_step", wrapper())
+            own_step = wrapper is not None and is_own(trainer, "training_step", wrapper())
             self.verdict = decide(args, model, trainer, own_step=own_step)
         except Exception as error:  # noqa: BLE001 - the policy: a Trainer that is otherwise built must still train
             self.verdict = Verdict(UNDETERMINED, f"could not be found out: {type(error).__name__}: {error}")
@@ -259,7 +143,7 @@ class LossRecord:
         if self.verdict.verdict == AS_LOGGED or "ignores" not in self.verdict.reason:
             return
         k = 1 if getattr(trainer, "loss_is_scaled_for_ga", None) is False else args.gradient_accumulation_steps
-        times = k * _n_processes(args, trainer)
+        times = k * n_processes(args, trainer)
         if times == 1:  # several processes whose tokens are not averaged
             return
         known = "" if self.verdict.verdict == SCALED else ", unless the Trainer was given a compute_loss_func"
@@ -295,7 +179,7 @@ class LossRecord:
         else:
             base = trainer.model
             name = type(base.get_base_model() if hasattr(base, "get_base_model") else base).__name__
-            self.verdict = _by_use(name, uses, seen=True)
+            self.verdict = by_use(name, uses, seen=True)
         self._warn()
         return self.verdict
 
@@ -334,12 +218,12 @@ class LossRecord:
             values = torch.stack([loss.reshape(()).float() for loss, *_ in pending]).tolist()
         trainer = None if self._trainer is None else self._trainer()
         declared = getattr(trainer, "loss_is_scaled_for_ga", None)
-        n_processes = _n_processes(self._args, trainer)
+        processes = n_processes(self._args, trainer)
         scaled = self.verdict is not None and self.verdict.verdict == SCALED
         window = self._window
         for value, (_, k, counted, step) in zip(values, pending, strict=True):
             # As in training_step and compute_loss: without a count the Trainer divides, and multiplies by nothing.
-            scale = 1.0 / ((1 if declared is False else k) * n_processes) if scaled and counted else 1.0
+            scale = 1.0 / ((1 if declared is False else k) * processes) if scaled and counted else 1.0
             window.n += 1
             window.total += value
             window.honest += value * scale

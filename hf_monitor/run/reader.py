@@ -16,8 +16,8 @@ from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_ranks
 from hf_monitor.run.rows import iter_lines
+from hf_monitor.run.run_json import FORMAT
 from hf_monitor.run.signals import read_traces
-from hf_monitor.run.writer import FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd

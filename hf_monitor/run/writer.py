@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -19,10 +18,10 @@ import orjson
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run.backlog import RETRY_SECONDS
 from hf_monitor.run.facts import process_facts
-from hf_monitor.run.files import AppendFile, is_missing, replace_file
-from hf_monitor.run.lock import folder_lock
-from hf_monitor.run.process import IDENTITY, is_alive
-from hf_monitor.run.rows import encode_row, iter_lines, plain
+from hf_monitor.run.files import AppendFile
+from hf_monitor.run.process import is_alive
+from hf_monitor.run.rows import encode_row, plain
+from hf_monitor.run.run_json import FORMAT, RunJson, rows_on_disk
 from hf_monitor.run.secret_sources import public_words
 from hf_monitor.run.secrets import SecretMask
 from hf_monitor.run.trouble import Trouble, reason_of
@@ -31,18 +30,10 @@ log = logging.getLogger("hf_monitor")
 
 __all__ = ["FORMAT", "RESERVED_KEYS", "RunWriter"]
 
-FORMAT = 1
-"""Number of the run folder's format; a reader refuses a folder with a higher one."""
-
 RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 """Keys that every row has; a value logged under one of these names is kept as ``<name>_``."""
 
 _MOST_NAMES = 10_000
-
-
-def _number(entry: Mapping[str, Any]) -> int:
-    number = entry.get("attempt")
-    return number if isinstance(number, int) else 0
 
 
 def _announce(message: str) -> None:
@@ -70,10 +61,6 @@ class RunWriter:
 
     Attributes
     ----------
-    attempt : int
-        Number of the running attempt, from 1; 0 before the first.
-    run_id : str
-        Name of the run for good, over all attempts; empty before :meth:`open`.
     trouble : Trouble
         What all who write into this folder share, so that a failing disk is reported once.
     announce : callable
@@ -87,30 +74,34 @@ class RunWriter:
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
         self.run_dir = Path(run_dir)
-        self.attempt = 0
-        self.run_id = ""
         self._files: dict[str, AppendFile] = {}
-        self._facts: dict[str, Any] = {}
+        self._json = RunJson(self.run_dir, self._hidden)
         self.mask = SecretMask()
         self.plain_names: set[str] = set()
         self._lock = threading.RLock()
         self._opened = False
-        self._on_disk = False  # is, or was, there a run.json?
         self.trouble = Trouble(self.run_dir)
         self.announce: Callable[[str], None] = _announce
         self._proven = False  # has the attempt a row on the disk?
-        self._stale = False  # is run.json to be written again?
-        self._pending: dict[str, Any] = {}  # facts that are not in it yet
         self._tend_at = 0.0
         self._step = 0
         self._pid = -1
         self._told: tuple[int, int] | None = None
-        self._run_json = str(self.run_dir / "run.json")
+
+    @property
+    def attempt(self) -> int:
+        """Number of the running attempt, from 1; 0 before the first."""
+        return self._json.attempt
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run for good, over all attempts; empty before :meth:`open`."""
+        return self._json.run_id
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What ``run.json`` holds; empty before :meth:`open`."""
-        return MappingProxyType(self._facts)
+        return MappingProxyType(self._json.facts)
 
     def file(self, name: str) -> AppendFile:
         """Give the file of rows called `name` (``"metrics.jsonl"``) in this folder."""
@@ -142,48 +133,19 @@ class RunWriter:
                     "Pass another folder (run_dir=...) or mend its permissions."
                 ) from error
             if not self._opened:
-                self._know(self._read_facts())
+                self._json.load()
+                self._learn_process()
                 self._opened = True
 
-    def _know(self, facts: dict[str, Any]) -> None:
-        """Take over what ``run.json`` holds; nothing means a new run."""
-        self._facts = facts
-        self._on_disk = bool(facts)
-        self.run_id = facts.setdefault("run_id", f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
-        facts.setdefault("created", time.time())
-        facts["format"] = FORMAT
+    def _learn_process(self) -> None:
         self.mask.learn_process()
+        self.learn()
         self.mask.learn(public=public_words(*self.run_dir.absolute().parts))
-        self.plain_names = set()
 
     def learn(self, *sources: Mapping[str, Any] | Iterable[str]) -> None:
         """Tell of more secrets, as :meth:`SecretMask.learn <hf_monitor.run.secrets.SecretMask.learn>` takes them."""
         self.mask.learn(*sources)
         self.plain_names = set()
-
-    def _read_facts(self) -> dict[str, Any]:
-        path = self.run_dir / "run.json"
-        try:
-            facts = orjson.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise RunFolderError(
-                f"run.json cannot be read in {str(self.run_dir)!r}: {reason_of(error)}. "
-                "Pass another folder (run_dir=...) or mend its permissions."
-            ) from error
-        except ValueError:
-            facts = None
-        if not isinstance(facts, dict):  # not ours to throw away: set it aside and go on
-            path.replace(path.with_name(f"run.json.broken-{time.strftime('%Y%m%d-%H%M%S')}"))
-            return {}
-        written = facts.get("format", FORMAT)
-        if not isinstance(written, int) or written > FORMAT:
-            raise RunFolderError(
-                f"the run folder {str(self.run_dir)!r} has format {written!r}, this hf_monitor writes format "
-                f"{FORMAT}. Update hf_monitor, or pass another folder."
-            )
-        return facts
 
     def begin_attempt(self, facts: Mapping[str, Any] | None = None) -> int:
         """Begin a new attempt: collect the facts about this process and write them with `facts` to ``run.json``.
@@ -205,27 +167,14 @@ class RunWriter:
         """
         with self._lock:
             self.open()
-            self._proven, self._pid, self._pending = False, os.getpid(), {}
-            self.mask.learn_process()
+            self._proven, self._pid = False, os.getpid()
+            self._learn_process()
             self.learn(plain(facts or {}))
             process = process_facts(self.mask)  # takes a moment (git): before anybody else has to wait
-            self.learn(process)
-            with folder_lock(self.run_dir):
-                found = self._read_facts()
-                emptied = self._on_disk and not found and not (self.run_dir / "metrics.jsonl").exists()
-                if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
-                    self._know(found)
-                if emptied:
-                    self.attempt = 0
-                for file in self._files.values():
-                    file.refresh()
-                attempts: list[dict[str, Any]] = self._facts.setdefault("attempts", [])
-                self.attempt = max([self._last_attempt_on_disk(), self.attempt, *map(_number, attempts)]) + 1
-                identity = {key: process.pop(key) for key in IDENTITY}
-                attempts.append({"attempt": self.attempt, "time": time.time(), **identity})
-                self._merge({**process, **(facts or {})}, before=attempts[-2] if len(attempts) > 1 else None)
-                self._write_facts()
-            self._warn_of_others(attempts[:-1])
+            for file in self._files.values():
+                file.refresh()
+            before = self._json.begin_attempt(process, facts or {})
+            self._warn_of_others(before)
             return self.attempt
 
     def _warn_of_others(self, attempts: list[dict[str, Any]]) -> None:
@@ -241,23 +190,10 @@ class RunWriter:
                     self.attempt,
                 )
 
-    def _rows_on_disk(self) -> list[dict[str, Any]]:
-        try:
-            data = (self.run_dir / "metrics.jsonl").read_bytes()
-        except OSError:
-            return []
-        return [row for _, row in iter_lines(data) if row]
-
     def _trains(self, attempt: Any) -> bool:
-        events = [row.get("event") for row in self._rows_on_disk() if row.get("attempt") == attempt]
+        events = [row.get("event") for row in rows_on_disk(self.run_dir) if row.get("attempt") == attempt]
         last = [event for event in events if event in ("train_begin", "train_end", "error")]
         return last[-1:] == ["train_begin"]
-
-    def _last_attempt_on_disk(self) -> int:
-        """Rows may be there without run.json (deleted, broken): their attempts count."""
-        if self._facts.get("attempts"):
-            return 0
-        return max(map(_number, self._rows_on_disk()), default=0)
 
     def update_facts(self, facts: Mapping[str, Any], *, begins: bool = False) -> None:
         """Add to ``run.json`` what became known later (the signature of the scores, say).
@@ -273,63 +209,17 @@ class RunWriter:
             if not self.attempt:
                 self.begin_attempt(facts)
                 return
-            self._pending.update(facts)
-            self._stale = True
+            self._json.add(facts)
             if begins:
-                self._save_facts(begins=True)
+                self._json.save(begins=True)
             elif self.trouble.since is None:
                 self._tend()
-
-    def _save_facts(self, *, begins: bool = False) -> None:
-        """Write ``run.json`` anew, with what became known since."""
-        with folder_lock(self.run_dir):
-            if self._take_in_others():
-                # Another process has begun an attempt since: its facts stand on top, ours stay with ours.
-                for entry in self._facts["attempts"]:
-                    if _number(entry) == self.attempt:
-                        entry.setdefault("facts", {}).update(self._hidden(self._pending))
-            else:
-                attempts = self._facts.get("attempts") or []
-                self._merge(self._pending, before=attempts[-2] if begins and len(attempts) > 1 else None)
-            self._write_facts()
-        self._pending = {}
-
-    def _take_in_others(self) -> bool:
-        """Take in what other processes have written into ``run.json``; say whether one of them began after us."""
-        found = self._read_facts()
-        others = {_number(entry): entry for entry in found.get("attempts") or [] if _number(entry) != self.attempt}
-        if max(others, default=0) > self.attempt:
-            self._know(found)
-            return True
-        own = [entry for entry in self._facts.get("attempts") or [] if _number(entry) not in others]
-        self._facts["attempts"] = sorted([*own, *others.values()], key=_number)
-        return False
 
     def _hidden(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = plain(facts)
         self.learn(found)
         hidden: dict[str, Any] = self.mask.values(found)
         return hidden
-
-    def _merge(self, facts: Mapping[str, Any], before: dict[str, Any] | None = None) -> None:
-        for key, value in self._hidden(facts).items():
-            # The latest attempt's facts stand on top; what the attempt before it had otherwise stays with that one.
-            if before is not None and key in self._facts and self._facts[key] != value:
-                before.setdefault("facts", {}).setdefault(key, self._facts[key])
-            self._facts[key] = value
-
-    def _write_facts(self) -> None:
-        try:
-            replace_file(
-                self.run_dir / "run.json",
-                orjson.dumps(self._facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
-            )
-            self._on_disk, self._stale = True, False
-        except OSError as error:
-            raise RunFolderError(
-                f"run.json cannot be written in {str(self.run_dir)!r}: {error.strerror or error}. "
-                "Pass another folder (run_dir=...) or mend its permissions."
-            ) from error
 
     def row(self, kind: str, step: int, values: Mapping[str, Any], *, now: float | None = None) -> None:
         """Append one row to ``metrics.jsonl``; it is with the operating system when the call returns.
@@ -352,7 +242,7 @@ class RunWriter:
         """
         if not self.attempt:
             self.begin_attempt()
-        elif self.trouble.since is None and is_missing(self._run_json):
+        elif self.trouble.since is None and self._json.is_missing():
             self._tend()
         self._step = step
         row = {"time": time.time() if now is None else now, "attempt": self.attempt, "step": step, "kind": kind}
@@ -386,11 +276,12 @@ class RunWriter:
         RunFolderError
             As :meth:`row`.
         """
-        if not self.attempt or not self.plain_names.issuperset(values):  # nor is one of them reserved
+        attempt = self._json.attempt
+        if not attempt or not self.plain_names.issuperset(values):  # nor is one of them reserved
             self.row(kind, step, values)
             return
         self._step = step
-        head = {"time": time.time(), "attempt": self.attempt, "step": step, "kind": kind}
+        head = {"time": time.time(), "attempt": attempt, "step": step, "kind": kind}
         self._put("metrics.jsonl", orjson.dumps({**head, **values}, option=orjson.OPT_APPEND_NEWLINE))
 
     def _put(self, name: str, lines: bytes) -> None:
@@ -426,9 +317,9 @@ class RunWriter:
             gone = [file for file in self._files.values() if file.is_gone()]
             for file in gone:
                 file.start_anew()
-            emptied = bool(gone) or is_missing(self._run_json)
-            self._stale = self._stale or emptied
-            failed = not self._try("run.json", self._restore) if self._stale else False
+            emptied = bool(gone) or self._json.is_missing()
+            self._json.stale = self._json.stale or emptied
+            failed = not self._try("run.json", self._restore) if self._json.stale else False
             for name, file in tuple(self._files.items()):
                 failed = not self._try(name, file.flush) or failed
             if failed:
@@ -453,7 +344,7 @@ class RunWriter:
 
     def _restore(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self._save_facts()
+        self._json.save()
 
     def _resume(self) -> None:
         """Say that a spell without a disk is over."""
