@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -143,6 +144,7 @@ class RunJson:
         """
         self._pending = {}
         with folder_lock(self.run_dir):
+            self._sweep()
             found = self._read()
             emptied = self._was_there and not found and not (self.run_dir / "metrics.jsonl").exists()
             if found or emptied:  # other processes may have had their attempts; or somebody deleted the run
@@ -159,6 +161,13 @@ class RunJson:
             self._merge({**told, **facts}, before=before[-1] if before else None)
             self._write()
         return before
+
+    def _sweep(self) -> None:
+        """Take away what a process left that was killed while it wrote the file; a minute old, so nobody's any more."""
+        for path in self.run_dir.glob(f".{self._path.name}.*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > 60:
+                    path.unlink()
 
     def add(self, facts: Mapping[str, Any]) -> None:
         """Take in what became known; the file is to be saved then."""

@@ -338,3 +338,12 @@ def test_a_killed_process_loses_no_row_and_its_run_reads_as_killed(tmp_path):
     steps = [row["step"] for row in run.rows.of("train")]
     assert steps == list(range(len(steps)))
     assert len(steps) > max(told, default=200)
+
+
+def test_what_a_kill_left_while_run_json_was_written_goes_at_the_next_attempt(tmp_path):
+    old, new = tmp_path / ".run.json.123.tmp", tmp_path / ".run.json.124.tmp"
+    for path in (old, new):
+        path.write_text("{")
+    os.utime(old, (1.0, 1.0))
+    RunWriter(tmp_path).begin_attempt()
+    assert (old.exists(), new.exists()) == (False, True)  # the new one may be somebody's at this moment
