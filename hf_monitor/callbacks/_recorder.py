@@ -103,7 +103,7 @@ class Recorder:
         else:
             self.writer.begin_attempt(facts)
         self.trained = True
-        self.kept = {}
+        self.kept, self._saved = {}, None
         self.writer.event(
             "train_begin",
             state.global_step,
