@@ -58,6 +58,8 @@ def describe_error(error: BaseException | None, mask: Callable[[str], str]) -> d
         isinstance(error, RuntimeError | OSError) and _COLLECTIVE.search(str(error))
     ):
         found["collective"] = True
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        found["exit_code"] = 0
     return found
 
 

@@ -102,7 +102,11 @@ class Tee:
             self._found[name] = found
 
     def _wrapper(self, name: str, bound: Callable[..., Any]) -> Callable[..., Any]:
+        finalizing = sys.is_finalizing  # then our modules are empty: a bar that is left over may still be drawn
+
         def write(text: Any, /) -> Any:
+            if finalizing():
+                return bound(text)
             direct = self.direct
             doing = local.doing
             if not self.taps or not isinstance(text, str):
@@ -119,7 +123,7 @@ class Tee:
             return result
 
         def writelines(lines: Iterable[Any], /) -> Any:
-            if not self.taps:
+            if not self.taps or finalizing():
                 return bound(lines)
             seen: list[str] = []
             doing = local.doing

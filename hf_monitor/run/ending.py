@@ -18,8 +18,9 @@ class Ending(NamedTuple):
     """How a training stands, and what ended it."""
 
     status: Status
-    """``finished``; ``running``; ``crashed`` (an error, or a fault in C code); ``interrupted`` (Ctrl-C); ``terminated``
-    (SIGTERM, SIGHUP, SIGXCPU); ``killed`` (the process is gone without a word); ``unknown`` (it ran elsewhere)."""
+    """``finished``; ``running``; ``crashed`` (an error, or a fault in C code); ``interrupted`` (Ctrl-C, ``sys.exit(0)``);
+    ``terminated`` (SIGTERM, SIGHUP ...); ``killed`` (the process is gone without a word); ``unknown`` (it ran elsewhere,
+    or its disk was full at the end)."""
     rank: int = 0
     """The process that ended first and took the others with it."""
     step: int | None = None
@@ -31,13 +32,19 @@ class Ending(NamedTuple):
     traceback: str | None = None
 
     def __str__(self) -> str:
-        what = ": ".join(part for part in (self.type, (self.message or "").partition("\n")[0][:200]) if part)
+        what = ": ".join(part for part in (self.type, _shown(self.message or "")[:200]) if part)
         place = ", ".join(
             part
             for part in (f"rank {self.rank}" if self.rank else "", f"step {self.step}" if self.step is not None else "")
             if part
         )
         return " ".join(part for part in (self.status, f"({place})" if place else "", what) if part)
+
+
+def _shown(message: str) -> str:
+    """Give the line of a message that says most; of a DataLoader worker's error, which quotes a traceback, the last."""
+    first, *rest = message.strip().split("\n")
+    return rest[-1] if rest and first.startswith("Caught ") else first
 
 
 class Outcome(NamedTuple):
@@ -77,6 +84,8 @@ def outcome_of(
             finished = row
         elif name == "error":
             error = row
+        elif error is not None and error.get("during") and row.get("kind") in ("eval", "predict"):
+            error = None  # an evaluation after the training failed, and was done again
     trace = next((trace for trace in traces if last <= trace.time + _OUTLIVED_SECONDS), None)
     known = finished or error or trace
     return Outcome(rank, finished, error, trace, step, None if known else alive(last))
@@ -107,7 +116,8 @@ def ending_of(outcomes: Sequence[Outcome]) -> Ending:
     collective = [_of_error(outcome) for outcome in outcomes if outcome.error and outcome.error.get("collective")]
     gone = [outcome for outcome in outcomes if outcome.alive is False]
     if not causes and gone and (signals or collective):
-        return Ending("killed", gone[0].rank, gone[0].last_step)
+        # A rank above 0 records no steps, but all take the same.
+        return Ending("killed", gone[0].rank, max(outcome.last_step for outcome in outcomes))
     for found in (causes + signals, collective):
         if found:
             earliest = min(found, key=lambda ending: ending.time or 0.0)
@@ -120,8 +130,9 @@ def ending_of(outcomes: Sequence[Outcome]) -> Ending:
 
 def _of_error(outcome: Outcome) -> Ending:
     error = outcome.error or {}
+    meant = error.get("type") == "KeyboardInterrupt" or error.get("exit_code") == 0
     return Ending(
-        "interrupted" if error.get("type") == "KeyboardInterrupt" else "crashed",
+        "interrupted" if meant else "crashed",
         outcome.rank,
         error.get("step"),
         error.get("time"),

@@ -22,7 +22,9 @@ from typing import NamedTuple
 __all__ = ["Trace", "collect", "read_traces", "unwatch", "watch"]
 
 _FOLDER = "signals"
-_WATCHED = tuple(name for name in ("SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))
+_USUAL = ("SIGTERM", "SIGHUP", "SIGXCPU")
+_OTHERS = ("SIGQUIT", "SIGUSR1", "SIGUSR2")  # if somebody handles them, they mean something else than an end
+_WATCHED = tuple(name for name in (*_USUAL, *_OTHERS) if hasattr(signal, name))
 _FAULT = "fault"  # SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL: in one file, which says which
 _MAX_BYTES = 20_000
 _FAULTS = {
@@ -39,7 +41,7 @@ class Trace(NamedTuple):
     """A signal that arrived."""
 
     signal: str
-    """``SIGTERM``, ``SIGHUP``, ``SIGXCPU``; ``SIGSEGV`` and its like for a fault in C code."""
+    """``SIGTERM``, ``SIGHUP``, ``SIGXCPU``, ``SIGQUIT`` ...; ``SIGSEGV`` and its like for a fault in C code."""
     time: float
     """Epoch seconds."""
     traceback: str
@@ -131,7 +133,10 @@ def watch(run_dir: Path, rank: int = 0) -> str:
 
 def _register(number: int, fd: int) -> None:
     """Put our handler before whatever handles the signal now; anew, since others may have taken its place meanwhile."""
-    if signal.getsignal(number) is signal.SIG_IGN:  # nohup: nothing ends by it
+    handler = signal.getsignal(number)
+    if handler is signal.SIG_IGN:  # nohup: nothing ends by it
+        return
+    if signal.Signals(number).name in _OTHERS and handler is not signal.SIG_DFL:
         return
     if threading.current_thread() is threading.main_thread():  # elsewhere no handler can be put back
         with _handlers_kept(number):
