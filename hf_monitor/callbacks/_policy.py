@@ -22,7 +22,8 @@ def report_disk(owner: Any, args: Any, error: OSError) -> None:
     reported: set[str] = owner.__dict__.setdefault("_reported", set())
     if "disk" not in reported:
         reported.add("disk")
-        trouble = recorder_for(run_dir_for(owner.run_dir, args)).writer.trouble
+        recorder = owner.__dict__.get("_recorder") or recorder_for(run_dir_for(owner.run_dir, args))
+        trouble = recorder.writer.trouble
         trouble.report(f"what {type(owner).__name__} records", error)
 
 

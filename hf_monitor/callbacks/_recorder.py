@@ -31,6 +31,8 @@ __all__ = ["Recorder", "kind_of", "recorder_for", "run_dir_for"]
 def run_dir_for(run_dir: Any, args: Any) -> Path:
     """Give the run folder: what the user named, else ``monitor`` inside the Trainer's ``output_dir``.
 
+    Absolute: a training that changes the working directory is recorded where it began.
+
     Raises
     ------
     InputError
@@ -40,7 +42,8 @@ def run_dir_for(run_dir: Any, args: Any) -> Path:
         raise InputError(
             f"run_dir must be the path of a folder, got {run_dir!r}. Leave it out for <output_dir>/monitor."
         )
-    return Path(run_dir).expanduser() if run_dir is not None else Path(args.output_dir).expanduser() / "monitor"
+    folder = Path(run_dir) if run_dir is not None else Path(args.output_dir) / "monitor"
+    return folder.expanduser().absolute()
 
 
 def kind_of(logs: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ class RunWriter:
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
-        self.run_dir = Path(run_dir)
+        self.run_dir = Path(run_dir).absolute()  # whatever becomes of the working directory
         self.attempt = 0
         self.run_id = ""
         self._files: dict[str, AppendFile] = {}

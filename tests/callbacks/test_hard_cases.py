@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from hf_monitor import FileLoggingCallback, RunWriter, TextMetrics, attach, default_callbacks, load_run
+from hf_monitor.callbacks._recorder import recorder_for
 
 
 class Says(TrainerCallback):
@@ -245,3 +246,27 @@ def test_two_folders_of_one_training_both_get_the_console(make_trainer, tmp_path
     trainer.train()
     for name in ("a", "b"):
         assert (tmp_path / name / "train.log").read_text().count("in the middle") == 1
+
+
+@pytest.mark.parametrize("by_attach", [True, False])
+def test_a_training_that_changes_the_working_directory_is_recorded_where_it_began(
+    make_trainer, tmp_path, monkeypatch, by_attach
+):
+    class Away(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                monkeypatch.chdir(elsewhere)
+                recorder_for(tmp_path / "out" / "monitor").writer._tend_at = 0.0  # a second later
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    ours = [] if by_attach else default_callbacks("out/monitor")
+    trainer = make_trainer(output_dir="out", callbacks=[*ours, Away()])
+    if by_attach:
+        attach(trainer)
+    trainer.train()
+    assert list(elsewhere.iterdir()) == []
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.last_step) == ("finished", 4)
+    assert (run.path / "plots" / "06_training_history.png").exists()
