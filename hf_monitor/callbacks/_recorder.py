@@ -14,7 +14,7 @@ from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
 from hf_monitor.callbacks._loss import LossRecord
 from hf_monitor.callbacks._ranks import describe_error, next_training
-from hf_monitor.callbacks._report import report_once
+from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
 from hf_monitor.errors import InputError
 from hf_monitor.run.lineage import Lost
@@ -210,7 +210,7 @@ class Recorder:
         try:
             told = self.loss.row(state, logs)
         except Exception as error:  # noqa: BLE001 - the policy: the row is worth more than its correction
-            report_once(self, "loss", f"the loss is recorded as logged: {type(error).__name__}: {error}")
+            report_once(self, "loss", f"the loss is recorded as logged: {described(error)}")
             told = logs
         self._told = logs, state.global_step, told
         return told
@@ -222,7 +222,7 @@ class Recorder:
             if verdict is not None and trainer.is_world_process_zero():
                 self.writer.update_facts(verdict.facts())
         except Exception as error:  # noqa: BLE001 - the policy
-            report_once(self, "loss", f"whether the loss is right could not be said: {type(error).__name__}: {error}")
+            report_once(self, "loss", f"whether the loss is right could not be said: {described(error)}")
 
     def after_step(self, trainer: Any, loss: Any, num_items: Any) -> None:
         """Hear of a micro-batch's loss (:func:`hf_monitor.attach`); never raises."""
@@ -230,7 +230,7 @@ class Recorder:
             self.loss.add(trainer, loss, num_items is not None)
         except Exception as error:  # noqa: BLE001 - the policy
             self.loss.end()
-            report_once(self, "loss", f"the loss is recorded as logged: {type(error).__name__}: {error}")
+            report_once(self, "loss", f"the loss is recorded as logged: {described(error)}")
 
     def values(self, caller: object, event: str, kind: str, state: Any, values: Mapping[str, Any]) -> bool:
         """Record a dict of values; returns False where another callback has recorded this very dict."""
