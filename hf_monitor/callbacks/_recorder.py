@@ -101,7 +101,7 @@ class Recorder:
         self.__dict__.pop("_reported", None)
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         facts |= self.loss.begin(args, state, kwargs.get("model"))
-        if self.writer.attempt and not self.trained:
+        if self.writer.attempt and not self.trained and not self.writer.is_copy:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
         else:
             self.writer.begin_attempt(facts)

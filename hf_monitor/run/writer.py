@@ -112,6 +112,11 @@ class RunWriter:
         """What ``run.json`` holds; empty before :meth:`open`."""
         return MappingProxyType(self._facts)
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether this process was forked from the one that began the attempt: it writes nothing before its own."""
+        return self._pid not in (-1, os.getpid())
+
     def file(self, name: str) -> AppendFile:
         """Give the file of rows called `name` (``"metrics.jsonl"``) in this folder."""
         found = self._files.get(name)
@@ -205,6 +210,8 @@ class RunWriter:
         """
         with self._lock:
             self.open()
+            if self.is_copy:  # a training of a forked child's own: the parent's files are not its
+                self._files = {}
             self._proven, self._pid, self._pending = False, os.getpid(), {}
             self.mask.learn_process()
             self.learn(plain(facts or {}))
@@ -421,7 +428,7 @@ class RunWriter:
         """See whether the folder is as we left it, and try again what could not be written: at most once a second."""
         with self._lock:
             self._tend_at = monotonic() + RETRY_SECONDS
-            if not self.attempt or self._pid != os.getpid():  # a forked child has a copy of all this
+            if not self.attempt or self.is_copy:
                 return
             gone = [file for file in self._files.values() if file.is_gone()]
             for file in gone:
