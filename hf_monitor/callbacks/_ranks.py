@@ -149,7 +149,7 @@ class RankRecorder:
     def _stop(self) -> None:
         self._running = False
         disarm(self)
-        unwatch()
+        unwatch(self._run_dir)
         if self._logger is not None:
             self._logger.stop_redirect()
 

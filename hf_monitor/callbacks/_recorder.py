@@ -295,7 +295,7 @@ class Recorder:
             self.loss.end()
         self.writer.flush()
         ended: dict[str, Any] = {}
-        if (signal := collect()) is not None:  # somebody's handler (a checkpoint just in time) made an orderly end
+        if (signal := collect(self.writer.run_dir)) is not None:  # somebody's handler made an orderly end of it
             self.writer.event("signal", state.global_step, signal=signal.signal, traceback=signal.traceback)
             if state.global_step < state.max_steps:
                 ended["stopped_by"] = signal.signal
@@ -305,7 +305,7 @@ class Recorder:
 
     def _unwatch(self) -> None:
         disarm(self)
-        unwatch()
+        unwatch(self.writer.run_dir)
 
     def die(self, error: BaseException | None) -> None:
         """Record that the process ends in the middle of the training, at its end. Never raises."""

@@ -235,3 +235,36 @@ def test_a_training_in_a_forked_child_is_an_attempt_of_its_own(scenario, tmp_pat
         """
     )
     assert ended.end() == 0, ended.err
+
+
+def test_a_training_within_a_training_takes_its_watch_only_for_a_while(scenario, tmp_path):
+    ended = scenario(
+        """
+        inner = trainer("inner")
+        attach(inner)
+        t = trainer("out", callbacks=[At(2, inner.train), At(4, ready)])
+        attach(t)
+        t.train()
+        """
+    ).send(signal.SIGTERM)
+    assert ended.end() == -signal.SIGTERM
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type, run.ending.step) == ("terminated", "SIGTERM", 3)
+    assert load_run(tmp_path / "inner").status == "finished"
+    assert not (tmp_path / "inner" / "monitor" / "signals").exists()
+
+
+def test_a_training_that_begins_anew_leaves_no_empty_traces(scenario, tmp_path):
+    """As ``auto_find_batch_size`` does, or a script that catches an error of which callbacks do not hear."""
+    ended = scenario(
+        """
+        for action in (lambda: 1 / 0, lambda: None):
+            try:
+                trainer(callbacks=[*default_callbacks("out/monitor"), At(2, action)]).train()
+            except ZeroDivisionError:
+                pass
+        """
+    )
+    assert ended.end() == 0, ended.err
+    assert load_run(tmp_path / "out").status == "finished"
+    assert not (tmp_path / "out" / "monitor" / "signals").exists()
