@@ -338,3 +338,23 @@ def test_a_killed_process_loses_no_row_and_its_run_reads_as_killed(tmp_path):
     steps = [row["step"] for row in run.rows.of("train")]
     assert steps == list(range(len(steps)))
     assert len(steps) > max(told, default=200)
+
+
+def test_attempts_that_begin_at_the_same_moment_get_numbers_of_their_own(tmp_path, monkeypatch):
+    """Two scripts, one folder: the lock holds the second back between the reading of run.json and its writing."""
+    read = RunWriter._read_facts
+
+    def slowly(self):
+        found = read(self)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(RunWriter, "_read_facts", slowly)
+    writers = [RunWriter(tmp_path / "run") for _ in range(3)]
+    threads = [threading.Thread(target=writer.begin_attempt) for writer in writers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(writer.attempt for writer in writers) == [1, 2, 3]
+    assert [entry["attempt"] for entry in load_run(tmp_path / "run").attempts] == [1, 2, 3]
