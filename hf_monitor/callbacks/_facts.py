@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from hf_monitor.callbacks._fingerprint import fingerprint
+from hf_monitor.callbacks._report import described
 from hf_monitor.run.secrets import MASK
 
 __all__ = ["data_facts", "length_of", "training_facts"]
@@ -37,7 +38,7 @@ def data_facts(dataset: Any) -> dict[str, Any] | None:
             found |= fingerprint(dataset)
         except Exception as error:  # noqa: BLE001 - reading runs the user's code (an image that cannot be decoded ...)
             found["fingerprint"] = None
-            found["fingerprint_error"] = f"{type(error).__name__}: {error}"[:200]
+            found["fingerprint_error"] = described(error)[:200]
     return found
 
 

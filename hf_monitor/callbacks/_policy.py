@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from hf_monitor.callbacks._recorder import recorder_for, run_dir_for
-from hf_monitor.callbacks._report import report_once
+from hf_monitor.callbacks._report import described, report_once
 
 __all__ = ["guarded", "report_disk"]
 
@@ -22,7 +22,8 @@ def report_disk(owner: Any, args: Any, error: OSError) -> None:
     reported: set[str] = owner.__dict__.setdefault("_reported", set())
     if "disk" not in reported:
         reported.add("disk")
-        trouble = recorder_for(run_dir_for(owner.run_dir, args)).writer.trouble
+        recorder = owner.__dict__.get("_recorder") or recorder_for(run_dir_for(owner.run_dir, args))
+        trouble = recorder.writer.trouble
         trouble.report(f"what {type(owner).__name__} records", error)
 
 
@@ -50,7 +51,7 @@ def guarded(event: _Event) -> _Event:
                 self,
                 name,
                 f"{type(self).__name__}.{name} failed and is left out from here on, the training is not affected: "
-                f"{type(error).__name__}: {error}",
+                f"{described(error)}",
             )
             log.debug("hf_monitor: traceback", exc_info=True)
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.callbacks._exit import disarm, watch_exit
+from hf_monitor.callbacks._report import text_of
 from hf_monitor.run.ranks import RankFile
 from hf_monitor.run.signals import unwatch, watch
 
@@ -27,6 +28,9 @@ _COLLECTIVE = re.compile(
     re.IGNORECASE,
 )
 
+_PART = 10_000
+_SEARCHED = 10 * _PART  # how much is masked to get a part of it: an error may hold the text of a whole data set
+
 _trainings: dict[str, int] = {}
 
 
@@ -40,8 +44,8 @@ def next_training(run_dir: Path) -> int:
 def describe_error(error: BaseException | None, mask: Callable[[str], str]) -> dict[str, Any]:
     """Give what an ``error`` event holds: ``type``, ``message``, ``traceback``, ``collective``.
 
-    Masked before the cut, which may go through a secret. ``collective`` says that the error is one of the communication
-    between the processes: most likely another process died first.
+    Of what is long the beginning and the end; masked before the cut, which may go through a secret. ``collective`` says
+    that the error is one of the communication between the processes: most likely another process died first.
     """
     if error is None:
         return {
@@ -49,18 +53,29 @@ def describe_error(error: BaseException | None, mask: Callable[[str], str]) -> d
             "message": "the process ended in the middle of the training; attach() would know by which error",
             "traceback": "",
         }
+    message, trace = text_of(error), "".join(traceback.format_exception(error))
     found: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": mask(str(error))[:2000],
-        "traceback": mask("".join(traceback.format_exception(error)))[-20_000:],
+        "message": mask(message[:_SEARCHED])[:2000],
+        "traceback": _shortened(trace, mask),
     }
     if type(error).__name__ in _COLLECTIVE_TYPES or (
-        isinstance(error, RuntimeError | OSError) and _COLLECTIVE.search(str(error))
+        isinstance(error, RuntimeError | OSError) and _COLLECTIVE.search(message[:_SEARCHED])
     ):
         found["collective"] = True
     if isinstance(error, SystemExit) and error.code in (None, 0):
         found["exit_code"] = 0
     return found
+
+
+def _shortened(text: str, mask: Callable[[str], str]) -> str:
+    """Give a text of at most some 20 000 characters: where it began (the frames) and how it ended."""
+    if len(text) <= _SEARCHED:
+        text = mask(text)
+        head, tail = text[:_PART], text[-_PART:]
+    else:
+        head, tail = mask(text[:_SEARCHED])[:_PART], mask(text[-_SEARCHED:])[-_PART:]
+    return text if len(text) <= 2 * _PART else f"{head}\n... {len(text) - 2 * _PART} characters ...\n{tail}"
 
 
 class RankRecorder:
@@ -136,7 +151,7 @@ class RankRecorder:
     def _stop(self) -> None:
         self._running = False
         disarm(self)
-        unwatch()
+        unwatch(self._run_dir)
         if self._logger is not None:
             self._logger.stop_redirect()
 

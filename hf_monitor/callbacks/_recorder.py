@@ -14,7 +14,7 @@ from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
 from hf_monitor.callbacks._loss import LossRecord
 from hf_monitor.callbacks._ranks import describe_error, next_training
-from hf_monitor.callbacks._report import report_once
+from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
 from hf_monitor.errors import InputError
 from hf_monitor.run.lineage import Lost
@@ -31,6 +31,8 @@ __all__ = ["Recorder", "kind_of", "recorder_for", "run_dir_for"]
 def run_dir_for(run_dir: Any, args: Any) -> Path:
     """Give the run folder: what the user named, else ``monitor`` inside the Trainer's ``output_dir``.
 
+    Absolute: a training that changes the working directory is recorded where it began.
+
     Raises
     ------
     InputError
@@ -40,7 +42,8 @@ def run_dir_for(run_dir: Any, args: Any) -> Path:
         raise InputError(
             f"run_dir must be the path of a folder, got {run_dir!r}. Leave it out for <output_dir>/monitor."
         )
-    return Path(run_dir).expanduser() if run_dir is not None else Path(args.output_dir).expanduser() / "monitor"
+    folder = Path(run_dir) if run_dir is not None else Path(args.output_dir) / "monitor"
+    return folder.expanduser().absolute()
 
 
 def kind_of(logs: Mapping[str, Any]) -> str:
@@ -98,7 +101,7 @@ class Recorder:
         self.__dict__.pop("_reported", None)
         facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
         facts |= self.loss.begin(args, state, kwargs.get("model"))
-        if self.writer.attempt and not self.trained:
+        if self.writer.attempt and not self.trained and not self.writer.is_copy:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
         else:
             self.writer.begin_attempt(facts)
@@ -207,7 +210,7 @@ class Recorder:
         try:
             told = self.loss.row(state, logs)
         except Exception as error:  # noqa: BLE001 - the policy: the row is worth more than its correction
-            report_once(self, "loss", f"the loss is recorded as logged: {type(error).__name__}: {error}")
+            report_once(self, "loss", f"the loss is recorded as logged: {described(error)}")
             told = logs
         self._told = logs, state.global_step, told
         return told
@@ -219,7 +222,7 @@ class Recorder:
             if verdict is not None and trainer.is_world_process_zero():
                 self.writer.update_facts(verdict.facts())
         except Exception as error:  # noqa: BLE001 - the policy
-            report_once(self, "loss", f"whether the loss is right could not be said: {type(error).__name__}: {error}")
+            report_once(self, "loss", f"whether the loss is right could not be said: {described(error)}")
 
     def after_step(self, trainer: Any, loss: Any, num_items: Any) -> None:
         """Hear of a micro-batch's loss (:func:`hf_monitor.attach`); never raises."""
@@ -227,7 +230,7 @@ class Recorder:
             self.loss.add(trainer, loss, num_items is not None)
         except Exception as error:  # noqa: BLE001 - the policy
             self.loss.end()
-            report_once(self, "loss", f"the loss is recorded as logged: {type(error).__name__}: {error}")
+            report_once(self, "loss", f"the loss is recorded as logged: {described(error)}")
 
     def values(self, caller: object, event: str, kind: str, state: Any, values: Mapping[str, Any]) -> bool:
         """Record a dict of values; returns False where another callback has recorded this very dict."""
@@ -292,7 +295,7 @@ class Recorder:
             self.loss.end()
         self.writer.flush()
         ended: dict[str, Any] = {}
-        if (signal := collect()) is not None:  # somebody's handler (a checkpoint just in time) made an orderly end
+        if (signal := collect(self.writer.run_dir)) is not None:  # somebody's handler made an orderly end of it
             self.writer.event("signal", state.global_step, signal=signal.signal, traceback=signal.traceback)
             if state.global_step < state.max_steps:
                 ended["stopped_by"] = signal.signal
@@ -302,7 +305,7 @@ class Recorder:
 
     def _unwatch(self) -> None:
         disarm(self)
-        unwatch()
+        unwatch(self.writer.run_dir)
 
     def die(self, error: BaseException | None) -> None:
         """Record that the process ends in the middle of the training, at its end. Never raises."""

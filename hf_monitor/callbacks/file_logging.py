@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded, report_disk
-from hf_monitor.callbacks._ranks import RankRecorder
+from hf_monitor.callbacks._ranks import RankRecorder, describe_error
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 from hf_monitor.run.secrets import HarmlessText
 
@@ -270,17 +270,15 @@ class FileLoggingCallback(TrainerCallback):
 
     def record_error(self, error: BaseException, args: Any, step: int, began: bool) -> None:
         """Write an error that ended the training to log and rows; called by :func:`hf_monitor.attach`."""
-        import traceback
-
         if args.process_index:
             self._of_rank(args).error(error, step)
             return
         recorder, logger = self._open(args)
         recorder.error(error, step, began)
-        trace = "".join(traceback.format_exception(error))
         if isinstance(error, KeyboardInterrupt):  # meant: nobody needs to see where
             logger.write(f"training stopped at step {step}: interrupted (KeyboardInterrupt)", level="WARNING")
         else:
+            trace = describe_error(error, recorder.writer.mask.text)["traceback"]
             logger.write(f"training stopped at step {step}\n{trace.rstrip()}", level="ERROR")
 
     def start(self, args: Any) -> None:

@@ -36,10 +36,11 @@ class PlottingCallback(TrainerCallback):
         self.paths: list[Path] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget the pictures of an earlier training."""
+        """Forget the pictures of an earlier training, and settle where those of this one will be."""
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
         self.paths = []
+        self.run_dir = run_dir_for(self.run_dir, args)
 
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -13,7 +13,7 @@ from transformers.trainer_callback import TrainerCallback
 from hf_monitor.callbacks._facts import length_of
 from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
-from hf_monitor.callbacks._report import report_once
+from hf_monitor.callbacks._report import described, report_once
 
 if TYPE_CHECKING:
     from hf_monitor.metrics.text_metrics import TextMetrics
@@ -152,7 +152,7 @@ class TextMetricsCallback(TrainerCallback):
             report_once(
                 self,
                 "dataset",
-                f"references and inputs cannot be read from the evaluation set ({type(error).__name__}: {error}); "
+                f"references and inputs cannot be read from the evaluation set ({described(error)}); "
                 "scored against the labels.",
             )
         if references is not None:

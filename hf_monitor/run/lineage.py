@@ -43,7 +43,7 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
     views: dict[int, _View] = {}
     latest = 0
     lost: list[tuple[_Row, int]] = []
-    written: dict[int, list[_Row]] = {}
+    written: dict[int, list[_Row]] = {}  # what is not lost yet
     for raw in rows:
         row = dict(raw)
         attempt = row.get("attempt") or 0
@@ -54,7 +54,7 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
             own = {key: kept for key, kept in views.get(attempt, {}).items() if kept.get("attempt") == attempt}
             views[attempt] = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step} | own
             if step:
-                lost += _lost(written, row.get("resumed_attempt"), attempt, step, {id(found) for found, _ in lost})
+                lost += _lost(written, row.get("resumed_attempt"), attempt, step)
             latest = attempt
         elif attempt not in views:  # evaluates only, so far: it adds to what there is
             views[attempt] = dict(views.get(latest, {}))
@@ -80,14 +80,16 @@ def _before(views: dict[int, _View], attempt: int, resumed: int | None) -> _View
     return views[max(earlier)] if earlier else {}
 
 
-def _lost(
-    written: dict[int, list[_Row]], resumed: int | None, attempt: int, step: int, known: set[int]
-) -> list[tuple[_Row, int]]:
+def _lost(written: dict[int, list[_Row]], resumed: int | None, attempt: int, step: int) -> list[tuple[_Row, int]]:
+    """Take out of `written` what an attempt goes back over."""
     first = resumed or max((number for number in written if number < attempt), default=0)
-    return [
-        (row, attempt)
-        for number in sorted(written)
-        if first <= number < attempt
-        for row in written[number]
-        if (row.get("step") or 0) > step and not row.get("standalone") and id(row) not in known
-    ]
+    found: list[tuple[_Row, int]] = []
+    for number in sorted(number for number in written if first <= number < attempt):
+        kept: list[_Row] = []
+        for row in written[number]:
+            if (row.get("step") or 0) > step and not row.get("standalone"):
+                found.append((row, attempt))
+            else:
+                kept.append(row)
+        written[number] = kept
+    return found

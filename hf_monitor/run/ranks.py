@@ -29,7 +29,7 @@ class RankFile:
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], rank: int) -> None:
-        self.run_dir, self.rank = Path(run_dir), rank
+        self.run_dir, self.rank = Path(run_dir).absolute(), rank
         self._file = AppendFile(self.run_dir / f"rank{rank}.jsonl")
         self._training = 0
         self.mask = SecretMask.of_process()

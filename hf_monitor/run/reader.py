@@ -186,6 +186,12 @@ class Run:
     @cached_property
     def ending(self) -> Ending:
         """What ended the training: status, rank, step, time, type and message of the error, traceback."""
+        found = self._judged()
+        if found.status == "killed":  # the process is gone: its last words may have come after we had read
+            found = Run(self.path)._judged()
+        return found
+
+    def _judged(self) -> Ending:
         attempt = self._trained_attempt()
         found = [entry for entry in self.attempts if entry.get("attempt") == attempt] or self.attempts[-1:]
         entry: dict[str, Any] = found[0] if found else {}

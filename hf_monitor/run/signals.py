@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import re
 import signal
 import socket
 import threading
@@ -61,8 +62,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.fds: dict[str, int] = {}
-        self.stem = ""
-        self.folder = Path()
+        self.trainings: list[tuple[Path, str]] = []  # folder and stem, the last one is written to
         self.pid = -1
 
     def point(self, name: str, path: str | Path) -> None:
@@ -73,10 +73,29 @@ class _Watch:
         else:
             self.fds[name] = fd
 
-    def let_go(self) -> None:
+    def point_at(self, folder: Path, stem: str) -> None:
+        for name in (*_WATCHED, _FAULT):
+            self.point(name, folder / f"{stem}.{name}.txt")
+
+    def point_at_last(self) -> None:
+        """Back to the training within which, or beside which, another one ran; to nothing where there is none."""
+        with contextlib.suppress(OSError):
+            if self.trainings:
+                self.point_at(*self.trainings[-1])
+                return
         for name in self.fds:
             with contextlib.suppress(OSError):
                 self.point(name, os.devnull)
+
+    def forget(self, folder: Path) -> bool:
+        """Take out the trainings of a folder, and their empty files; say whether there were any."""
+        gone = [stem for found, stem in self.trainings if found == folder]
+        self.trainings = [one for one in self.trainings if one[0] != folder]
+        for path in (path for stem in gone for path in folder.glob(f"{stem}.*")):
+            with contextlib.suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
+        return bool(gone)
 
 
 _watch = _Watch()
@@ -87,14 +106,15 @@ def _in_child() -> None:
     """Let a forked child that gets the signal write nothing: its end is not the training's."""
     global _lock
     _lock = threading.Lock()
-    _watch.stem = ""
-    _watch.let_go()
+    _watch.trainings = []
+    _watch.point_at_last()
 
 
 def watch(run_dir: Path, rank: int = 0) -> str:
     """Begin to record, in ``signals/`` of the run folder, a signal that ends this process.
 
-    Only one training of a process is watched at a time, the one that began last.
+    Of several trainings of a process the one that began last is watched, then again the one before it. One that begins
+    anew in the same folder takes the place of the one that was there.
 
     Parameters
     ----------
@@ -118,12 +138,12 @@ def watch(run_dir: Path, rank: int = 0) -> str:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
-            for name in (*_WATCHED, _FAULT):
-                _watch.point(name, folder / f"{stem}.{name}.txt")
+            _watch.point_at(folder, stem)
         except OSError:
-            _watch.let_go()
+            _watch.point_at_last()
             return ""
-        _watch.folder, _watch.stem = folder, stem
+        _watch.forget(folder)
+        _watch.trainings.append((folder, stem))
         for name in _WATCHED:
             _register(getattr(signal, name), _watch.fds[name])
         if not faulthandler.is_enabled():  # pytest, PYTHONFAULTHANDLER: then theirs stays
@@ -153,44 +173,39 @@ def _handlers_kept(number: int) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def unwatch() -> None:
+def unwatch(run_dir: Path) -> None:
     """End what :func:`watch` began; empty files are taken away. Handlers are left as Python knows them."""
     with _lock:
-        if not _watch.stem or _watch.pid != os.getpid():
+        folder = run_dir / _FOLDER
+        if _watch.pid != os.getpid() or not _watch.forget(folder):
             return
-        folder, stem, _watch.stem = _watch.folder, _watch.stem, ""
-        _watch.let_go()
-        if threading.current_thread() is threading.main_thread():
+        _watch.point_at_last()
+        if not _watch.trainings and threading.current_thread() is threading.main_thread():
             for name in _WATCHED:
                 with _handlers_kept(getattr(signal, name)):
                     faulthandler.unregister(getattr(signal, name))
-        for path in folder.glob(f"{stem}.*"):
-            with contextlib.suppress(OSError):
-                if not path.stat().st_size:
-                    path.unlink()
         with contextlib.suppress(OSError):
             folder.rmdir()  # stays where it is not empty
 
 
-def collect() -> Trace | None:
+def collect(run_dir: Path) -> Trace | None:
     """Give the signal that this process got and outlived (a handler of others made of it an orderly end), or None."""
     with _lock:
-        if not _watch.stem or _watch.pid != os.getpid():
-            return None
-        traces = read_traces(_watch.folder.parent, _watch.stem)
+        stems = [stem for folder, stem in _watch.trainings if folder == run_dir / _FOLDER]
+        traces = read_traces(run_dir, stems[-1]) if stems and _watch.pid == os.getpid() else []
     return traces[0] if traces else None
 
 
 def _sweep(folder: Path) -> None:
     """Take away the empty files that killed processes of this machine left."""
-    mine = f"-{socket.gethostname()}-"
+    mine = re.compile(rf"rank\d+-{re.escape(socket.gethostname())}-(\d+)-\d+\.")
     for path in folder.iterdir():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if mine not in path.name or path.stat().st_size:
+        with contextlib.suppress(OSError):
+            found = mine.match(path.name)
+            if found is None or path.stat().st_size:
                 continue
-            pid = int(path.name.partition(mine)[2].split("-")[0])
             try:
-                os.kill(pid, 0)
+                os.kill(int(found[1]), 0)
             except ProcessLookupError:
                 path.unlink()
 

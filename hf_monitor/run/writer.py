@@ -73,7 +73,7 @@ class RunWriter:
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
-        self.run_dir = Path(run_dir)
+        self.run_dir = Path(run_dir).absolute()  # whatever becomes of the working directory
         self._files: dict[str, AppendFile] = {}
         self._json = RunJson(self.run_dir, self._hidden)
         self.mask = SecretMask()
@@ -102,6 +102,11 @@ class RunWriter:
     def facts(self) -> Mapping[str, Any]:
         """What ``run.json`` holds; empty before :meth:`open`."""
         return MappingProxyType(self._json.facts)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this process was forked from the one that began the attempt: it writes nothing before its own."""
+        return self._pid not in (-1, os.getpid())
 
     def file(self, name: str) -> AppendFile:
         """Give the file of rows called `name` (``"metrics.jsonl"``) in this folder."""
@@ -167,6 +172,8 @@ class RunWriter:
         """
         with self._lock:
             self.open()
+            if self.is_copy:  # a training of a forked child's own: the parent's files are not its
+                self._files = {}
             self._proven, self._pid = False, os.getpid()
             self._learn_process()
             self.learn(plain(facts or {}))
@@ -312,7 +319,7 @@ class RunWriter:
         """See whether the folder is as we left it, and try again what could not be written: at most once a second."""
         with self._lock:
             self._tend_at = monotonic() + RETRY_SECONDS
-            if not self.attempt or self._pid != os.getpid():  # a forked child has a copy of all this
+            if not self.attempt or self.is_copy:
                 return
             gone = [file for file in self._files.values() if file.is_gone()]
             for file in gone:

@@ -6,12 +6,14 @@ import os
 import sys
 import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
 from hf_monitor import FileLoggingCallback, RunWriter, TextMetrics, attach, default_callbacks, load_run
+from hf_monitor.callbacks._recorder import recorder_for
 
 
 class Says(TrainerCallback):
@@ -245,3 +247,85 @@ def test_two_folders_of_one_training_both_get_the_console(make_trainer, tmp_path
     trainer.train()
     for name in ("a", "b"):
         assert (tmp_path / name / "train.log").read_text().count("in the middle") == 1
+
+
+@pytest.mark.parametrize("by_attach", [True, False])
+def test_a_training_that_changes_the_working_directory_is_recorded_where_it_began(
+    make_trainer, tmp_path, monkeypatch, by_attach
+):
+    class Away(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                monkeypatch.chdir(elsewhere)
+                recorder_for(tmp_path / "out" / "monitor").writer._tend_at = 0.0  # a second later
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    ours = [] if by_attach else default_callbacks("out/monitor")
+    trainer = make_trainer(output_dir="out", callbacks=[*ours, Away()])
+    if by_attach:
+        attach(trainer)
+    trainer.train()
+    assert list(elsewhere.iterdir()) == []
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.last_step) == ("finished", 4)
+    assert (run.path / "plots" / "06_training_history.png").exists()
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (Mute(), "<exception str() failed>"),
+        (ValueError("half a character: \udc80, and none: \0"), "half a character: ?, and none: \0"),
+        (ValueError("x" * 3_000_000 + " the end"), "x" * 2000),
+    ],
+    ids=["mute", "surrogate", "huge"],
+)
+def test_an_error_with_a_strange_text_is_recorded_with_its_place(make_trainer, make_model, error, message):
+    model = make_model()
+    break_at(model, 3, error)
+    trainer = make_trainer(model=model)
+    monitor = attach(trainer)
+    with pytest.raises(type(error)) as raised:
+        trainer.train()
+    assert raised.value is error
+    ending = monitor.run().ending
+    assert (ending.status, ending.type, ending.message) == ("crashed", type(error).__name__, message)
+    assert "in failing" in ending.traceback
+    assert not message.startswith("xx") or ending.traceback.rstrip().endswith("the end")
+    log = (monitor.run_dir / "train.log").read_text()
+    assert "in failing" in log
+    assert len(log) < 100_000
+
+
+def test_an_error_without_a_text_inside_our_callbacks_ends_no_training(make_trainer, make_dataset, tokenizer, caplog):
+    class Unreadable(torch.utils.data.Dataset):
+        """Looks like a data set with columns; raises what cannot even be shown."""
+
+        column_names: ClassVar = ["input_ids", "references"]
+
+        def __init__(self):
+            self.rows = make_dataset(5)
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return self.rows[index]
+
+        def with_format(self, kind):
+            raise Mute
+
+    trainer = make_trainer(evaluation=Unreadable(), compute_metrics=TextMetrics(tokenizer), remove_unused_columns=False)
+    monitor = attach(trainer)
+    trainer.train()
+    assert monitor.run().status == "finished"
+    assert "Mute: <exception str() failed>" in caplog.text

@@ -211,3 +211,60 @@ def test_an_error_that_was_caught_is_recorded_all_the_same(scenario, tmp_path):
     assert ended.end() == 0
     run = load_run(tmp_path / "out")
     assert (run.status, run.ending.type) == ("crashed", "ZeroDivisionError")
+
+
+@pytest.mark.parametrize("before", ["t.train()", "t.evaluate()", "pass"])
+def test_a_training_in_a_forked_child_is_an_attempt_of_its_own(scenario, tmp_path, before):
+    """As ``notebook_launcher`` starts them: the Trainer was made, maybe used, in the parent."""
+    ended = scenario(
+        f"""
+        import os
+        t = trainer()
+        attach(t)
+        {before}
+        if (child := os.fork()) == 0:
+            t.train()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        found = load_run("out")
+        attempt = found.attempts[-1]
+        assert (attempt["pid"], found.status) == (child, "finished"), attempt
+        assert [r["step"] for r in found.rows.of("train") if r["attempt"] == attempt["attempt"]] == [1, 2, 3, 4, 5, 6]
+        t.train()  # the parent's own goes on
+        assert len(load_run("out").rows.of("train")) == len(found.rows.of("train")) + 6
+        """
+    )
+    assert ended.end() == 0, ended.err
+
+
+def test_a_training_within_a_training_takes_its_watch_only_for_a_while(scenario, tmp_path):
+    ended = scenario(
+        """
+        inner = trainer("inner")
+        attach(inner)
+        t = trainer("out", callbacks=[At(2, inner.train), At(4, ready)])
+        attach(t)
+        t.train()
+        """
+    ).send(signal.SIGTERM)
+    assert ended.end() == -signal.SIGTERM
+    run = load_run(tmp_path / "out")
+    assert (run.status, run.ending.type, run.ending.step) == ("terminated", "SIGTERM", 3)
+    assert load_run(tmp_path / "inner").status == "finished"
+    assert not (tmp_path / "inner" / "monitor" / "signals").exists()
+
+
+def test_a_training_that_begins_anew_leaves_no_empty_traces(scenario, tmp_path):
+    """As ``auto_find_batch_size`` does, or a script that catches an error of which callbacks do not hear."""
+    ended = scenario(
+        """
+        for action in (lambda: 1 / 0, lambda: None):
+            try:
+                trainer(callbacks=[*default_callbacks("out/monitor"), At(2, action)]).train()
+            except ZeroDivisionError:
+                pass
+        """
+    )
+    assert ended.end() == 0, ended.err
+    assert load_run(tmp_path / "out").status == "finished"
+    assert not (tmp_path / "out" / "monitor" / "signals").exists()

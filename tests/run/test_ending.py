@@ -3,7 +3,7 @@
 import pytest
 
 from hf_monitor.run.ending import ending_of, outcome_of
-from hf_monitor.run.signals import Trace
+from hf_monitor.run.signals import Trace, unwatch, watch
 
 
 def error(name, at, step=5, message="", **more):
@@ -70,3 +70,17 @@ def test_the_first_to_die_is_named(outcomes, expected):
     ending = ending_of(outcomes)
     assert (ending.status, ending.rank, ending.type) == expected
     assert str(ending).startswith(expected[0])
+
+
+def test_the_empty_files_of_another_hosts_processes_are_left_alone(tmp_path, monkeypatch):
+    """A shared disk; the names of hosts may end alike."""
+    monkeypatch.setattr("socket.gethostname", lambda: "node")
+    signals = tmp_path / "signals"
+    signals.mkdir()
+    names = [f"rank0-{host}-{2**22 + 1}-1700000000000.SIGTERM.txt" for host in ("node", "gpu-node", "node-2")]
+    for name in names:
+        (signals / name).touch()
+    watch(tmp_path)
+    left = {path.name for path in signals.iterdir()}
+    unwatch(tmp_path)
+    assert [name in left for name in names] == [False, True, True]

@@ -1,3 +1,5 @@
+import time
+
 from hf_monitor.run.lineage import merge
 
 
@@ -45,3 +47,14 @@ def test_the_raw_rows_are_not_changed():
     ((joined,), _) = merge(rows)
     assert joined["other"] == 2.0
     assert rows == before
+
+
+def test_a_training_that_was_resumed_hundreds_of_times_is_read_in_a_moment():
+    rows = [begin(1), *train(1, *range(1, 501))]
+    for attempt in range(2, 401):
+        rows += [begin(attempt, 1, 1), *train(attempt, *range(2, 501))]
+    began = time.perf_counter()
+    metrics, lost = merge(rows)
+    assert time.perf_counter() - began < 10  # 0.6; it was 48
+    assert seen(metrics) == [(1, 1), *((400, step) for step in range(2, 501))]
+    assert len(lost) == 399 * 499

@@ -172,3 +172,15 @@ def test_what_is_not_a_run_is_named_with_what_is_missing(tmp_path):
         load_run(tmp_path)
     with pytest.raises(RunFolderError, match="is a file"):
         load_run(tmp_path / "model.bin")
+
+
+def test_a_process_that_ends_between_the_reading_and_the_look_at_it_was_not_killed(run_dir):
+    facts = json.loads((run_dir / "run.json").read_text())
+    facts["attempts"][0] |= {"pid": 2**22 + 1, "pid_ticks": 1}  # no such process any more
+    (run_dir / "run.json").write_text(json.dumps(facts))
+    assert load_run(run_dir).status == "killed"
+    run = load_run(run_dir)
+    assert len(run.rows) == 7  # read while it ran
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"time": time.time(), "attempt": 1, "step": 3, "kind": "event", "event": "train_end"}))
+    assert run.status == "finished"

@@ -14,6 +14,7 @@ import pytest
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run import RunWriter, load_run
 from hf_monitor.run.files import AppendFile, replace_file
+from hf_monitor.run.run_json import RunJson
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses Linux' own files")
 
@@ -347,3 +348,23 @@ def test_what_a_kill_left_while_run_json_was_written_goes_at_the_next_attempt(tm
     os.utime(old, (1.0, 1.0))
     RunWriter(tmp_path).begin_attempt()
     assert (old.exists(), new.exists()) == (False, True)  # the new one may be somebody's at this moment
+
+
+def test_attempts_that_begin_at_the_same_moment_get_numbers_of_their_own(tmp_path, monkeypatch):
+    """Two scripts, one folder: the lock holds the second back between the reading of run.json and its writing."""
+    read = RunJson._read
+
+    def slowly(self):
+        found = read(self)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(RunJson, "_read", slowly)
+    writers = [RunWriter(tmp_path / "run") for _ in range(3)]
+    threads = [threading.Thread(target=writer.begin_attempt) for writer in writers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(writer.attempt for writer in writers) == [1, 2, 3]
+    assert [entry["attempt"] for entry in load_run(tmp_path / "run").attempts] == [1, 2, 3]
