@@ -60,6 +60,11 @@ def _untouched(model: Any) -> Iterator[None]:
                     buffer.copy_(value)
 
 
+def _device(base: Any) -> Any:
+    """Give where a model's first weights are: a ``torch.nn.Module`` of one's own has no ``device``."""
+    return next(base.parameters()).device
+
+
 def _tiny_batch(base: Any) -> dict[str, Any]:
     import torch
 
@@ -67,7 +72,7 @@ def _tiny_batch(base: Any) -> dict[str, Any]:
     eos = config.eos_token_id
     eos = eos[0] if isinstance(eos, list | tuple) else eos
     last = config.vocab_size - 1
-    tokens = torch.tensor([[min(3, last), min(5, last), min(4, last), eos or 0]], device=base.device)
+    tokens = torch.tensor([[min(3, last), min(5, last), min(4, last), eos or 0]], device=_device(base))
     return {"input_ids": tokens, "labels": tokens}
 
 
@@ -98,10 +103,10 @@ def uses_num_items(model: Any, inputs: Mapping[str, Any] | None = None) -> bool 
         with warnings.catch_warnings(), _untouched(base):
             warnings.simplefilter("ignore")
             batch = dict(inputs) if inputs is not None else _tiny_batch(base)
-            losses = []
+            device, losses = _device(base), []
             for count in _COUNTS:
                 # Not base(...), so that the model's own hooks, and what torch.compile put there, are not called.
-                found = base.forward(**batch, num_items_in_batch=torch.tensor(count, device=base.device))
+                found = base.forward(**batch, num_items_in_batch=torch.tensor(count, device=device))
                 losses.append(float(found["loss"] if isinstance(found, dict) else found[0]))
     except Exception:  # noqa: BLE001 - this runs the user's model, which may want anything
         return None

@@ -161,3 +161,14 @@ def test_a_model_that_cannot_be_tried_is_taken_to_ignore_it(make_model):
 
     model.forward = needs_more
     assert ensure_loss_scaling(model)
+
+
+def test_a_module_of_ones_own():
+    """With the training's first batch, since there is no config to make one from; nor has it a ``device``."""
+
+    class Own(torch.nn.Linear):
+        def forward(self, x, labels, **kwargs):
+            return {"loss": (super().forward(x) - labels).square().mean()}
+
+    inputs = {"x": torch.ones(2, 3), "labels": torch.ones(2, 1)}
+    assert uses_num_items(Own(3, 1), inputs) is False
