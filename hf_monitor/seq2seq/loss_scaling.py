@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import random
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,6 +38,7 @@ def _is_whole(model: Any) -> bool:
 @contextlib.contextmanager
 def _untouched(model: Any) -> Iterator[None]:
     """Switch to evaluation mode without gradients; modes, buffers and random numbers are afterwards what they were."""
+    import numpy as np
     import torch
 
     modules = list(model.modules())
@@ -44,6 +46,7 @@ def _untouched(model: Any) -> Iterator[None]:
     buffers = [(module, dict(module._buffers)) for module in modules]
     values = [(b, b.clone()) for _, found in buffers for b in found.values() if b is not None]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=sorted(device.index for device in devices)), torch.no_grad():
         try:
             for module in modules:  # not model.eval(): some models override train() to keep parts of them frozen
@@ -58,6 +61,8 @@ def _untouched(model: Any) -> Iterator[None]:
             for buffer, value in values:
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
+            random.setstate(others[0])
+            np.random.set_state(others[1])
 
 
 def _device(base: Any) -> Any:
