@@ -46,11 +46,13 @@ def run_dir_for(run_dir: Any, args: Any) -> Path:
     return folder.expanduser().absolute()
 
 
-def kind_of(logs: Mapping[str, Any]) -> str:
+def kind_of(logs: Mapping[str, Any], state: Any) -> str:
     """Say what the Trainer is logging: ``train``, ``eval``, ``train_summary``, or ``log`` for the user's own."""
     if "loss" in logs:
         return "train"
-    if "train_loss" in logs and "total_flos" in logs:  # without flos: an evaluation with metric_key_prefix="train"
+    # Without flos: an evaluation with metric_key_prefix="train". The printing callback takes them out for all that come
+    # after it, but not out of the Trainer's own copy.
+    if "train_loss" in logs and ("total_flos" in logs or "total_flos" in (state.log_history or [{}])[-1]):
         return "train_summary"
     if any(key.endswith("_runtime") for key in logs):
         return "eval"

@@ -239,17 +239,16 @@ def _attributes(item: Any) -> list[Any]:
     return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, TextMetrics)]
 
 
-def _insert(trainer: Any, callback: Any) -> None:
+def _bring_forward(trainer: Any, callback: Any) -> None:
     """Put a callback where ``Trainer(callbacks=...)`` would: before the one that prints.
 
     The printing callback takes ``total_flos`` out of the dict that it shares with all that come after it, and its line
     is only known for a repetition of ours when ours was first.
     """
-    trainer.add_callback(callback)
     callbacks = trainer.callback_handler.callbacks
     printing = [i for i, c in enumerate(callbacks) if isinstance(c, PrinterCallback | ProgressCallback)]
-    if printing:
-        callbacks.insert(printing[0], callbacks.pop())
+    if printing and (at := callbacks.index(callback)) > printing[0]:
+        callbacks.insert(printing[0], callbacks.pop(at))
 
 
 def attach(
@@ -324,8 +323,9 @@ def attach(
     for callback in default_callbacks(folder, text_metrics):
         own: Any = next((c for c in present if isinstance(c, type(callback))), None)
         if own is None:
-            _insert(trainer, callback)
+            trainer.add_callback(callback)
             own = callback
+        _bring_forward(trainer, own)
         own.run_dir = folder
         callbacks.append(own)
     monitor = Monitor(trainer, recorder, callbacks)

@@ -214,7 +214,7 @@ class FileLoggingCallback(TrainerCallback):
     @guarded
     def _log_anything(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         recorder, logger = self._open(args, kwargs.get("model"))
-        kind = kind_of(logs)
+        kind = kind_of(logs, state)
         step = state.global_step
         recorder.values(self, "log", kind, state, logs)
         head = f"step {step}/{self._max_steps}" if self._max_steps else f"step {step}"
@@ -224,7 +224,7 @@ class FileLoggingCallback(TrainerCallback):
         if kind == "eval" and weights_step != step:
             head += f" (weights of step {weights_step})"
         shown = recorder.told(state, logs) if kind in ("train", "train_summary") else logs
-        logger.write(_line(head, shown, kind))
+        logger.write(_line(head, recorder.writer.mask.values(shown), kind))  # which goes by their names, too
         if self._redirecting or self._held:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
             self._echo = logs

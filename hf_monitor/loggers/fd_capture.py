@@ -31,7 +31,7 @@ from hf_monitor.loggers.fd_pump import STATE_BYTES, copy_window_size, receive, s
 from hf_monitor.loggers.levels import WARNING
 from hf_monitor.loggers.log_file import LogFile
 
-__all__ = ["attach_fds", "catch_up", "detach_fds", "flush_fds"]
+__all__ = ["attach_fds", "catch_up", "detach_fds", "flush_fds", "renew_mask"]
 
 _START_SECONDS = 60.0  # a mask's module may import much, on a slow disk
 _ANSWER_SECONDS = 5.0
@@ -118,6 +118,13 @@ def flush_fds(sink: FdSink) -> None:
     with _lock:
         if _capture is not None and sink in _capture.sinks:
             _capture.ask("flush", id(sink))
+
+
+def renew_mask(sink: FdSink) -> None:
+    """Hand a logger's mask, which has learned something, to the process that masks what the descriptors bring."""
+    with _lock:
+        if _capture is not None and sink in _capture.sinks:
+            _capture.ask("mask", id(sink), sink.pump_settings()[1])
 
 
 def catch_up() -> None:

@@ -156,6 +156,7 @@ class _Pump:
                 break
         commands: dict[str, Callable[..., None]] = {
             "add": self._add,
+            "mask": self._mask,
             "remove": self._remove,
             "flush": self._flush,
             "release": self._release,
@@ -178,6 +179,9 @@ class _Pump:
                 tap = Tap(source.name, logger.file, interval)
                 source.taps.append(tap)
             tap.sinks = (*tap.sinks, logger)
+
+    def _mask(self, key: int, mask: bytes) -> None:
+        self._loggers[key].mask = pickle.loads(mask)
 
     def _remove(self, key: int) -> None:
         logger = self._loggers.pop(key)

@@ -279,6 +279,13 @@ class Logger:
                 raise self._refusal(error.strerror or str(error)) from error
             raise
         self._catch_up = fd_capture.catch_up
+        if self._depth == 0 and (told := getattr(self.mask, "when_it_learns", None)) is not None:
+            told(self._renew_mask)
+
+    def _renew_mask(self) -> None:
+        from hf_monitor.loggers import fd_capture
+
+        fd_capture.renew_mask(self)
 
     def pump_settings(self) -> tuple[dict[str, Any], bytes]:
         """Arguments for a logger of the same kind in another process, and the pickled mask."""
@@ -313,6 +320,8 @@ class Logger:
             doing = local.doing
             if doing.masking:  # the mask itself has something to say: that would never end
                 return
+            if not text.isprintable() and UNCLEAN.search(text):  # colours within a secret would hide it from the mask
+                text = "\n".join(clean_text(text))
             text = self._masked(self.mask, text, doing)
         if self._catch_up is not None:
             self._catch_up()

@@ -60,7 +60,7 @@ def mask_assignments(text: str) -> str:
         return text
     parts, done = [], 0
     for match in _NAME.finditer(text):
-        if match.start() < done or not is_secret_name(match["name"]):
+        if match.start() < done or not (is_secret_name(match["name"]) or _in_connection_string(text, match)):
             continue
         found = _value(text, match)
         if found is not None:
@@ -69,6 +69,13 @@ def mask_assignments(text: str) -> str:
                 parts += [text[done:start], MASK]
                 done = end
     return "".join([*parts, text[done:]]) if parts else text
+
+
+def _in_connection_string(text: str, match: re.Match[str]) -> bool:
+    """``UID=sa;PWD=...``: elsewhere PWD is the folder that a shell is in."""
+    if match["name"] != "PWD" or match["sep"] != "=":
+        return False
+    return text.startswith(";", match.start("name") - 1) and not text.startswith("/", match.end())
 
 
 def _value(text: str, match: re.Match[str]) -> tuple[int, int] | None:

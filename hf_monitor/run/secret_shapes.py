@@ -28,8 +28,8 @@ _SHAPES = re.compile(
     | npm_[A-Za-z0-9]{{30,}} | pypi-AgE[A-Za-z0-9_-]{{20,}} | dckr_pat_[A-Za-z0-9_-]{{20,}}
     | dop_v1_[a-f0-9]{{40,}} | shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{{32}}
     | SG\.[A-Za-z0-9_-]{{16,}}\.[A-Za-z0-9_-]{{16,}}               # SendGrid
-    | [0-9]{{8,10}}:AA[A-Za-z0-9_-]{{32,}}                         # Telegram
     )
+    | (?:{_BEGIN}|(?<=/bot))[0-9]{{8,10}}:AA[A-Za-z0-9_-]{{32,}}     # Telegram
     | (?:(?<![A-Za-z0-9_-])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{{2}}))     # JSON Web Token
       eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{8,}}(?:\.[A-Za-z0-9_-]*){{0,3}}
     """,

@@ -14,8 +14,9 @@ import json
 import os
 import re
 import sys
+import weakref
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -77,6 +78,7 @@ class SecretMask:
         self._values: frozenset[str] = frozenset()
         self._public: frozenset[str] = frozenset()
         self._set_once = False
+        self._listeners: list[weakref.WeakMethod[Callable[[], None]]] = []
         self._key_lines = 0  # how many more lines may belong to a private key that is printed line by line
         self._set(values, public)
 
@@ -142,6 +144,20 @@ class SecretMask:
         self._in_keys = re.compile("|".join(other)) if other else None
         self._known = re.compile("|".join([*other, *whole])) if forms else None
         self._forms = ordered
+        for listener in self._listeners:
+            if (told := listener()) is not None:
+                told()
+
+    def when_it_learns(self, told: Callable[[], None]) -> None:
+        """Have a method called whenever there are new values: who keeps a copy of this mask needs another one.
+
+        Parameters
+        ----------
+        told : bound method
+            Held weakly.
+        """
+        self._listeners = [listener for listener in self._listeners if listener() not in (None, told)]
+        self._listeners.append(weakref.WeakMethod(told))
 
     def __getstate__(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(sorted(self._values)), tuple(sorted(self._public))

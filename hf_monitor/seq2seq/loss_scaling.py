@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import random
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,6 +38,7 @@ def _is_whole(model: Any) -> bool:
 @contextlib.contextmanager
 def _untouched(model: Any) -> Iterator[None]:
     """Switch to evaluation mode without gradients; modes, buffers and random numbers are afterwards what they were."""
+    import numpy as np
     import torch
 
     modules = list(model.modules())
@@ -44,6 +46,7 @@ def _untouched(model: Any) -> Iterator[None]:
     buffers = [(module, dict(module._buffers)) for module in modules]
     values = [(b, b.clone()) for _, found in buffers for b in found.values() if b is not None]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=sorted(device.index for device in devices)), torch.no_grad():
         try:
             for module in modules:  # not model.eval(): some models override train() to keep parts of them frozen
@@ -58,6 +61,13 @@ def _untouched(model: Any) -> Iterator[None]:
             for buffer, value in values:
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
+            random.setstate(others[0])
+            np.random.set_state(others[1])
+
+
+def _device(base: Any) -> Any:
+    """Give where a model's first weights are: a ``torch.nn.Module`` of one's own has no ``device``."""
+    return next(base.parameters()).device
 
 
 def _tiny_batch(base: Any) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def _tiny_batch(base: Any) -> dict[str, Any]:
     eos = config.eos_token_id
     eos = eos[0] if isinstance(eos, list | tuple) else eos
     last = config.vocab_size - 1
-    tokens = torch.tensor([[min(3, last), min(5, last), min(4, last), eos or 0]], device=base.device)
+    tokens = torch.tensor([[min(3, last), min(5, last), min(4, last), eos or 0]], device=_device(base))
     return {"input_ids": tokens, "labels": tokens}
 
 
@@ -98,10 +108,10 @@ def uses_num_items(model: Any, inputs: Mapping[str, Any] | None = None) -> bool 
         with warnings.catch_warnings(), _untouched(base):
             warnings.simplefilter("ignore")
             batch = dict(inputs) if inputs is not None else _tiny_batch(base)
-            losses = []
+            device, losses = _device(base), []
             for count in _COUNTS:
                 # Not base(...), so that the model's own hooks, and what torch.compile put there, are not called.
-                found = base.forward(**batch, num_items_in_batch=torch.tensor(count, device=base.device))
+                found = base.forward(**batch, num_items_in_batch=torch.tensor(count, device=device))
                 losses.append(float(found["loss"] if isinstance(found, dict) else found[0]))
     except Exception:  # noqa: BLE001 - this runs the user's model, which may want anything
         return None

@@ -64,6 +64,7 @@ class Careless(TrainerCallback):
             if name.split()[0] in ("env", "file", "argument", "config"):
                 print("connected with", value, "at last")
                 logging.getLogger("client").warning("retry with %r", value)
+                logging.getLogger("client").warning("retry with \x1b[31m%s\x1b[0m%s", value[:4], value[4:])
                 print(f"GET https://host/x?q={quote(value, safe='')}&y=1 body={json.dumps({'note': value})}")
                 print("sent", base64.b64encode(f"me:{value}".encode()).decode())
         print("half of it: " + args.hub_token[:9], end="")
@@ -152,5 +153,6 @@ with monitor:
     print("before the training:", args.hub_token)
     trainer.log({"note": f"with {secret['env MY_SECRET']}", secret["key in a log"]: 1.0})
     trainer.log({"nested": {"client_secret": secret["log client_secret"]}})
+    trainer.log({"session_token": secret["log session_token"]})
     pickle.loads(pickle.dumps(monitor.find(type(monitor.callbacks[0]))._logger.mask))  # a child process gets one
     trainer.train()

@@ -4,6 +4,7 @@ import datetime
 import functools
 import logging
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -92,6 +93,20 @@ def test_each_step_is_scaled_by_the_micro_batches_that_it_took(make, make_model,
     plain.train()
     for key, value in plain.model.state_dict().items():
         assert torch.equal(value, trainer.model.state_dict()[key])
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_callback_added_behind_the_one_that_prints(make, attached):
+    """That one takes from the summary by what it is known."""
+    trainer = make(disable_tqdm=True)
+    trainer.add_callback(FileLoggingCallback())
+    if attached:
+        attach(trainer)
+    trainer.train()
+    rows = load_run(Path(trainer.args.output_dir) / "monitor").rows
+    (summary,) = rows.of("train_summary")
+    assert not rows.of("eval")
+    assert summary["train_loss"] == pytest.approx(sum(row["loss"] for row in rows.of("train")) / 6)
 
 
 def test_a_window_of_steps_of_different_lengths_and_a_rest(make):

@@ -75,6 +75,7 @@ def planted(seed: int) -> dict[str, str]:
         "url in error": some(9) + "@" + some(4),
         "key in a log": "ghp_" + some(36),
         "log client_secret": some(13),
+        "log session_token": "plain-words-" + some(4, string.ascii_lowercase),
     }
 
 

@@ -374,6 +374,25 @@ def test_masks(path, tmp_path, run):
         Logger(path, capture_fd=True, mask=lambda text: text)
 
 
+def test_a_mask_that_learns_later(path, run):
+    run(
+        """
+        from hf_monitor.run.secrets import SecretMask
+
+        mask = SecretMask(["known-from-the-start"])
+        with Logger(PATH, capture_fd=True, mask=mask) as logger:
+            subprocess.run(["echo", "first known-from-the-start"])
+            mask.learn(["learned-in-between"])
+            subprocess.run(["echo", "then learned-in-between"])
+            with logger:
+                mask.learn({"api_key": "learned-within"})
+                subprocess.run(["echo", "at last learned-within"])
+        mask.learn(["learned-at-the-end"])
+        """
+    )
+    assert texts(path) == ["first ***", "then ***", "at last ***"]
+
+
 def test_windows_is_told(path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(InputError, match="not on Windows"):

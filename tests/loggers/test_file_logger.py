@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import re
 import resource
@@ -226,6 +227,17 @@ def test_a_mask_sees_every_text(path, capsys):
     assert "hf_secret" not in text
     assert "token ***" in text
     assert "printed ***" in text
+
+
+def test_a_mask_sees_what_will_be_written(path):
+    def mask(text):
+        return text.replace("hf_secret", "***")
+
+    with Logger(path, print_also=False, mask=mask) as logger:
+        logger.write("coloured hf_\x1b[31msec\x1b[0mret\nwith\x00 hf_sec\x07ret")
+        logging.getLogger("client").warning("\x1b[1mhf_\x1b[0msecret")
+
+    assert [message for _, message in read(path)] == ["coloured ***", "with ***", "client: ***"]
 
 
 @pytest.mark.parametrize("mask", [lambda text: text[:-1] + text[99], lambda text: None])

@@ -53,6 +53,13 @@ def test_shapes_are_masked_between_any_delimiters(secret, before, after):
     assert mask.may_change(orjson.dumps({"prediction": text}))  # or predictions would be written unmasked
 
 
+def test_a_token_in_the_middle_of_an_address():
+    text = "https://api.telegram.org/bot123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/sendMessage"
+    mask = SecretMask()
+    assert mask.data(text) == "https://api.telegram.org/bot***/sendMessage"
+    assert mask.may_change(orjson.dumps({"prediction": text}))
+
+
 # `api_key=other_key` in code is a variable: what reads as one is not drawn
 _BARE = _of(_ALNUM + "!#$%*+-./<>?@^_|~:", 8, 30).filter(
     lambda value: value[-1] not in ":," and value.strip("*.-+_" + string.ascii_lowercase)
@@ -103,6 +110,7 @@ def test_assigned_values_are_masked(data, form, name, before):
             "AccountName=x;AccountKey=abcdEF12345==;Suffix=a.b",
             "AccountName=x;AccountKey=***;Suffix=a.b",
         ),
+        ("DRIVER=x;UID=sa;PWD=Str0ng!Passw0rd;Timeout=5", "DRIVER=x;UID=sa;PWD=***;Timeout=5"),
         ("https://h/x?access_token=abcdefgh&y=1", "https://h/x?access_token=***&y=1"),
         ("https://s3/x?X-Amz-Signature=abcdef0123&x=1", "https://s3/x?X-Amz-Signature=***&x=1"),
         ("postgres://u:p@ss@word@h/db", "postgres://***@h/db"),

@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import pytest
 import torch
 from small_models import make_bart, make_mbart, new_kobart_tokenizer, new_mbart_tokenizer
@@ -85,13 +88,13 @@ def test_a_model_that_does_more_than_compute_leaves_no_trace_either(make_model):
 
     def restless(*args, **kwargs):
         assert not any(module.training for module in model.modules())
-        model.seen += torch.rand(2)
+        model.seen += torch.rand(2) + random.random() + float(np.random.rand())
         model.other = torch.ones(2)
         return forward(*args, **kwargs)
 
     model.train, model.forward = train, restless
     modes = [module.training for module in model.modules()]
-    state = torch.get_rng_state()
+    state, others = torch.get_rng_state(), (random.getstate(), str(np.random.get_state()))
     assert uses_num_items(model) is False
     assert [module.training for module in model.modules()] == modes
     assert model.train_calls == 0
@@ -99,6 +102,7 @@ def test_a_model_that_does_more_than_compute_leaves_no_trace_either(make_model):
     assert not model.seen.any()
     assert not model.other.any()
     assert torch.equal(torch.get_rng_state(), state)
+    assert (random.getstate(), str(np.random.get_state())) == others
 
 
 @pytest.mark.parametrize("loss", [0.0, float("nan")])
@@ -161,3 +165,14 @@ def test_a_model_that_cannot_be_tried_is_taken_to_ignore_it(make_model):
 
     model.forward = needs_more
     assert ensure_loss_scaling(model)
+
+
+def test_a_module_of_ones_own():
+    """With the training's first batch, since there is no config to make one from; nor has it a ``device``."""
+
+    class Own(torch.nn.Linear):
+        def forward(self, x, labels, **kwargs):
+            return {"loss": (super().forward(x) - labels).square().mean()}
+
+    inputs = {"x": torch.ones(2, 3), "labels": torch.ones(2, 1)}
+    assert uses_num_items(Own(3, 1), inputs) is False
