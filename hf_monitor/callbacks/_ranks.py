@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ __all__ = ["RankRecorder", "describe_error", "next_training"]
 
 log = logging.getLogger("hf_monitor")
 
+_HEADER = "Traceback (most recent call last):\n"
 _COLLECTIVE_TYPES = frozenset({"DistBackendError", "DistError", "DistNetworkError", "DistStoreError"})
 # What gloo, NCCL and the store say when another process is gone.
 _COLLECTIVE = re.compile(
@@ -41,8 +42,12 @@ def next_training(run_dir: Path) -> int:
     return _trainings[key]
 
 
-def describe_error(error: BaseException | None, mask: Callable[[str], str]) -> dict[str, Any]:
+def describe_error(
+    error: BaseException | None, mask: Callable[[str], str], callers: Sequence[str] = ()
+) -> dict[str, Any]:
     """Give what an ``error`` event holds: ``type``, ``message``, ``traceback``, ``collective``.
+
+    `callers` are the lines of the frames that the error has not come to yet: where the user called us.
 
     Of what is long the beginning and the end; masked before the cut, which may go through a secret. ``collective`` says
     that the error is one of the communication between the processes: most likely another process died first.
@@ -54,6 +59,9 @@ def describe_error(error: BaseException | None, mask: Callable[[str], str]) -> d
             "traceback": "",
         }
     message, trace = text_of(error), "".join(traceback.format_exception(error))
+    before, header, after = trace.rpartition(_HEADER)
+    if header and callers and not isinstance(error, BaseExceptionGroup):
+        trace = "".join([before, header, *callers, after])
     found: dict[str, Any] = {
         "type": type(error).__name__,
         "message": mask(message[:_SEARCHED])[:2000],

@@ -85,6 +85,7 @@ class Recorder:
         self._begin_state: Any = None  # every training has a TrainerState of its own, which all callbacks see
         self._end_state: Any = None
         self._saved: tuple[int, int] | None = None
+        self.callers: list[str] = []  # of the method of the Trainer that failed; set by attach()
         self.recorded_error = 0  # its id, not itself: its frames hold the model
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
@@ -128,8 +129,15 @@ class Recorder:
         found: dict[str, Any] = {"resumed_from": None if checkpoint is None else str(checkpoint)}
         if self.resumed.get("run_id") == self.writer.run_id:
             found["resumed_attempt"] = self.resumed.get("attempt")
-        elif self.resumed:
-            found["resumed_run"] = {key: self.resumed.get(key) for key in ("run_id", "run_dir", "attempt")}
+        elif self.resumed and checkpoint is not None:
+            run = {key: self.resumed.get(key) for key in ("run_id", "run_dir", "attempt")}
+            run["run_dir"] = os.path.normpath(checkpoint.resolve() / str(run["run_dir"]))
+            found["resumed_run"] = run
+            log.warning(
+                "hf_monitor: this training goes on from step %d of a run that is recorded in %s; its steps up to there "
+                "stay in that folder, what comes is in %s. To continue the same run: attach(trainer, run_dir=%r).",
+                *(state.global_step, run["run_dir"], self.writer.run_dir, run["run_dir"]),
+            )
         return found
 
     def lost_steps(self) -> list[Lost]:
@@ -151,7 +159,8 @@ class Recorder:
         self.writer.event("save", state.global_step, checkpoint=str(checkpoint))
         ours = {
             "run_id": self.writer.run_id,
-            "run_dir": str(self.writer.run_dir.resolve()),
+            # Not absolute: a checkpoint may be pushed to the hub.
+            "run_dir": os.path.relpath(self.writer.run_dir.resolve(), checkpoint.resolve()),
             "attempt": self.writer.attempt,
             "step": state.global_step,
             "time": time.time(),
@@ -317,6 +326,20 @@ class Recorder:
         except Exception as failure:  # noqa: BLE001 - the user must see his error, not ours
             log.warning("hf_monitor: the end could not be recorded: %s: %s", type(failure).__name__, failure)
 
+    @property
+    def is_training(self) -> bool:
+        """Whether a training runs."""
+        return self._running
+
+    def describe(self, error: BaseException | None) -> dict[str, Any]:
+        """Give what is recorded of an error."""
+        return describe_error(error, self.writer.mask.text, self.callers)
+
+    def error_outside(self, error: BaseException, step: int, during: str) -> None:
+        """Record the error that ended ``evaluate()`` or ``predict()`` outside of a training, in the same attempt."""
+        self.writer.event("error", step, rank=0, during=during, **self.describe(error))
+        self.writer.flush(last=True)
+
     def error(self, error: BaseException | None, step: int, began: bool) -> None:
         """Record the error that ended a training.
 
@@ -338,7 +361,7 @@ class Recorder:
             self._running, self._weights_step = False, step
             self.loss.end()
         try:
-            self.writer.event("error", step, rank=0, **describe_error(error, self.writer.mask.text))
+            self.writer.event("error", step, rank=0, **self.describe(error))
             self.recorded_error = id(error)
             self.writer.flush(last=True)
         finally:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
 import os
+import sys
+import traceback
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -26,7 +31,11 @@ __all__ = ["Monitor", "attach"]
 log = logging.getLogger("hf_monitor")
 
 
-_WRAPPED = ("train", "training_step", "log", "evaluation_loop", "get_eval_dataloader", "get_test_dataloader")
+_MOST_CALLERS = 20
+_WRAPPED = (
+    *("train", "training_step", "log", "evaluate", "predict", "evaluation_loop"),
+    *("get_eval_dataloader", "get_test_dataloader"),
+)
 
 
 def _earlier(trainer: Any, name: str) -> Any:
@@ -64,6 +73,7 @@ class Monitor:
         self._recorder = recorder  # held here, so that all callbacks find the same one
         self._raw_dataset: Any = None
         self._copying = False
+        self._seen = 0  # id of the error that was recorded last
 
     @property
     def _trainer(self) -> Any:
@@ -79,7 +89,10 @@ class Monitor:
             callback.start(self._trainer.args)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, SystemExit | GeneratorExit) and id(error) != self._seen:
+            self._recorder.callers = []
+            self._record_outside(error, "")
         if self._copying:
             self.find(FileLoggingCallback).release()
 
@@ -104,12 +117,27 @@ class Monitor:
             begun = self._recorder.begun
             self._recorder.resume_path = kwargs.get("resume_from_checkpoint", args[0] if args else None)
             try:
-                return call["train"](*args, **kwargs)
+                with self._copied():
+                    return call["train"](*args, **kwargs)
             except BaseException as error:
+                self._come_to(error, sys._getframe(1))
                 self._record_error(error, began=self._recorder.begun > begun)
                 raise
             finally:
                 self._stop()
+
+        def watched(name: str) -> Any:
+            @functools.wraps(getattr(type(trainer), name))
+            def method(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    return call[name](*args, **kwargs)
+                except BaseException as error:
+                    if not self._recorder.is_training:  # else train() will hear of it
+                        self._come_to(error, sys._getframe(1))
+                        self._record_outside(error, name)
+                    raise
+
+            return method
 
         @functools.wraps(type(trainer).evaluation_loop)
         def evaluation_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
@@ -143,7 +171,42 @@ class Monitor:
             trainer.log = log
         self._recorder.loss.watch(trainer, training_step)
         trainer.train, trainer.evaluation_loop, trainer.training_step = train, evaluation_loop, training_step
+        trainer.evaluate, trainer.predict = watched("evaluate"), watched("predict")
         trainer.get_eval_dataloader, trainer.get_test_dataloader = get_eval_dataloader, get_test_dataloader
+
+    @contextlib.contextmanager
+    def _copied(self) -> Iterator[None]:
+        """Copy the console from the first word of ``train()`` on; the callback only hears of its later beginning."""
+        callback = self.find(FileLoggingCallback)
+        if not (callback.redirect and self._trainer.state.is_world_process_zero):
+            yield
+            return
+        callback.start(self._trainer.args)
+        try:
+            yield
+        finally:
+            callback.release()
+
+    def _come_to(self, error: BaseException, caller: FrameType | None) -> None:
+        """Take our frames out of an error's traceback, and remember those that it has not come to yet."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        error.__traceback__ = trace or error.__traceback__
+        frames: list[tuple[FrameType, int]] = []
+        while caller is not None and len(frames) < _MOST_CALLERS:
+            frames.append((caller, caller.f_lineno))
+            caller = None if caller.f_code.co_name == "<module>" else caller.f_back
+        self._recorder.callers = traceback.StackSummary.extract(iter(reversed(frames))).format()
+
+    def _record_outside(self, error: BaseException, during: str) -> None:
+        self._seen = id(error)
+        try:
+            callback = self.find(FileLoggingCallback)
+            trainer = self._trainer
+            callback.record_error_outside(error, trainer.args, trainer.state.global_step, during)
+        except Exception as failure:  # noqa: BLE001 - the user must see his error, not ours
+            log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
 
     def _note(self, dataset: Any) -> None:
         """Remember the data set with all its columns: the Trainer takes out those that the model does not know."""
@@ -175,6 +238,7 @@ class Monitor:
 
     def _record_error(self, error: BaseException, began: bool) -> None:
         self._recorder.recorded_error = 0
+        self._seen = id(error)
         for last in (False, True):  # torch raises in the midst of anything when it hears that a worker has died
             try:
                 self._write_error(error, began)

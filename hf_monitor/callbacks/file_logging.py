@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded, report_disk
-from hf_monitor.callbacks._ranks import RankRecorder, describe_error
+from hf_monitor.callbacks._ranks import RankRecorder
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 from hf_monitor.run.secrets import HarmlessText
 
@@ -263,6 +263,7 @@ class FileLoggingCallback(TrainerCallback):
             return
         self._logger.flush()
         self._recorder.end(state)
+        self._logger.flush()  # its file may have been deleted a moment ago
         seconds = time.perf_counter() - self._began
         self._logger.write(f"training ended at step {state.global_step} after {seconds:.1f} s")
         self._logger.flush()
@@ -278,8 +279,19 @@ class FileLoggingCallback(TrainerCallback):
         if isinstance(error, KeyboardInterrupt):  # meant: nobody needs to see where
             logger.write(f"training stopped at step {step}: interrupted (KeyboardInterrupt)", level="WARNING")
         else:
-            trace = describe_error(error, recorder.writer.mask.text)["traceback"]
+            logger.flush()  # its file may have been deleted a moment ago
+            trace = recorder.describe(error)["traceback"]
             logger.write(f"training stopped at step {step}\n{trace.rstrip()}", level="ERROR")
+
+    def record_error_outside(self, error: BaseException, args: Any, step: int, during: str) -> None:
+        """Write an error that ended ``evaluate()`` or ``predict()`` to log and rows; of another place, to the log."""
+        if args.process_index:
+            return
+        recorder, logger = self._open(args) if during else self._settle(args)
+        if during:
+            recorder.error_outside(error, step, during)
+        trace = recorder.describe(error)["traceback"]
+        logger.write(f"{during or 'the script'} stopped at step {step}\n{trace.rstrip()}", level="ERROR")
 
     def start(self, args: Any) -> None:
         """Copy the console to ``train.log`` from here on, whatever trainings begin and end, until :meth:`release`."""

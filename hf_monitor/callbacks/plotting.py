@@ -10,7 +10,8 @@ from typing import Any
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded
-from hf_monitor.callbacks._recorder import run_dir_for
+from hf_monitor.callbacks._recorder import recorder_for, run_dir_for
+from hf_monitor.callbacks._report import report_once
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run.reader import load_run
 
@@ -45,8 +46,19 @@ class PlottingCallback(TrainerCallback):
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Draw."""
-        if state.is_world_process_zero:
+        if not state.is_world_process_zero:
+            return
+        try:
             self.draw(args, state.log_history)
+        except OSError as error:
+            folder = run_dir_for(self.run_dir, args)
+            if recorder_for(folder).writer.trouble.since is None:  # else the disk fails as a whole, which is known
+                report_once(
+                    self,
+                    "plots",
+                    f"the charts could not be drawn into {str(folder / 'plots')!r}: {error.strerror or error}. The "
+                    f"rows are there: draw_history(load_run({str(folder)!r}).metrics, 'another_folder') draws them.",
+                )
 
     def draw(self, args: Any, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
         """Draw from rows (``trainer.state.log_history``), with the loss that the run folder has for them.

@@ -40,7 +40,7 @@ class Curve:
     steps : list of int
         Optimizer steps, in the order recorded.
     values : list of float
-        The metric; values that are not finite are kept here and left out of the drawing.
+        The metric; values that are not finite are drawn as crosses at the foot of the axes.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Curve:
     values: list[float] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return any(math.isfinite(value) for value in self.values)
+        return bool(self.values)
 
     def draw(self, ax: Axes, index: int, label: str | None = None) -> None:
         """Draw into axes, as series number `index`."""
@@ -64,6 +64,18 @@ class Curve:
             markersize=4,
             linewidth=1.5,
         )
+        lost = [step for step, value in zip(self.steps, self.values, strict=True) if not math.isfinite(value)]
+        if lost:  # at the foot of the axes, where they also keep the steps in view
+            ax.plot(
+                lost,
+                [0.03] * len(lost),
+                transform=ax.get_xaxis_transform(),
+                color=_COLOURS[index],
+                linestyle="none",
+                marker="x",
+                markersize=6,
+                label=f"{(label or self.name).partition(chr(10))[0]}: NaN or infinite",
+            )
 
 
 def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]:

@@ -217,6 +217,7 @@ class Logger:
     def flush(self) -> None:
         """Write the present state of progress bars, and what the file has refused. All else is in it already."""
         redirect.flush(self, final=False)
+        self.file.forget_if_gone()
         try:
             self.file.flush()
         except OSError as error:

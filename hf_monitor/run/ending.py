@@ -18,9 +18,9 @@ class Ending(NamedTuple):
     """How a training stands, and what ended it."""
 
     status: Status
-    """``finished``; ``running``; ``crashed`` (an error, or a fault in C code); ``interrupted`` (Ctrl-C, ``sys.exit(0)``);
-    ``terminated`` (SIGTERM, SIGHUP ...); ``killed`` (the process is gone without a word); ``unknown`` (it ran elsewhere,
-    or its disk was full at the end)."""
+    """``finished``; ``running``; ``crashed`` (an error, or a fault in C code); ``interrupted`` (Ctrl-C,
+    ``sys.exit(0)``); ``terminated`` (SIGTERM, SIGHUP ...); ``killed`` (the process is gone without a word);
+    ``unknown`` (it ran elsewhere, or its end could not be written)."""
     rank: int = 0
     """The process that ended first and took the others with it."""
     step: int | None = None

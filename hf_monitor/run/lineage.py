@@ -21,7 +21,7 @@ class Lost(NamedTuple):
     """The attempt that went back over them."""
 
 
-def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Row, int]]]:
+def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Row, int]], list[Lost]]:
     """Merge the rows of several attempts.
 
     An attempt that resumes at step S goes on from what its checkpoint's attempt had up to S (``resumed_attempt`` in its
@@ -39,11 +39,15 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
         Without events, in the order of steps.
     lost : list of (dict, int)
         Rows that a resumed attempt went back over, each with that attempt's number.
+    steps : list of Lost
+        The steps that these attempts went back over, logged or not, as far as any row or event tells of them.
     """
     views: dict[int, _View] = {}
     latest = 0
     lost: list[tuple[_Row, int]] = []
     written: dict[int, list[_Row]] = {}  # what is not lost yet
+    reached: dict[int, tuple[int, int]] = {}  # by attempt: after which step its own begin, and the last not lost yet
+    steps: list[Lost] = []
     for raw in rows:
         row = dict(raw)
         attempt = row.get("attempt") or 0
@@ -54,11 +58,17 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
             own = {key: kept for key, kept in views.get(attempt, {}).items() if kept.get("attempt") == attempt}
             views[attempt] = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step} | own
             if step:
-                lost += _lost(written, row.get("resumed_attempt"), attempt, step)
+                first = row.get("resumed_attempt") or max((number for number in written if number < attempt), default=0)
+                lost += _lost(written, first, attempt, step)
+                steps += _lost_steps(reached, first, attempt, step)
+            reached[attempt] = (step, step)
             latest = attempt
         elif attempt not in views:  # evaluates only, so far: it adds to what there is
             views[attempt] = dict(views.get(latest, {}))
             latest = attempt
+        if attempt in reached and not row.get("standalone"):
+            begun, last = reached[attempt]
+            reached[attempt] = begun, max(last, row.get("step") or 0)
         if row.get("kind") == "event":
             continue
         written.setdefault(attempt, []).append(row)
@@ -69,7 +79,7 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
         # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
         view[key] = {**earlier, **row} if earlier and earlier.get("attempt") == attempt else row
     metrics = sorted(views.get(latest, {}).values(), key=lambda row: (row.get("step", 0), row.get("time", 0.0)))
-    return metrics, lost
+    return metrics, lost, steps
 
 
 def _before(views: dict[int, _View], attempt: int, resumed: int | None) -> _View:
@@ -80,9 +90,19 @@ def _before(views: dict[int, _View], attempt: int, resumed: int | None) -> _View
     return views[max(earlier)] if earlier else {}
 
 
-def _lost(written: dict[int, list[_Row]], resumed: int | None, attempt: int, step: int) -> list[tuple[_Row, int]]:
+def _lost_steps(reached: dict[int, tuple[int, int]], first: int, attempt: int, step: int) -> list[Lost]:
+    """Take out of `reached` what an attempt goes back over."""
+    found = []
+    for number in sorted(number for number in reached if first <= number < attempt):
+        begun, last = reached[number]
+        if last > max(step, begun):
+            found.append(Lost(number, max(step, begun) + 1, last, attempt))
+            reached[number] = begun, max(step, begun)
+    return found
+
+
+def _lost(written: dict[int, list[_Row]], first: int, attempt: int, step: int) -> list[tuple[_Row, int]]:
     """Take out of `written` what an attempt goes back over."""
-    first = resumed or max((number for number in written if number < attempt), default=0)
     found: list[tuple[_Row, int]] = []
     for number in sorted(number for number in written if first <= number < attempt):
         kept: list[_Row] = []

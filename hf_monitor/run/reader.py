@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_ranks
 from hf_monitor.run.rows import iter_lines
 from hf_monitor.run.run_json import FORMAT
-from hf_monitor.run.signals import read_traces
+from hf_monitor.run.signals import read_traces, was_cleared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,10 @@ class Best(NamedTuple):
 
 class Rows(list[dict[str, Any]]):
     """A list of rows that can become a data frame."""
+
+    def __repr__(self) -> str:
+        counts = Counter(str(row.get("kind", "row")) for row in self)
+        return f"<{len(self)} rows: {', '.join(f'{n} {kind}' for kind, n in counts.items()) or 'none'}>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Give the rows as a :class:`pandas.DataFrame`, a column a key."""
@@ -115,14 +120,14 @@ class Run:
 
     @property
     def lost_steps(self) -> list[Lost]:
-        """What ``lost`` comes to: from which step to which, of which attempt, and which attempt did them again."""
-        steps: dict[tuple[int, int], list[int]] = {}
-        for row in self.lost:
-            steps.setdefault((row.get("attempt") or 0, row["lost_to"]), []).append(row.get("step") or 0)
-        return [Lost(attempt, min(found), max(found), to) for (attempt, to), found in sorted(steps.items())]
+        """Steps that were done again, logged or not: from which to which, of which attempt, and which attempt did so.
+
+        As far as rows and events tell: of a process that was killed the steps after its last row are not known.
+        """
+        return self._merged[2]
 
     @cached_property
-    def _merged(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], int]]]:
+    def _merged(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], int]], list[Lost]]:
         return merge(self.rows)
 
     @cached_property
@@ -203,8 +208,13 @@ class Run:
         def judge(rank: int, rows: list[dict[str, Any]], identity: dict[str, Any]) -> Outcome:
             stems = [str(row["signals"]) for row in rows if row.get("signals")]
             traces = read_traces(self.path, stems[-1]) if stems else []
-            known = "pid" in identity
-            return outcome_of(rank, rows, traces, lambda last: is_alive(identity, last) if known else None)
+
+            def alive(last: float) -> bool | None:
+                found = is_alive(identity, last) if "pid" in identity else None
+                # Gone, but it has cleared its files for signals away: it came to an end that it could not write.
+                return None if found is False and stems and was_cleared(self.path, stems[-1]) else found
+
+            return outcome_of(rank, rows, traces, alive)
 
         others = self._ranks.get(attempt, {})
         ahead = {rank: own for rank, own in self._ranks.get(0, {}).items() if own[0].get("time", 0.0) > _latest(rows)}

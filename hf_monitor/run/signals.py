@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Trace", "collect", "read_traces", "unwatch", "watch"]
+__all__ = ["Trace", "collect", "read_traces", "unwatch", "was_cleared", "watch"]
 
 _FOLDER = "signals"
 _USUAL = ("SIGTERM", "SIGHUP", "SIGXCPU")
@@ -208,6 +208,11 @@ def _sweep(folder: Path) -> None:
                 os.kill(int(found[1]), 0)
             except ProcessLookupError:
                 path.unlink()
+
+
+def was_cleared(run_dir: Path, stem: str) -> bool:
+    """Say whether the files of a watch are gone: :func:`unwatch` was called, whatever could be written else."""
+    return not any((run_dir / _FOLDER / f"{stem}.{name}.txt").exists() for name in (*_WATCHED, _FAULT))
 
 
 def read_traces(run_dir: Path, stem: str) -> list[Trace]:

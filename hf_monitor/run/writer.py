@@ -34,6 +34,7 @@ RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 """Keys that every row has; a value logged under one of these names is kept as ``<name>_``."""
 
 _MOST_NAMES = 10_000
+_EMPTIED = "the folder was emptied"
 
 
 def _announce(message: str) -> None:
@@ -190,7 +191,8 @@ class RunWriter:
             if entry.get("pid") != os.getpid() and is_alive(entry) and self._trains(entry.get("attempt")):
                 log.warning(
                     "hf_monitor: another process (pid %s) is recording into %s too: both are kept, as attempts %s and "
-                    "%d of one run. Name another folder (run_dir) to keep them apart.",
+                    "%d of one run, of which run.metrics shows the latest. Name another folder (run_dir) to keep them "
+                    "apart.",
                     entry.get("pid"),
                     self.run_dir,
                     entry.get("attempt"),
@@ -335,7 +337,7 @@ class RunWriter:
                 self.trouble.say(
                     f"{str(self.run_dir)!r} was emptied during a run. It is filled again from here on, and with the "
                     "rows of about the last second; those before are lost.",
-                    "the folder was emptied",
+                    _EMPTIED,
                     lasting=True,
                 )
             if self.trouble.since is not None:
@@ -365,9 +367,13 @@ class RunWriter:
         self.event(
             "recording_resumed", self._step, late_rows=late, lost_rows=lost, seconds=round(seconds, 3), reason=reason
         )
+        told = (
+            f"{late} rows of the last second are written again"
+            if reason == _EMPTIED
+            else f"{late} rows came late, {lost} are lost"
+        )
         self.announce(
-            f"hf_monitor: recording to {str(self.run_dir)!r} works again after {seconds:.1f} s ({reason}): {late} rows "
-            f"came late, {lost} are lost."
+            f"hf_monitor: recording to {str(self.run_dir)!r} works again after {seconds:.1f} s ({reason}): {told}."
         )
 
     def _count(self) -> tuple[int, int]:
