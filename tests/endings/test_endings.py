@@ -268,3 +268,29 @@ def test_a_training_that_begins_anew_leaves_no_empty_traces(scenario, tmp_path):
     assert ended.end() == 0, ended.err
     assert load_run(tmp_path / "out").status == "finished"
     assert not (tmp_path / "out" / "monitor" / "signals").exists()
+
+
+def test_a_forked_process_that_is_terminated_leaves_no_trace_of_the_training(scenario, tmp_path):
+    """A pool of ``datasets.map(num_proc=2)``, say; DataLoader workers have handlers of their own."""
+    ended = scenario(
+        """
+        import os, signal, time
+        def fork():
+            here, there = os.pipe()
+            if (child := os.fork()) == 0:
+                os.write(there, b"up")
+                time.sleep(30)
+                os._exit(0)
+            os.read(here, 2)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+        t = trainer(callbacks=[At(2, fork)])
+        attach(t)
+        t.train()
+        """
+    )
+    assert ended.end() == 0, ended.err
+    run = load_run(tmp_path / "out")
+    assert run.status == "finished"
+    assert "signal" not in [row["event"] for row in run.events]
+    assert not (run.path / "signals").exists()
