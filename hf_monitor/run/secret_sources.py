@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from hf_monitor.run.secret_names import is_secret_name, is_secret_value, is_special_token, is_strong_name
+from hf_monitor.run.secret_names import (
+    is_secret_name,
+    is_secret_value,
+    is_special_token,
+    is_strong_name,
+    looks_random,
+)
 
 __all__ = ["argument_values", "environment_values", "file_values", "named_values", "public_facts", "public_words"]
 
@@ -28,7 +34,7 @@ _MOST_IN_A_FILE = 50
 _MAX_DEPTH = 16
 _URL_PASSWORD = re.compile(r"""://[^\s/@:'"]{0,100}:([^\s@'"]{1,256}(?:@[^\s/@'",]{1,256}){0,4})@""")
 _IN_CONNECTION_STRING = re.compile(r"(?:^|;)\s?(?:AccountKey|SharedAccessKey|Password|Pwd)=([^;]{8,})", re.IGNORECASE)
-_WORD_OF_TEXT = re.compile(r"[a-z_]{1,15}")
+_WORD_OF_TEXT = re.compile(r"(?=.{1,24}$)(?:[A-Za-z]{0,15}_){0,3}[A-Za-z]{1,15}[0-9]?")
 
 
 def is_place(value: str) -> bool:
@@ -105,8 +111,9 @@ def _of_config(path: Path) -> list[str]:
 def _named(name: str, value: object) -> Iterator[str]:
     if not isinstance(value, str) or not is_secret_value(value) or is_special_token(name, value) or is_place(value):
         return
-    # `sort_key: published_date` is masked where it stands; the word alone, elsewhere, says nothing.
-    if is_strong_name(name) or name.lower().endswith("token") or not _WORD_OF_TEXT.fullmatch(value):
+    # `sort_key: published_date`, `metric_key: eval_rougeL` are masked there; elsewhere the word says nothing.
+    is_word = _WORD_OF_TEXT.fullmatch(value) and not looks_random(value)
+    if is_strong_name(name) or name.lower().endswith("token") or not is_word:
         yield value
 
 

@@ -289,6 +289,28 @@ def test_facts_tell_the_weights_type_and_no_token_where_there_is_none(make_train
     assert (facts["precision"], facts["arguments"]["hub_token"]) == ("fp32", "***")
 
 
+def test_secrets_that_came_after_the_first_training(make_trainer, monkeypatch, tmp_path):
+    class Careless(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            print("logged in as", args.hub_token, "with next-environment-secret")
+
+    monkeypatch.setenv("FOLDER_SECRET", "secret-of-a-folder")
+    settings = {"eval_strategy": "no", "save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    folder = tmp_path / "with-secret-of-a-folder"
+    trainer = make_trainer(**settings, hub_token="first-argument-secret", output_dir=folder)
+    monitor = attach(trainer)
+    trainer.add_callback(Careless())
+    trainer.train()
+    trainer.args.hub_token = "next-argument-secret"
+    monkeypatch.setenv("MY_TOKEN", "next-environment-secret")
+    trainer.train()
+    log = (monitor.run_dir / "train.log").read_text()
+    assert "logged in as *** with next-environment-secret" in log  # no secret yet
+    assert "logged in as *** with ***" in log
+    assert "argument-secret" not in log
+    assert "secret-of-a-folder" not in (folder / "checkpoint-1" / "hf_monitor.json").read_text()
+
+
 def test_one_changed_sample_changes_the_fingerprint():
     from datasets import Dataset
 

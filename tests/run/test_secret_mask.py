@@ -105,6 +105,14 @@ def test_settings_of_a_command_line_are_no_secrets(tmp_path):
         "--x",
     ]
     assert list(argument_values(argv)) == []
+    # or there would be no `eval_rougeL` in any row
+    assert (
+        list(argument_values(["--metric_key", "eval_rougeL", "--sort_key=eval_rouge2", "best_key=dialogueText"])) == []
+    )
+    assert list(argument_values(["--my_key", "aB3xYz9qLm", "--sort_key", "correct-horse"])) == [
+        "aB3xYz9qLm",
+        "correct-horse",
+    ]
     assert list(argument_values([str(tmp_path / "c.yaml"), "missing.json"])) == ["abcdefgh1"]
     (tmp_path / "data.json").write_text('{"key": "dialogue 17"}')
     (tmp_path / "list.json").write_text('[{"key": "dialogue 17"}]')
