@@ -23,7 +23,7 @@ from hf_monitor.callbacks._loss_verdict import (
 )
 from hf_monitor.seq2seq.loss_scaling import uses_num_items
 
-__all__ = ["LossRecord"]
+__all__ = ["LossRecord", "is_summary"]
 
 log = logging.getLogger("hf_monitor")
 
@@ -38,6 +38,15 @@ _FIX = (
 
 _trainings = itertools.count(1)
 """Every process of a launch counts the same trainings."""
+
+
+def is_summary(logs: Mapping[str, Any], state: Any) -> bool:
+    """Say whether this is the Trainer's last line of a training.
+
+    Without flos it is an evaluation with ``metric_key_prefix="train"``. The printing callback takes them out for all
+    that come after it, but not out of the Trainer's own copy.
+    """
+    return "train_loss" in logs and ("total_flos" in logs or "total_flos" in (state.log_history or [{}])[-1])
 
 
 @dataclass
@@ -140,11 +149,19 @@ class LossRecord:
         if not self._state.is_world_process_zero:
             return
         args, trainer = self._args, None if self._trainer is None else self._trainer()
-        if self.verdict.verdict == AS_LOGGED or "ignores" not in self.verdict.reason:
+        if self.verdict.verdict == AS_LOGGED or self.verdict.may_probe:  # the first batch may tell
             return
         k = 1 if getattr(trainer, "loss_is_scaled_for_ga", None) is False else args.gradient_accumulation_steps
         times = k * n_processes(args, trainer)
         if times == 1:  # several processes whose tokens are not averaged
+            return
+        if "ignores" not in self.verdict.reason:
+            log.warning(
+                "hf_monitor: whether the loss that the Trainer logs is right is not known (%s): it is recorded as "
+                "logged, with loss_scale 'undetermined'. If it is the model's own mean, it is %d times too large "
+                "(gradient accumulation %d, processes %d).",
+                *(self.verdict.reason, times, args.gradient_accumulation_steps, max(args.world_size, args.n_gpu)),
+            )
             return
         known = "" if self.verdict.verdict == SCALED else ", unless the Trainer was given a compute_loss_func"
         recorded = (
@@ -276,7 +293,7 @@ class LossRecord:
             if trainer is not None and trainer._globalstep_last_logged != state.global_step:
                 return logs
             return self._train_row(state, logs)
-        if "train_loss" in logs and "total_flos" in logs and _is_number(logs["train_loss"]):
+        if is_summary(logs, state) and _is_number(logs["train_loss"]):
             return self._summary_row(state, logs)
         return logs
 

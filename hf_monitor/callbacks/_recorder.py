@@ -12,7 +12,7 @@ from typing import Any
 
 from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
-from hf_monitor.callbacks._loss import LossRecord
+from hf_monitor.callbacks._loss import LossRecord, is_summary
 from hf_monitor.callbacks._ranks import describe_error, next_training
 from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
@@ -50,9 +50,7 @@ def kind_of(logs: Mapping[str, Any], state: Any) -> str:
     """Say what the Trainer is logging: ``train``, ``eval``, ``train_summary``, or ``log`` for the user's own."""
     if "loss" in logs:
         return "train"
-    # Without flos: an evaluation with metric_key_prefix="train". The printing callback takes them out for all that come
-    # after it, but not out of the Trainer's own copy.
-    if "train_loss" in logs and ("total_flos" in logs or "total_flos" in (state.log_history or [{}])[-1]):
+    if is_summary(logs, state):
         return "train_summary"
     if any(key.endswith("_runtime") for key in logs):
         return "eval"

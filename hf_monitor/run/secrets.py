@@ -124,6 +124,10 @@ class SecretMask:
                 values += source
         self._set(values, words)
 
+    def knows(self, values: Iterable[str]) -> bool:
+        """Say whether all of these values that may be secrets are known."""
+        return self._values.issuperset(value for value in values if is_secret_value(value))
+
     def _set(self, values: Iterable[str], public: Iterable[str]) -> None:
         values = self._values.union(value for value in values if is_secret_value(value))
         words = self._public.union(word for word in public if len(word) >= MIN_LENGTH)

@@ -22,7 +22,7 @@ from hf_monitor.run.files import AppendFile
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.rows import encode_row, plain
 from hf_monitor.run.run_json import FORMAT, RunJson, rows_on_disk
-from hf_monitor.run.secret_sources import public_words
+from hf_monitor.run.secret_sources import environment_values, public_words
 from hf_monitor.run.secrets import SecretMask
 from hf_monitor.run.trouble import Trouble, reason_of
 
@@ -323,6 +323,9 @@ class RunWriter:
             self._tend_at = monotonic() + RETRY_SECONDS
             if not self.attempt or self.is_copy:
                 return
+            environment = tuple(environment_values(os.environ))
+            if not self.mask.knows(environment):
+                self.learn(environment)
             gone = [file for file in self._files.values() if file.is_gone()]
             for file in gone:
                 file.start_anew()

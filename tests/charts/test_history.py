@@ -44,8 +44,11 @@ def test_history_has_a_panel_for_what_there_is_and_none_for_what_is_missing():
     chart = TrainingHistoryChart.from_rows(HISTORY)
     assert list(chart.panels) == ["Loss", "Text scores (0-100)", "Learning rate", "Gradient norm"]
     axes = chart.plot()
-    assert [len(ax.get_lines()) for ax in axes] == [2, 2, 1, 1]
-    assert points(axes[3].get_lines()[0]) == [(10, 2.0), (30, 1.0)]  # the NaN is left out, not drawn as 0
+    assert [len(ax.get_lines()) for ax in axes] == [2, 2, 1, 2]
+    assert points(axes[3].get_lines()[0]) == [(10, 2.0), (30, 1.0)]  # the NaN is not drawn as 0
+    crosses = axes[3].get_lines()[1]
+    assert (list(crosses.get_xdata()), crosses.get_marker()) == ([20], "x")
+    assert crosses.get_label() == "grad_norm: NaN or infinite"
     assert list(TrainingHistoryChart.from_rows([{"loss": 1.0, "step": 1}]).panels) == ["Loss"]
 
 

@@ -294,3 +294,121 @@ def test_a_forked_process_that_is_terminated_leaves_no_trace_of_the_training(sce
     assert run.status == "finished"
     assert "signal" not in [row["event"] for row in run.events]
     assert not (run.path / "signals").exists()
+
+
+def test_a_traceback_has_no_frame_of_ours_and_the_log_has_where_train_was_called(scenario, tmp_path):
+    ended = scenario(code("lambda: {}['no such key']"))
+    assert ended.end() == 1
+    assert "attach.py" not in ended.err
+    log = (tmp_path / "out" / "monitor" / "train.log").read_text()
+    for told in (log, load_run(tmp_path / "out").ending.traceback):
+        assert told.count("in <module>") == 1
+        assert told.index("in <module>") < told.index("in train") < told.index("KeyError")
+
+
+def test_a_bar_that_is_left_over_at_the_exit_says_nothing(scenario):
+    ended = scenario(code("lambda: 1 / 0", "{'disable_tqdm': False}"))
+    assert ended.end() == 1
+    assert "ZeroDivisionError" in ended.err
+    assert "Exception ignored" not in ended.err
+
+
+def test_sys_exit_0_is_an_interruption(scenario, tmp_path):
+    ended = scenario(code("lambda: __import__('sys').exit(0)"))
+    assert ended.end() == 0
+    assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("interrupted", "SystemExit")
+
+
+def test_what_a_workers_error_says_is_shown(scenario, tmp_path):
+    ended = scenario(
+        """
+        def bad(index):
+            if index == 5:
+                raise ValueError("bad sample 5")
+        t = trainer(data=Data(8, bad), dataloader_num_workers=1)
+        attach(t)
+        t.train()
+        """
+    )
+    assert ended.end() == 1
+    assert str(load_run(tmp_path / "out").ending).endswith("ValueError: bad sample 5")
+
+
+def test_an_evaluation_that_fails_after_the_training_is_told_until_it_is_done_again(scenario, tmp_path):
+    ended = scenario(
+        """
+        t = trainer()
+        attach(t)
+        t.train()
+        collator, t.data_collator = t.data_collator, lambda samples: 1 / 0
+        try:
+            t.evaluate()
+        except ZeroDivisionError:
+            run = load_run("out")
+            assert (run.status, run.ending.type, run.ending.step) == ("crashed", "ZeroDivisionError", 6)
+            assert len(run.attempts) == 1
+        t.data_collator = collator
+        t.evaluate()
+        """
+    )
+    assert ended.end() == 0, ended.err
+    assert load_run(tmp_path / "out").status == "finished"
+    assert "evaluate stopped at step 6" in (tmp_path / "out" / "monitor" / "train.log").read_text()
+
+
+def test_an_error_within_the_with_block_is_in_the_log(scenario, tmp_path):
+    ended = scenario(
+        """
+        t = trainer()
+        with attach(t):
+            t.train()
+            raise OSError("the summary could not be uploaded")
+        """
+    )
+    assert ended.end() == 1
+    log = (tmp_path / "out" / "monitor" / "train.log").read_text()
+    assert log.count("OSError: the summary could not be uploaded") == 1
+    assert load_run(tmp_path / "out").status == "finished"  # the training did
+
+
+def test_a_signal_of_a_scheduler_is_named_unless_somebody_handles_it(scenario, tmp_path):
+    ended = scenario(code("ready")).send(signal.SIGUSR1)
+    assert ended.end() == -signal.SIGUSR1
+    assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("terminated", "SIGUSR1")
+    handled = scenario(
+        """
+        import os, signal
+        signal.signal(signal.SIGUSR1, lambda number, frame: print("requeue"))
+        t = trainer("other", callbacks=[At(3, lambda: os.kill(os.getpid(), signal.SIGUSR1))])
+        attach(t)
+        t.train()
+        """
+    )
+    assert handled.end() == 0
+    assert "requeue" in handled.out
+    assert "signal" not in {row["event"] for row in load_run(tmp_path / "other").events}
+
+
+def test_an_end_that_could_not_be_written_is_unknown_and_not_killed(scenario, tmp_path):
+    ended = scenario(code("ready"))
+    ended.wait_until_ready()
+    for path in (tmp_path / "out" / "monitor" / "signals").iterdir():  # as at the end of a training
+        path.unlink()
+    os.kill(ended.pid, signal.SIGKILL)
+    ended.end()
+    assert load_run(tmp_path / "out").status == "unknown"
+
+
+def test_the_log_has_the_first_words_of_a_training(scenario, tmp_path):
+    ended = scenario(
+        """
+        import transformers
+        transformers.logging.set_verbosity_info()
+        t = trainer()
+        attach(t)
+        t.train()
+        """
+    )
+    assert ended.end() == 0
+    log = (tmp_path / "out" / "monitor" / "train.log").read_text()
+    assert log.index("***** Running training *****") < log.index("training begins")

@@ -55,11 +55,11 @@ def test_a_resumed_training_is_a_new_attempt_of_the_same_run(train, tmp_path):
     assert steps(run.metrics, "eval") == [(1, 2), (1, 4), (2, 6), (2, 8)]
     assert steps(run.rows) == [*((1, s) for s in range(1, 6)), *((2, s) for s in range(5, 9))]  # raw: all of it
     assert [(row["attempt"], row["step"], row["lost_to"]) for row in run.lost] == [(1, 5, 2)]
-    assert run.lost_steps == [(1, 5, 5, 2)]
+    assert run.lost_steps == [(1, 5, 6, 2)]  # step 6 was taken, and not logged
     begin = [row for row in run.events if row["event"] == "train_begin"][-1]
     assert begin["resumed_attempt"] == 1
     assert begin["resumed_from"].endswith("checkpoint-4")
-    assert "steps 5 to 5 of attempt 1 are done again" in (run.path / "train.log").read_text()
+    assert "steps 5 to 6 of attempt 1 are done again" in (run.path / "train.log").read_text()
 
 
 def test_the_values_are_those_of_a_training_that_never_stopped(train, tmp_path):
@@ -102,7 +102,7 @@ def test_two_resumes_from_one_checkpoint(train, tmp_path):
     train(resume=str(tmp_path / "out" / "checkpoint-2"))
     run = load_run(tmp_path / "out")
     assert steps(run.metrics) == [(1, 1), (1, 2), *((3, s) for s in range(3, 9))]
-    assert run.lost_steps == [(1, 3, 3, 2), (2, 3, 6, 3)]
+    assert run.lost_steps == [(1, 3, 4, 2), (2, 3, 7, 3)]
 
 
 def test_a_fresh_training_into_the_same_folder_overwrites_nothing(train, tmp_path):
@@ -131,11 +131,13 @@ def test_a_checkpoint_of_ours_can_be_resumed_without_us(train, make_trainer, tmp
     assert trainer.state.global_step == 8
 
 
-def test_a_checkpoint_of_another_run_is_named(train, tmp_path):
+def test_a_checkpoint_of_another_run_is_named(train, tmp_path, caplog):
     train(fails=6)
     train(resume=str(tmp_path / "out" / "checkpoint-4"), out=tmp_path / "other")
     run, other = load_run(tmp_path / "out"), load_run(tmp_path / "other")
     begin = [row for row in other.events if row["event"] == "train_begin"][-1]
+    assert [record for record in caplog.records if f"run_dir={str(run.path)!r}" in record.getMessage()]
+    assert str(tmp_path) not in (tmp_path / "out" / "checkpoint-4" / STATE_FILE).read_text()  # it may go to the hub
     assert begin["resumed_run"] == {"run_id": run.facts["run_id"], "run_dir": str(run.path), "attempt": 1}
     assert steps(other.metrics) == [(1, s) for s in range(5, 9)]
     assert run.status == "crashed"  # nothing was written there

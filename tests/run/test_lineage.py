@@ -18,9 +18,20 @@ def seen(rows):
 
 def test_a_chain_of_resumes_is_followed_back():
     rows = [begin(1), *train(1, 1, 2, 3), begin(2, 2, 1), *train(2, 3, 4, 5), begin(3, 4, 2), *train(3, 5, 6)]
-    metrics, lost = merge(rows)
+    metrics, lost, steps = merge(rows)
     assert seen(metrics) == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
     assert [(row["attempt"], row["step"], to) for row, to in lost] == [(1, 3, 2), (2, 5, 3)]
+    assert steps == [(1, 3, 3, 2), (2, 5, 5, 3)]
+
+
+def test_steps_that_were_not_logged_are_lost_too():
+    """logging_steps=5, save_steps=10, errors at 13 and 17: two resumes from checkpoint 10."""
+    error = {"kind": "event", "event": "error"}
+    rows = [begin(1), *train(1, 5, 10), {**error, "attempt": 1, "step": 13}]
+    rows += [begin(2, 10, 1), *train(2, 15), {**error, "attempt": 2, "step": 17}, begin(3, 10, 1), *train(3, 15, 20)]
+    _, lost, steps = merge(rows)
+    assert steps == [(1, 11, 13, 2), (2, 11, 17, 3)]
+    assert [(row["attempt"], row["step"], to) for row, to in lost] == [(2, 15, 3)]
 
 
 def test_attempts_that_write_alternately_do_not_mix():
@@ -30,7 +41,7 @@ def test_attempts_that_write_alternately_do_not_mix():
 
 def test_without_our_state_the_attempt_before_is_gone_on_from():
     rows = [begin(1), *train(1, 1, 2, 3), begin(2, 2), *train(2, 3)]
-    metrics, lost = merge(rows)
+    metrics, lost, _ = merge(rows)
     assert seen(metrics) == [(1, 1), (1, 2), (2, 3)]
     assert [(row["step"], to) for row, to in lost] == [(3, 2)]
 
@@ -44,7 +55,7 @@ def test_an_attempt_that_begins_again_keeps_only_its_last_beginning_and_what_it_
 def test_the_raw_rows_are_not_changed():
     rows = [begin(1), *train(1, 1), *train(1, 1, other=2.0)]
     before = [dict(row) for row in rows]
-    ((joined,), _) = merge(rows)
+    ((joined,), _, _) = merge(rows)
     assert joined["other"] == 2.0
     assert rows == before
 
@@ -54,7 +65,7 @@ def test_a_training_that_was_resumed_hundreds_of_times_is_read_in_a_moment():
     for attempt in range(2, 401):
         rows += [begin(attempt, 1, 1), *train(attempt, *range(2, 501))]
     began = time.perf_counter()
-    metrics, lost = merge(rows)
+    metrics, lost, _ = merge(rows)
     assert time.perf_counter() - began < 10  # 0.6; it was 48
     assert seen(metrics) == [(1, 1), *((400, step) for step in range(2, 501))]
     assert len(lost) == 399 * 499
