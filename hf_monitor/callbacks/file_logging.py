@@ -263,7 +263,7 @@ class FileLoggingCallback(TrainerCallback):
             return
         self._logger.flush()
         self._recorder.end(state)
-        self._logger.flush()  # its file may have been deleted a moment ago
+        self._logger.file.forget_if_gone()  # its file may have been deleted a moment ago
         seconds = time.perf_counter() - self._began
         self._logger.write(f"training ended at step {state.global_step} after {seconds:.1f} s")
         self._logger.flush()
@@ -279,7 +279,7 @@ class FileLoggingCallback(TrainerCallback):
         if isinstance(error, KeyboardInterrupt):  # meant: nobody needs to see where
             logger.write(f"training stopped at step {step}: interrupted (KeyboardInterrupt)", level="WARNING")
         else:
-            logger.flush()  # its file may have been deleted a moment ago
+            logger.file.forget_if_gone()  # its file may have been deleted a moment ago
             trace = recorder.describe(error)["traceback"]
             logger.write(f"training stopped at step {step}\n{trace.rstrip()}", level="ERROR")
 

@@ -11,7 +11,6 @@ from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import recorder_for, run_dir_for
-from hf_monitor.callbacks._report import report_once
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run.reader import load_run
 
@@ -52,13 +51,14 @@ class PlottingCallback(TrainerCallback):
             self.draw(args, state.log_history)
         except OSError as error:
             folder = run_dir_for(self.run_dir, args)
-            if recorder_for(folder).writer.trouble.since is None:  # else the disk fails as a whole, which is known
-                report_once(
-                    self,
-                    "plots",
-                    f"the charts could not be drawn into {str(folder / 'plots')!r}: {error.strerror or error}. The "
-                    f"rows are there: draw_history(load_run({str(folder)!r}).metrics, 'another_folder') draws them.",
-                )
+            writer = recorder_for(folder).writer
+            reason = error.strerror or str(error)
+            message = (
+                f"the charts could not be drawn into {str(folder / 'plots')!r}: {reason}. The rows are there: "
+                f"draw_history(load_run({str(folder)!r}).metrics, 'another_folder') draws them."
+            )
+            if not writer.trouble.say(message, reason, lasting=False) and writer.trouble.since is None:
+                writer.announce(f"hf_monitor: {message}")  # no second warning, but charts are missed
 
     def draw(self, args: Any, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
         """Draw from rows (``trainer.state.log_history``), with the loss that the run folder has for them.

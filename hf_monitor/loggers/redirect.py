@@ -102,11 +102,11 @@ class Tee:
             self._found[name] = found
 
     def _wrapper(self, name: str, bound: Callable[..., Any]) -> Callable[..., Any]:
-        finalizing = sys.is_finalizing  # then our modules are empty: a bar that is left over may still be drawn
+        finalizing = sys.is_finalizing
 
         def write(text: Any, /) -> Any:
-            if finalizing():
-                return bound(text)
+            if local is None:  # the modules are empty already, and a bar that is left over is drawn
+                return bound(text)  # type: ignore[unreachable]
             direct = self.direct
             doing = local.doing
             if not self.taps or not isinstance(text, str):
@@ -119,11 +119,15 @@ class Tee:
                 result = bound(text) if direct is None else direct.write(text)
             finally:
                 doing.passing = outer
-            self._copy(text, outer, doing)
+            try:
+                self._copy(text, outer, doing)
+            except Exception:
+                if not finalizing():  # then some modules are empty
+                    raise
             return result
 
         def writelines(lines: Iterable[Any], /) -> Any:
-            if not self.taps or finalizing():
+            if local is None or not self.taps:
                 return bound(lines)
             seen: list[str] = []
             doing = local.doing

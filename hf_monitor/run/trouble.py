@@ -54,8 +54,14 @@ class Trouble:
             lasting=lasting,
         )
 
-    def say(self, message: str, reason: str, *, lasting: bool) -> None:
-        """Log a warning about the folder, the first one of a spell; the others, one a second maybe, as DEBUG."""
+    def say(self, message: str, reason: str, *, lasting: bool) -> bool:
+        """Log a warning about the folder, the first one of a spell; the others, one a second maybe, as DEBUG.
+
+        Returns
+        -------
+        bool
+            Whether it was a warning.
+        """
         now = monotonic()
         with self._lock:
             known = self.since is not None or now < self._quiet_until
@@ -64,6 +70,7 @@ class Trouble:
             if not known:
                 self._quiet_until = now + _QUIET_SECONDS
         log.log(logging.DEBUG if known else logging.WARNING, "hf_monitor: %s", message)
+        return not known
 
     def end(self) -> float:
         """End the spell; give how many seconds it took."""

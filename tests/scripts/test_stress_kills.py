@@ -62,8 +62,8 @@ def in_place(path, data):  # without a temporary name
         time.sleep(1.0)
         file.write(data[100:])
 
-from hf_monitor.run import writer
-writer.replace_file = in_place
+from hf_monitor.run import run_json
+run_json.replace_file = in_place
 found = look(Path("in-place/out/monitor"), killed(Path("in-place"), Stop("beginning", 3), 0.5))[0]
 told(found.problems, len(found.unreadable) > 0)
 """

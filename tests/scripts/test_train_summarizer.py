@@ -147,7 +147,7 @@ def test_the_command_at_the_end_prints_the_best_score(train, files, t5, capsys, 
     argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--run_dir", folder]
     assert train(*argv) == 0
     found = read_it(capsys.readouterr().out)
-    assert found.startswith(f"<Run {folder!r}: ")
+    assert found.startswith(f"<Run {str(Path(folder).absolute())!r}: ")
     assert f"Best(value={results()['eval_rougeL']!r}, step=0, attempt=1)" in found
 
 
@@ -322,7 +322,7 @@ def test_a_run_folder_of_a_newer_format_is_refused_before_anything_is_loaded(tra
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"format": 99}')
     assert train("--model_name_or_path", "nowhere", "--train_file", files["train"], "--run_dir", "run") == 2
-    assert "error: the run folder 'run' has format 99" in capsys.readouterr().err
+    assert f"error: the run folder {str(tmp_path / 'run')!r} has format 99" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
@@ -388,7 +388,9 @@ def test_ctrl_c_says_where_the_run_is(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == "train_summarizer: interrupted; what was recorded is in out/monitor"
+    assert (
+        err.splitlines()[-1] == f"train_summarizer: interrupted; what was recorded is in {tmp_path / 'out' / 'monitor'}"
+    )
     assert "Traceback" not in err
     from hf_monitor import load_run
 
