@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import logging
@@ -10,7 +9,6 @@ import os
 import sys
 import traceback
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -117,8 +115,9 @@ class Monitor:
             begun = self._recorder.begun
             self._recorder.resume_path = kwargs.get("resume_from_checkpoint", args[0] if args else None)
             try:
-                with self._copied():
-                    return call["train"](*args, **kwargs)
+                if self._trainer.state.is_world_process_zero:
+                    self.find(FileLoggingCallback).start_early(self._trainer.args)
+                return call["train"](*args, **kwargs)
             except BaseException as error:
                 self._come_to(error, sys._getframe(1))
                 self._record_error(error, began=self._recorder.begun > begun)
@@ -173,19 +172,6 @@ class Monitor:
         trainer.train, trainer.evaluation_loop, trainer.training_step = train, evaluation_loop, training_step
         trainer.evaluate, trainer.predict = watched("evaluate"), watched("predict")
         trainer.get_eval_dataloader, trainer.get_test_dataloader = get_eval_dataloader, get_test_dataloader
-
-    @contextlib.contextmanager
-    def _copied(self) -> Iterator[None]:
-        """Copy the console from the first word of ``train()`` on; the callback only hears of its later beginning."""
-        callback = self.find(FileLoggingCallback)
-        if not (callback.redirect and self._trainer.state.is_world_process_zero):
-            yield
-            return
-        callback.start(self._trainer.args)
-        try:
-            yield
-        finally:
-            callback.release()
 
     def _come_to(self, error: BaseException, caller: FrameType | None) -> None:
         """Take our frames out of an error's traceback, and remember those that it has not come to yet."""

@@ -293,6 +293,11 @@ class FileLoggingCallback(TrainerCallback):
         trace = recorder.describe(error)["traceback"]
         logger.write(f"{during or 'the script'} stopped at step {step}\n{trace.rstrip()}", level="ERROR")
 
+    def start_early(self, args: Any) -> None:
+        """Copy the console from the first word of ``train()`` on, before ``on_train_begin``; :meth:`stop` ends it."""
+        if self.redirect:
+            self._start(self._settle(args)[1])
+
     def start(self, args: Any) -> None:
         """Copy the console to ``train.log`` from here on, whatever trainings begin and end, until :meth:`release`."""
         _, logger = self._settle(args)
