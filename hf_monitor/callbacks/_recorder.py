@@ -319,6 +319,7 @@ class Recorder:
     def die(self, error: BaseException | None) -> None:
         """Record that the process ends in the middle of the training, at its end. Never raises."""
         try:
+            self.callers = []  # of an earlier error
             if self._running and self.writer.run_dir.is_dir():
                 self.error(error, self._begin_state.global_step, began=True)
         except Exception as failure:  # noqa: BLE001 - the user must see his error, not ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -183,7 +184,9 @@ class Monitor:
         while caller is not None and len(frames) < _MOST_CALLERS:
             frames.append((caller, caller.f_lineno))
             caller = None if caller.f_code.co_name == "<module>" else caller.f_back
-        self._recorder.callers = traceback.StackSummary.extract(iter(reversed(frames))).format()
+        self._recorder.callers = []
+        with contextlib.suppress(Exception):  # source lines are read, from wherever they come; the error comes first
+            self._recorder.callers = traceback.StackSummary.extract(iter(reversed(frames))).format()
 
     def _record_outside(self, error: BaseException, during: str) -> None:
         self._seen = id(error)

@@ -8,6 +8,7 @@ script does.
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -97,6 +98,8 @@ def main():
             os.dup2(os.open("out.txt", os.O_WRONLY | os.O_CREAT), 1)
             os.dup2(os.open("err.txt", os.O_WRONLY | os.O_CREAT), 2)
             os.close(0)
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             os.environ.update(order.get("env", {}))
             names = {
                 k: globals()[k] for k in ("At", "Data", "trainer", "ready", "attach", "default_callbacks", "load_run")
