@@ -384,7 +384,11 @@ def look(run_dir: Path, trainees: Sequence[Trainee], reference: Sequence[Trainee
     try:
         run = load_run(run_dir)
         rows, metrics, texts = run.rows, run.metrics, run.predictions
-        found.expect("status", run.status, "killed" if killed else "finished")
+        # A kill that missed may have come after the training's end had been written.
+        ended = [row["event"] for row in run.events if row["event"] in ("train_begin", "train_end")][-1:] == [
+            "train_end"
+        ]
+        found.expect("status", run.status, "killed" if killed and not ended else "finished")
     except Exception as error:  # noqa: BLE001 - whatever a reader throws, the folder is not readable
         found.unreadable.append(f"{run_dir}: {type(error).__name__}: {error}")
         return found, None
