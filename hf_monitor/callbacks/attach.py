@@ -120,8 +120,7 @@ class Monitor:
                     self.find(FileLoggingCallback).start_early(self._trainer.args)
                 return call["train"](*args, **kwargs)
             except BaseException as error:
-                self._come_to(error, sys._getframe(1))
-                self._record_error(error, began=self._recorder.begun > begun)
+                self._record_error(error, sys._getframe(1), began=self._recorder.begun > begun)
                 raise
             finally:
                 self._stop()
@@ -225,11 +224,12 @@ class Monitor:
                 "hf_monitor: the texts of this evaluation are not recorded: %s: %s", type(error).__name__, error
             )
 
-    def _record_error(self, error: BaseException, began: bool) -> None:
+    def _record_error(self, error: BaseException, caller: FrameType, began: bool) -> None:
         self._recorder.recorded_error = 0
         self._seen = id(error)
         for last in (False, True):  # torch raises in the midst of anything when it hears that a worker has died
             try:
+                self._come_to(error, caller)
                 self._write_error(error, began)
                 return
             except OSError as failure:
