@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
+        "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "Logger": "hf_monitor.loggers.file_logger",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "Run": "hf_monitor.run.reader",
@@ -14,8 +15,10 @@ __getattr__, __dir__, __all__ = lazy_names(
         "TextMetrics": "hf_monitor.metrics.text_metrics",
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
         "attach": "hf_monitor.callbacks.attach",
+        "check_gpu_compatibility": "hf_monitor.gpu.compatibility",
         "default_callbacks": "hf_monitor.callbacks.defaults",
         "ensure_loss_scaling": "hf_monitor.seq2seq.loss_scaling",
+        "hardware_findings": "hf_monitor.diagnosis.hardware",
         "load_run": "hf_monitor.run.reader",
         "score_texts": "hf_monitor.metrics.scoring",
     },

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
+        "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "Monitor": "hf_monitor.callbacks.attach",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
