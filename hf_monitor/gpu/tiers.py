@@ -193,6 +193,6 @@ def _apple_tier(memory_mib: float | None) -> TierMatch:
 def _by_memory(memory_mib: float, whose: str) -> TierMatch:
     tier = next(tier for tier in TIERS.values() if memory_mib >= tier.memory_from_mib)
     if tier is not LOW_END:
-        return TierMatch(tier, f"by {whose}: {memory_mib:.0f} MiB ({tier.name} from {tier.memory_from_mib} MiB)")
-    few = ", and less than the 6 GB that it is meant for" if memory_mib < 5632 else ""
-    return TierMatch(tier, f"by {whose}: {memory_mib:.0f} MiB (below {BUDGET.memory_from_mib} MiB{few})")
+        return TierMatch(tier, f"by {whose}: {memory_mib:.0f} MiB ({tier.memory_from_mib} or more)")
+    few = ", and below the 6 GB that the tier is meant for" if memory_mib < 5632 else ""
+    return TierMatch(tier, f"by {whose}: {memory_mib:.0f} MiB (below {BUDGET.memory_from_mib}{few})")

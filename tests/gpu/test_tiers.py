@@ -130,19 +130,19 @@ def test_prefix_and_case_of_the_name_do_not_matter(name, memory_mib, tier):
         ("NVIDIA GeForce RTX 3060", 12288, "by its name: RTX 3060, also with 12 GB"),
         ("NVIDIA GeForce RTX 3080", 10240, "by its name: RTX 3080, also with 10 GB"),
         ("Tesla T4", 15360, "by its name: T4, 16 GB"),
-        ("NVIDIA GeForce RTX 4090", 24564, "by its memory: 24564 MiB (High-End from 22016 MiB)"),
+        ("NVIDIA GeForce RTX 4090", 24564, "by its memory: 24564 MiB (22016 or more)"),
         (
             "NVIDIA GeForce RTX 3080 Laptop GPU",
             8192,
-            "by its memory, being a laptop's: 8192 MiB (Budget from 7577 MiB)",
+            "by its memory, being a laptop's: 8192 MiB (7577 or more)",
         ),
         (
             "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
             4864,
             "by the memory of this MIG instance, not of the whole card: 4864 MiB "
-            "(below 7577 MiB, and less than the 6 GB that it is meant for)",
+            "(below 7577, and below the 6 GB that the tier is meant for)",
         ),
-        ("NVIDIA GeForce GTX 1660", 6144, "by its memory: 6144 MiB (below 7577 MiB)"),
+        ("NVIDIA GeForce GTX 1660", 6144, "by its memory: 6144 MiB (below 7577)"),
         ("", None, "neither its memory nor its name is known: the lowest tier"),
     ],
 )
