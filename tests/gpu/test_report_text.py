@@ -236,9 +236,9 @@ def test_texts_of_others_are_shown_as_text_on_one_line_and_shortened(terminal):
     print_report(report, terminal)
     shown = ESCAPES.sub("", terminal.getvalue())
     for text in (str(report), shown):
-        assert "[red]old[/red] :smile: [31m ]0;title second line xxx" in " ".join(text.split())
-        assert "xxx ... xxx" in text
-        assert "the end" in text
+        flat = " ".join(text.split())
+        assert "[red]old[/red] :smile: [31m ]0;title second line xxx" in flat
+        assert re.search("xxx ... x+ the end", flat)
         assert not set(text) & set("\x1b\x07\r\t")
         assert len(text) < 4000
 
