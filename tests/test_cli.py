@@ -160,7 +160,9 @@ def test_ctrl_c_is_130_and_no_traceback(check, capsys):
     ids=lambda value: str(value),
 )
 @pytest.mark.parametrize("causes", [1, 20_000])  # more than any buffer holds: it fails while printing, not at the end
-def test_a_reader_that_goes_away_is_no_error(arguments, code, causes):
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_reader_that_goes_away_is_no_error(arguments, code, causes, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     program = (
         "import sys\nimport hf_monitor.gpu\nfrom hf_monitor.cli import main\n"
         "from hf_monitor.gpu.report import GpuReport, Problem\n"
