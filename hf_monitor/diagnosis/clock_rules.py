@@ -10,7 +10,7 @@ from hf_monitor.diagnosis.finding import Finding, Severity, Verdict, inconclusiv
 from hf_monitor.diagnosis.intervals import Interval, share_interval
 from hf_monitor.diagnosis.readings import Readings, number, numbers, steps_of, too_few
 from hf_monitor.diagnosis.thresholds import CLOCK_SHARE, THROTTLED_SHARE
-from hf_monitor.diagnosis.wording import between, evidence_of, of_samples, percent, rounded
+from hf_monitor.diagnosis.wording import evidence_of, of_samples, percent, rounded, too_near
 
 __all__ = ["power_throttling", "thermal_throttling"]
 
@@ -44,7 +44,7 @@ def _judge(share: Interval) -> tuple[Verdict, str]:
         return "found", ""
     if share.below(THROTTLED_SHARE):
         return "clear", ""
-    return "inconclusive", f"this is too near {percent(THROTTLED_SHARE)} to tell."
+    return "inconclusive", too_near(share.low, share.high, THROTTLED_SHARE)
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
@@ -62,7 +62,7 @@ def thermal_throttling(readings: Readings, gpu: int) -> Finding:
     verdict, reason = _judge(share)
     info = readings.gpu_info(gpu)
     limit, hottest = number(info.get("temperature_slowdown_c")), max(numbers(known, "temperature_c"), default=None)
-    sentence = f"Heat lowered the clocks in {between(share)} of {of_samples(share.n)}"
+    sentence = f"Heat lowered the clocks in {percent(share.value)} of {of_samples(share.n)}"
     sentence += f"; the hottest was {hottest:.0f} °C" if hottest is not None else ""
     sentence += f" (the card slows down at {limit:.0f} °C)." if limit and hottest is not None else "."
     watts = number(info.get("power_limit_w"), 1.0)
@@ -105,7 +105,7 @@ def power_throttling(readings: Readings, gpu: int) -> Finding:
     braked = share_interval(["hw_power_brake" in row["throttle"] for row in known])
     highest, clock = number(info.get("sm_clock_max_mhz"), 1.0), _mean(hit, "sm_clock_mhz")
     slow = highest is not None and clock is not None and clock < CLOCK_SHARE * highest
-    sentence = f"Power lowered the clocks in {between(share)} of {of_samples(share.n)}"
+    sentence = f"Power lowered the clocks in {percent(share.value)} of {of_samples(share.n)}"
     if highest is not None and clock is not None:
         sentence += f", to {clock:.0f} MHz on average ({percent(clock / highest)} of the highest, {highest:.0f} MHz)"
     sentence += "."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from hf_monitor.diagnosis.thresholds import BLOCKS
+from hf_monitor.diagnosis.thresholds import BLOCKS, FAR, LONG_SAMPLES
 
 __all__ = ["Interval", "mean_interval", "share_interval", "wilson"]
 
@@ -17,20 +17,40 @@ _STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2
 
 
 class Interval(NamedTuple):
-    """An estimate, the bounds of its 95 % confidence interval, and how many values it is made of."""
+    """An estimate of a share or a mean, and how far it may be off.
+
+    Attributes
+    ----------
+    value : float
+        What this training had, as far as it was seen.
+    low, high : float
+        95 % confidence interval of what such a training has: by the spread from block to block.
+    n : int
+        How many values the estimate is made of.
+    seen_low, seen_high : float
+        95 % confidence interval of what this very training had: by the moments that were not looked at. The value
+        itself where nothing was left out.
+    long : bool
+        Whether it was looked at for long enough to tell what it had from what it happened to have.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    seen_low: float
+    seen_high: float
+    long: bool
 
     def above(self, threshold: float) -> bool:
-        """Whether the whole interval is above."""
-        return self.low > threshold
+        """Whether it was above, and either steadily or for long and by far (``FAR`` times)."""
+        far = self.long and self.value >= FAR * threshold
+        return self.seen_low > threshold and (self.low > threshold or far)
 
     def below(self, threshold: float) -> bool:
-        """Whether the whole interval is below."""
-        return self.high < threshold
+        """Whether it was below, and either steadily or for long and by far (a ``FAR``-th)."""
+        far = self.long and self.value <= threshold / FAR
+        return self.seen_high < threshold and (self.high < threshold or far)
 
 
 def mean_interval(values: Sequence[float], weights: Sequence[float] | None = None) -> Interval:
@@ -44,7 +64,7 @@ def mean_interval(values: Sequence[float], weights: Sequence[float] | None = Non
     values : sequence of float
         At least one, in the order of time.
     weights : sequence of float, optional
-        Positive, one a value: seconds, say.
+        Positive, one a value: seconds of a window that was measured as a whole. Without weights the values are samples.
 
     Returns
     -------
@@ -57,6 +77,7 @@ def mean_interval(values: Sequence[float], weights: Sequence[float] | None = Non
     """
     n = len(values)
     n_blocks = min(BLOCKS, n)
+    long = weights is not None or n >= LONG_SAMPLES
     bounds = [k * n // n_blocks for k in range(n_blocks + 1)]
     pairs = list(pairwise(bounds))
     if weights is None:
@@ -67,10 +88,10 @@ def mean_interval(values: Sequence[float], weights: Sequence[float] | None = Non
     total = math.fsum(weight for _, weight in sums)
     mean = math.fsum(value for value, _ in sums) / total
     if n_blocks == 1:
-        return Interval(mean, -math.inf, math.inf, n)
+        return Interval(mean, -math.inf, math.inf, n, mean, mean, long)
     squares = math.fsum((value - mean * weight) ** 2 for value, weight in sums) / (n_blocks - 1)
     half = _STUDENT[n_blocks - 2] * math.sqrt(squares / n_blocks) / (total / n_blocks)
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, mean - half, mean + half, n, mean, mean, long)
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
@@ -83,10 +104,11 @@ def wilson(count: int, n: int) -> tuple[float, float]:
 
 
 def share_interval(flags: Sequence[bool]) -> Interval:
-    """Estimate the share of true values: what Wilson's interval and that of the blocks cover together.
+    """Estimate the share of true values among moments that were looked at.
 
-    Wilson's alone takes samples for independent and would be too narrow for spells; blocks alone give a width of 0
-    where all samples are alike.
+    Of this training Wilson's interval tells, which takes the samples for independent draws: where spells last for
+    seconds, evenly spaced samples err by less than those (Cochran 1977, Sampling Techniques, chapter 8). Of such a
+    training the blocks tell, which allow for a spell that happens to be there or not.
 
     Parameters
     ----------
@@ -94,5 +116,7 @@ def share_interval(flags: Sequence[bool]) -> Interval:
         At least one, in the order of time.
     """
     low, high = wilson(sum(flags), len(flags))
-    share, blocks_low, blocks_high, n = mean_interval(flags)
-    return Interval(share, max(0.0, min(low, blocks_low)), min(1.0, max(high, blocks_high)), n)
+    blocks = mean_interval(flags)
+    return blocks._replace(
+        low=max(0.0, min(low, blocks.low)), high=min(1.0, max(high, blocks.high)), seen_low=low, seen_high=high
+    )

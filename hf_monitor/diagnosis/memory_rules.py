@@ -23,7 +23,10 @@ _Row = dict[str, Any]
 
 
 def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
-    """Peaks count from the first step on: a warm-up's memory is memory, too."""
+    """Say whether much memory was left (``memory_headroom``), and whether next to none was (``memory_edge``).
+
+    Peaks count from the first step on: a warm-up's memory is memory, too.
+    """
     rows, info = readings.gpus[gpu], readings.gpu_info(gpu)
     total = number(info.get("memory_total_mib"), 1.0)
     used = numbers(rows, "memory_used_mib")
@@ -42,6 +45,11 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
         return headroom, edge
     share = peak / total
     sentence = f"At its peak {mib(peak)} of {mib(total)} were used ({percent(share)}; {of_samples(len(used))})."
+    # What the allocator keeps without a tensor in it, it gives back before it fails.
+    kept = 0.0 if allocated is None or reserved is None else max(0.0, reserved - allocated)
+    spare = (peak - kept) / total <= MEMORY_EDGE_SHARE
+    if share > MEMORY_EDGE_SHARE and spare:
+        sentence += f" Of these torch's allocator kept {mib(kept)} that no tensor was in at the worst moment."
     evidence = rounded(
         memory_peak_mib=peak,
         memory_total_mib=total,
@@ -49,7 +57,6 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
         torch_reserved_peak_mib=reserved,
     )
     few = f"{of_samples(len(used))}; {MIN_MEMORY_SAMPLES} are needed." if len(used) < MIN_MEMORY_SAMPLES else ""
-    cached = None if allocated is None or reserved is None else max(0.0, reserved - allocated) / total
 
     def finding(rule: str, threshold: float, found: bool, clear: bool, advice: tuple[str, ...]) -> Finding:
         verdict: Verdict = "found" if found else "clear" if clear and not few else "inconclusive"
@@ -57,7 +64,7 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
         return Finding(
             rule=rule,
             verdict=verdict,
-            severity="warning" if found and rule == "memory_edge" else "info",
+            severity="warning" if found and rule == "memory_edge" and not spare else "info",
             sentence=sentence,
             value=share,
             unit="share",
@@ -73,7 +80,7 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
     low, high = MEMORY_HEADROOM_SHARE, MEMORY_EDGE_SHARE
     advice = suggestions.for_memory_headroom(readings, share)
     headroom = finding("memory_headroom", low, share < low and not few, share >= low + MEMORY_BAND, advice)
-    advice = suggestions.for_memory_edge(readings, gpu, cached_share=cached)
+    advice = suggestions.for_memory_edge(readings, gpu, kept_share=kept / total)
     return headroom, finding("memory_edge", high, share > high, share <= high - MEMORY_BAND, advice)
 
 

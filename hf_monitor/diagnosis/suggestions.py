@@ -23,20 +23,19 @@ def for_speed(readings: Readings, gpu: int | None) -> tuple[str, ...]:
     return tuple(filter(None, (_bf16(readings, gpu), _by_length(readings))))
 
 
-def for_memory_edge(readings: Readings, gpu: int, *, cached_share: float | None) -> tuple[str, ...]:
+def for_memory_edge(readings: Readings, gpu: int, *, kept_share: float) -> tuple[str, ...]:
     """Suggest what needs less memory.
 
     Parameters
     ----------
     readings : Readings
     gpu : int
-    cached_share : float, optional
-        Of the card's memory, what the allocator keeps without a tensor in it.
+    kept_share : float
+        Of the card's memory, what torch's allocator keeps without a tensor in it.
     """
-    fragmented = cached_share is not None and cached_share > 1 - MEMORY_EDGE_SHARE
     allocator = (
         "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True (much of it is kept by the allocator and in no tensor)"
-        if fragmented
+        if kept_share > 1 - MEMORY_EDGE_SHARE
         else None
     )
     found = (allocator, _checkpointing(readings), _smaller_batch(readings), _bf16(readings, gpu), _by_length(readings))

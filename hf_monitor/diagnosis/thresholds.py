@@ -12,7 +12,9 @@ __all__ = [
     "DATA_WAIT_SHARE",
     "DISK_CHECKPOINTS",
     "DISK_FREE_MIB",
+    "FAR",
     "FEW_WORKERS",
+    "LONG_SAMPLES",
     "MEMORY_BAND",
     "MEMORY_EDGE_SHARE",
     "MEMORY_HEADROOM_SHARE",
@@ -54,6 +56,14 @@ BLOCKS = 10
 """Consecutive samples are put into so many blocks, and the interval is Student's over the blocks' means (method of
 batch means, Schmeiser 1982: 10 to 30 blocks), because samples of one second resemble their neighbours and are no
 independent draws."""
+
+FAR = 2.0
+"""A share or mean is judged by its 95 % interval, block by block, so that one near its threshold is inconclusive. But a
+training that had twice the threshold had it, even if in one spell (a card that throttles from its hottest hour on), and
+one that had half of it did not. For the wait for data these are TensorFlow's 20 % and 5 %."""
+
+LONG_SAMPLES = 120
+"""Samples (two minutes at 1 Hz) from which ``FAR`` counts: in less, one spell of seconds would be a fifth of it."""
 
 # Where the time goes
 

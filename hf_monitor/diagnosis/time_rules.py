@@ -16,7 +16,7 @@ from hf_monitor.diagnosis.thresholds import (
     MIN_STEPS,
     MIN_WINDOWS,
 )
-from hf_monitor.diagnosis.wording import between, evidence_of, of_samples, percent
+from hf_monitor.diagnosis.wording import evidence_of, of_samples, percent, too_near
 
 __all__ = ["time_findings"]
 
@@ -35,13 +35,21 @@ class _Wait(NamedTuple):
 class _Load(NamedTuple):
     """How busy the device was while training."""
 
-    busy: Interval | None
-    unit: str
+    idle: Interval | None
+    """Share of its capacity that was not used."""
     full: float
-    """What a device busy all the time has in this unit."""
+    unit: str
+    """What the device's whole capacity is called, and in which unit."""
     threshold: float
+    """In that unit: busy from here on."""
     what: str
     reason: str = ""
+    """Why there is no share."""
+
+    @property
+    def allowed(self) -> float:
+        """How idle a busy device may be."""
+        return 1 - self.threshold / self.full
 
 
 def time_findings(readings: Readings) -> list[Finding]:
@@ -77,7 +85,7 @@ def _load(readings: Readings) -> _Load:
     what = "the GPU" if gpu is None else f"GPU {gpu}"
     if gpu is None:
         reason = "there are no readings of the training's GPU."
-        return _Load(None, "%", 100.0, BUSY_GPU_PERCENT, what, reason)
+        return _Load(None, 100.0, "%", BUSY_GPU_PERCENT, what, reason)
     rows = readings.warm(readings.gpus[gpu])
     values = numbers(rows, "utilization_percent", 100.0)
     if rows and not values:
@@ -85,7 +93,8 @@ def _load(readings: Readings) -> _Load:
         reason += f" ({why})." if (why := readings.missing(gpu, "utilization_percent").rstrip(".")) else "."
     else:
         reason = too_few(rows, len(values))
-    return _Load(None if reason else mean_interval(values), "%", 100.0, BUSY_GPU_PERCENT, what, reason)
+    idle = None if reason else mean_interval([1 - value / 100.0 for value in values])
+    return _Load(idle, 100.0, "%", BUSY_GPU_PERCENT, what, reason)
 
 
 def _cpu_load(readings: Readings) -> _Load:
@@ -101,8 +110,8 @@ def _cpu_load(readings: Readings) -> _Load:
     else:
         reason = too_few(rows, len(values))
     # More than torch's threads run where Python and the data loader have work of their own.
-    shares = [min(1.0, value / (100.0 * cores)) for value in values] if not reason else []
-    return _Load(mean_interval(shares) if shares else None, "share", 1.0, BUSY_CPU_SHARE, what, reason)
+    idle = None if reason else mean_interval([max(0.0, 1 - value / (100.0 * cores)) for value in values])
+    return _Load(idle, 1.0, "share", BUSY_CPU_SHARE, what, reason)
 
 
 def _evidence(wait: _Wait, load: _Load) -> dict[str, Any]:
@@ -110,9 +119,9 @@ def _evidence(wait: _Wait, load: _Load) -> dict[str, Any]:
     if wait.share is not None:
         found |= {"data_wait_share": round(wait.share.value, 4), "data_wait_interval": evidence_of(wait.share)}
         found["data_wait_from"] = wait.source
-    if load.busy is not None:
+    if load.idle is not None:
         name = "utilization_percent" if load.unit == "%" else "cpu_share"
-        found |= {name: round(load.busy.value, 4), f"{name}_interval": evidence_of(load.busy), "n_load": load.busy.n}
+        found |= {name: round(load.full * (1 - load.idle.value), 4), "idle_interval": evidence_of(load.idle)}
     return found
 
 
@@ -122,33 +131,28 @@ def _data_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
         sentence = "How long the training waited for data is not known."
         return inconclusive(rule, sentence, wait.reason, unit=unit, threshold=DATA_WAIT_SHARE, gpu=readings.own_gpu)
     share = wait.share
-    sentence = f"The training waited for its next batch {between(share)} of its time ({wait.source})"
     # On the CPU the process itself is busy when it makes the batches, so that its load says nothing.
-    known = load.busy if not readings.on_cpu else None
+    idle = None if readings.on_cpu else load.idle
+    busy = f"{load.what} busy {percent(1 - idle.value)} of it" if idle is not None else ""
     verdict: Verdict = "inconclusive"
-    reason = ""
+    reason = more = ""
     if share.below(DATA_WAIT_SHARE):
         verdict = "clear"
-        sentence += "."
-    elif known is not None and not known.below(load.threshold):
-        sentence += f", and {load.what} was busy {between(known, load.full)} of it all the same."
-        if known.above(load.threshold):
-            verdict = "clear"
-        else:
-            reason = f"how busy it was is too near {percent(load.threshold / load.full)} to tell."
-    elif share.above(DATA_WAIT_SHARE):
-        verdict = "found"
-        sentence += f", with {load.what} busy {between(known, load.full)} of it." if known is not None else "."
-        idle = 0.0 if known is None else 1 - known.value / load.full
-        if idle > 2 * share.value:  # so that nobody hopes for more than the wait can give
-            sentence += " Something else leaves it idle too: steps that are too small, or work on the host."
+    elif idle is not None and idle.below(load.allowed):
+        verdict, more = "clear", f", with {busy} all the same"
+    elif not share.above(DATA_WAIT_SHARE):
+        reason = too_near(share.low, share.high, DATA_WAIT_SHARE)
+    elif idle is not None and not idle.above(load.allowed):
+        more, reason = f", with {busy}", _near_busy(idle, load)
     else:
-        sentence += "."
-        reason = f"this is too near {percent(DATA_WAIT_SHARE)} to tell."
+        verdict, more = "found", f", with {busy}" if busy else ""
+        if idle is not None and idle.value > 2 * share.value:  # so that nobody hopes for more than the wait can give
+            more += "; something else leaves it idle too: steps that are too small, or work on the host"
+    sentence = f"The training waited for its next batch {percent(share.value)} of its time ({wait.source}){more}."
     return Finding(
         rule=rule,
         verdict=verdict,
-        severity="warning" if verdict == "found" and share.above(DATA_WAIT_HIGH_SHARE) else "info",
+        severity="warning" if verdict == "found" and share.value >= DATA_WAIT_HIGH_SHARE else "info",
         sentence=sentence,
         value=share.value,
         unit=unit,
@@ -164,44 +168,50 @@ def _data_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
 
 def _compute_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
     """On a GPU its utilisation says it all, as it is taken while waiting too; a CPU may be busy with making batches."""
-    busy, share = load.busy, wait.share
-    verdict: Verdict = "inconclusive"
-    reason = load.reason
-    sentence = f"How busy {load.what} was is not known."
-    if busy is not None:
-        waited = "" if share is None else f", which waited for data {percent(share.value)} of it"
-        sentence = (
-            f"{load.what[0].upper()}{load.what[1:]} was busy {between(busy, load.full)} of the training's time{waited}."
+    idle, share = load.idle, wait.share
+    if idle is None:
+        sentence = f"How busy {load.what} was is not known."
+        return inconclusive(
+            "compute_bound", sentence, load.reason, unit=load.unit, threshold=load.threshold, gpu=readings.own_gpu
         )
-        waits = readings.on_cpu and (share is None or not share.below(DATA_WAIT_SHARE))
-        if busy.below(load.threshold) or (waits and share is not None and share.above(DATA_WAIT_SHARE)):
-            verdict = "clear"
-            if share is not None and share.below(DATA_WAIT_SHARE) and not readings.on_cpu:
-                sentence += (
-                    " Neither computing nor data holds it up: steps are small, or the host is slow to start them."
-                )
-        elif not busy.above(load.threshold):
-            reason = f"this is too near {percent(load.threshold / load.full)} to tell."
-        elif waits:
-            reason = wait.reason or f"the wait for data is too near {percent(DATA_WAIT_SHARE)} to tell."
-        else:
-            verdict = "found"
-            sentence += " Computing is what takes the time, as it should be."
+    verdict: Verdict = "inconclusive"
+    reason = more = ""
+    if idle.above(load.allowed):
+        verdict = "clear"
+        if share is not None and share.below(DATA_WAIT_SHARE) and not readings.on_cpu:
+            more = " Neither computing nor data holds it up: steps are small, or the host is slow to start them."
+    elif readings.on_cpu and share is not None and share.above(DATA_WAIT_SHARE):
+        verdict = "clear"
+    elif not idle.below(load.allowed):
+        reason = _near_busy(idle, load)
+    elif readings.on_cpu and share is None:
+        reason = wait.reason
+    elif readings.on_cpu and share is not None and not share.below(DATA_WAIT_SHARE):
+        reason = too_near(share.low, share.high, DATA_WAIT_SHARE, "its wait for data")
+    else:
+        verdict, more = "found", " Computing is what takes the time, as it should be."
+    waited = "" if share is None else f", which waited for data {percent(share.value)} of it"
+    what = f"{load.what[0].upper()}{load.what[1:]}"
+    sentence = f"{what} was busy {percent(1 - idle.value)} of the training's time ({of_samples(idle.n)}){waited}.{more}"
     rows = readings.host if readings.on_cpu else readings.gpus.get(_index(readings), [])
     return Finding(
         rule="compute_bound",
         verdict=verdict,
         sentence=sentence,
-        value=None if busy is None else busy.value,
+        value=load.full * (1 - idle.value),
         unit=load.unit,
         threshold=load.threshold,
-        n_samples=0 if busy is None else busy.n,
-        steps=None if busy is None else steps_of(readings.warm(rows)),
+        n_samples=idle.n,
+        steps=steps_of(readings.warm(rows)),
         suggestions=suggestions.for_speed(readings, readings.own_gpu) if verdict == "found" else (),
         reason=reason,
         evidence=_evidence(wait, load),
         gpu=readings.own_gpu,
     )
+
+
+def _near_busy(idle: Interval, load: _Load) -> str:
+    return too_near(1 - idle.high, 1 - idle.low, load.threshold / load.full, f"how busy {load.what} was")
 
 
 def _index(readings: Readings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_monitor.diagnosis.intervals import Interval
 
-__all__ = ["between", "evidence_of", "mib", "of_samples", "percent", "rounded"]
+__all__ = ["evidence_of", "mib", "of_samples", "percent", "rounded", "too_near"]
 
 
 def percent(share: float) -> str:
@@ -13,10 +13,10 @@ def percent(share: float) -> str:
     return f"{value:.0f} %" if value >= 9.95 or value == 0 else f"{value:.1f} %"
 
 
-def between(interval: Interval, scale: float = 1.0) -> str:
-    """Say an interval of shares as ``"38 % (95 % interval 31 % to 45 %)"``; `scale` is what 1 is in its unit."""
-    low, high = (min(max(bound / scale, 0.0), 1.0) for bound in (interval.low, interval.high))
-    return f"{percent(interval.value / scale)} (95 % interval {percent(low)} to {percent(high)})"
+def too_near(low: float, high: float, threshold: float, what: str = "this") -> str:
+    """Say why an interval of shares (0 to 1) tells nothing, as the reason of a finding."""
+    bounds = [percent(min(max(bound, 0.0), 1.0)) for bound in (low, high)]
+    return f"{what} is too near {percent(threshold)} to tell (95 % interval {bounds[0]} to {bounds[1]})."
 
 
 def mib(value: float) -> str:
