@@ -28,13 +28,16 @@ def _throttled(
     readings: Readings, gpu: int, counts: Callable[[frozenset[str]], bool]
 ) -> tuple[Interval | None, list[_Row], list[_Row], str]:
     """Give the share of throttled samples, these samples, all that were looked at, and why there is no share."""
-    rows = [row for row in readings.warm(readings.gpus[gpu]) if row.get("phase") == "train"]
+    rows = [row for row in readings.warm_gpus.get(gpu, []) if row.get("phase") == "train"]
     known = [row for row in rows if isinstance(row.get("throttle"), list)]
     if rows and not known:
         why = readings.missing(gpu, "throttle").rstrip(".")
         return None, [], [], f"the hardware does not say why it lowers its clocks{f' ({why})' if why else ''}."
     reason = too_few(known, len(known))
-    flags = [counts(frozenset(word for word in row["throttle"] if isinstance(word, str))) for row in known]
+    flags = [
+        bool(row["throttle"]) and counts(frozenset(word for word in row["throttle"] if isinstance(word, str)))
+        for row in known
+    ]
     hit = [row for row, flag in zip(known, flags, strict=True) if flag]
     return (None if reason else share_interval(flags)), hit, known, reason
 

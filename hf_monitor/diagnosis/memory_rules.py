@@ -107,19 +107,20 @@ def _peaks(rows: Sequence[_Row]) -> tuple[float | None, float | None, float | No
 def other_process(readings: Readings, gpu: int) -> Finding:
     """Say whether other processes held memory of the card."""
     rows = readings.gpus[gpu]
-    counts = [(row, count) for row in rows if (count := _count(row.get("other_processes"))) is not None]
+    known = [row for row in rows if _count(row.get("other_processes")) is not None]
     rule, unit = "other_process", "MiB"
     total = number(readings.gpu_info(gpu).get("memory_total_mib"), 1.0)
     threshold = None if total is None else OTHER_MEMORY_SHARE * total
-    if not counts:
+    if not known:
         why = readings.missing(gpu, "other_processes").rstrip(".")
         reason = f"the hardware does not say which processes are on the card{f' ({why})' if why else ''}."
         if not rows:
             reason = "no samples of the training."
         unknown = "Whether others use the card is not known."
         return inconclusive(rule, unknown, reason, unit=unit, threshold=threshold, gpu=gpu)
-    there = [row for row, count in counts if count > 0]
-    most = max(count for _, count in counts)
+    counts = [_count(row.get("other_processes")) or 0 for row in known]
+    there = [row for row, count in zip(known, counts, strict=True) if count > 0]
+    most = max(counts)
     held = max(numbers(there, "other_memory_mib"), default=None)
     who = "1 other process" if most == 1 else f"{most} other processes"
     sentence = f"{who} had memory on the card, in {len(there)} of {of_samples(len(counts))}"
@@ -140,7 +141,7 @@ def other_process(readings: Readings, gpu: int) -> Finding:
         unit=unit,
         threshold=threshold,
         n_samples=len(counts),
-        steps=steps_of([row for row, _ in counts]),
+        steps=steps_of(known),
         suggestions=("see who it is with nvidia-smi, and end it or wait for it: it takes memory and time of the card",)
         if found
         else (),

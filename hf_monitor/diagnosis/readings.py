@@ -18,14 +18,17 @@ _HUGE = 1e15  # beyond any step, MiB or second; a float of it is exact
 
 def number(value: Any, low: float = 0.0, high: float = _HUGE) -> float | None:
     """Give a finite number within the bounds, else None: rows may hold anything."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+    if (type(value) is float or type(value) is int) and low <= value <= high:  # of JSON, so no subclass but bool
         return float(value)
     return None
 
 
 def numbers(rows: Iterable[_Row], key: str, high: float = _HUGE) -> list[float]:
     """Give the numbers (0 to `high`) that rows have under a key, in order; without those that have none."""
-    return [found for row in rows if (found := number(row.get(key), 0.0, high)) is not None]
+    # As `number` says, written out: half a million samples are read a dozen times.
+    return [
+        value for row in rows if (type(value := row.get(key)) is float or type(value) is int) and 0.0 <= value <= high
+    ]
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -35,16 +38,23 @@ def mapping(value: Any) -> dict[str, Any]:
 
 def steps_of(rows: Sequence[_Row]) -> tuple[int, int] | None:
     """Give the first and the last step of rows; None where they name none."""
-    steps = numbers(rows, "step")
-    return (int(min(steps)), int(max(steps))) if steps else None
+    ends = _ends(rows, "step")
+    return None if ends is None else (int(ends[0]), int(ends[1]))
+
+
+def _ends(rows: Sequence[_Row], key: str) -> tuple[float, float] | None:
+    """Give the first and the last number under a key that grows from row to row."""
+    first = next((found for row in rows if (found := number(row.get(key))) is not None), None)
+    last = next((found for row in reversed(rows) if (found := number(row.get(key))) is not None), None)
+    return None if first is None or last is None else (min(first, last), max(first, last))
 
 
 def too_few(rows: Sequence[_Row], n: int) -> str:
     """Say why `n` readings of these rows are too few; empty where they are enough."""
     if n < MIN_SAMPLES:
         return f"{of_samples(n)} of the training after the warm-up; {MIN_SAMPLES} are needed."
-    times = numbers(rows, "time")
-    seconds = max(times) - min(times) if times else 0.0
+    times = _ends(rows, "time")
+    seconds = 0.0 if times is None else times[1] - times[0]
     if seconds < MIN_SECONDS:
         return f"the samples span {seconds:.0f} s of training; {MIN_SECONDS:.0f} s are needed."
     return ""
@@ -74,6 +84,8 @@ class Readings:
         Samples of the training phases ("train", "data") by device, the warm-up included.
     host : list of dict
         The host's samples, likewise.
+    warm_gpus, warm_host : dict, list
+        Those of these after the first window, where that is left out.
     n_samples : int
         All samples of the attempt, of any phase.
     device : str or None
@@ -96,7 +108,9 @@ class Readings:
         self._sampler: dict[str, Any] = {}
         self._unavailable: dict[tuple[Any, Any], str] = {}
         self.gpus: dict[int, list[dict[str, Any]]] = {}
+        self.warm_gpus: dict[int, list[dict[str, Any]]] = {}
         self.host: list[dict[str, Any]] = []
+        self.warm_host: list[dict[str, Any]] = []
         self.n_samples = 0
         self._sort_out(system)
         self.device = self._device()
@@ -114,10 +128,15 @@ class Readings:
                 before = self._begun is not None and time is not None and time < self._begun
                 if before or row.get("phase") not in _TRAINING:
                     continue
+                warm = self._warm is None or (time or 0.0) > self._warm
                 if kind == "host":
                     self.host.append(row)
+                    if warm:
+                        self.warm_host.append(row)
                 elif (gpu := number(row.get("gpu"), high=1e6)) is not None and gpu == int(gpu):
                     self.gpus.setdefault(int(gpu), []).append(row)
+                    if warm:
+                        self.warm_gpus.setdefault(int(gpu), []).append(row)
 
     def _take_event(self, row: dict[str, Any]) -> None:
         if row.get("event") == "sampler_begin":
@@ -199,11 +218,6 @@ class Readings:
     def missing(self, gpu: int, metric: str) -> str:
         """Say why a device has no such value, in the words of what was asked for it; empty where nothing says it."""
         return self._unavailable.get((float(gpu), metric), "")
-
-    def warm(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Give the samples after the first window."""
-        cut = self._warm
-        return [row for row in rows if cut is None or (number(row.get("time")) or 0.0) > cut]
 
 
 def read(run: Run) -> Readings:

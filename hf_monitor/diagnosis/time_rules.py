@@ -66,8 +66,7 @@ def _wait(readings: Readings) -> _Wait:
         steps = (min(window.step for window in windows), max(window.step for window in windows))
         return _Wait(share, f"{len(windows)} windows of {n_steps} steps", steps)
     # Few windows (logging_steps is 500 by default), but the sampler noted what the training was doing.
-    gpu = readings.own_gpu
-    rows = readings.warm(readings.host or (readings.gpus[gpu] if gpu is not None else []))
+    rows = readings.warm_host or _own_rows(readings)
     if not too_few(rows, len(rows)):
         share = share_interval([row.get("phase") == "data" for row in rows])
         return _Wait(share, of_samples(len(rows)), steps_of(rows))
@@ -86,7 +85,7 @@ def _load(readings: Readings) -> _Load:
     if gpu is None:
         reason = "there are no readings of the training's GPU."
         return _Load(None, 100.0, "%", BUSY_GPU_PERCENT, what, reason)
-    rows = readings.warm(readings.gpus[gpu])
+    rows = _own_rows(readings)
     values = numbers(rows, "utilization_percent", 100.0)
     if rows and not values:
         reason = "the hardware does not say how busy it is"
@@ -101,7 +100,7 @@ def _cpu_load(readings: Readings) -> _Load:
     threads = number(mapping(readings.fact("devices")).get("threads"), 1.0, 1e6)
     cores = int(threads or readings.cpu_count or 0)
     what = f"the CPU ({cores} cores for torch)"
-    rows = readings.warm(readings.host)
+    rows = readings.warm_host
     values = numbers(rows, "process_cpu_percent")
     if not cores:
         reason = "how many cores torch may use is not known."
@@ -193,7 +192,7 @@ def _compute_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
     waited = "" if share is None else f", which waited for data {percent(share.value)} of it"
     what = f"{load.what[0].upper()}{load.what[1:]}"
     sentence = f"{what} was busy {percent(1 - idle.value)} of the training's time ({of_samples(idle.n)}){waited}.{more}"
-    rows = readings.host if readings.on_cpu else readings.gpus.get(_index(readings), [])
+    rows = readings.warm_host if readings.on_cpu else _own_rows(readings)
     return Finding(
         rule="compute_bound",
         verdict=verdict,
@@ -202,7 +201,7 @@ def _compute_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
         unit=load.unit,
         threshold=load.threshold,
         n_samples=idle.n,
-        steps=steps_of(readings.warm(rows)),
+        steps=steps_of(rows),
         suggestions=suggestions.for_speed(readings, readings.own_gpu) if verdict == "found" else (),
         reason=reason,
         evidence=_evidence(wait, load),
@@ -214,5 +213,5 @@ def _near_busy(idle: Interval, load: _Load) -> str:
     return too_near(1 - idle.high, 1 - idle.low, load.threshold / load.full, f"how busy {load.what} was")
 
 
-def _index(readings: Readings) -> int:
-    return -1 if readings.own_gpu is None else readings.own_gpu
+def _own_rows(readings: Readings) -> list[dict[str, Any]]:
+    return [] if readings.own_gpu is None else readings.warm_gpus.get(readings.own_gpu, [])

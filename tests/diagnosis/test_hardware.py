@@ -604,12 +604,13 @@ def test_an_evaluation_of_its_own_afterwards_changes_nothing_and_its_arguments_d
 
 
 def test_a_training_that_began_again_within_an_attempt_is_judged_by_the_last_one(folder):
-    folder.begin().windows([0.6] * 8).gpu(100, utilization_percent=10.0)
+    folder.begin().windows([0.6] * 8).gpu(100, utilization_percent=10.0, memory_used_mib=24560.0)
     folder.begin(time=1_000_200.0).windows([0.01] * 8, time=1_000_200.0).gpu(
         100, time=1_000_200.0, utilization_percent=95.0
     )  # auto_find_batch_size
     found = findings(folder)
     assert (found["data_bound"].value, found["compute_bound"].value) == (pytest.approx(0.01), 95.0)
+    assert found["memory_edge"].verdict == "clear"  # what did not fit was before
 
 
 # Several GPUs
@@ -653,3 +654,8 @@ def test_values_that_are_no_values_are_skipped(folder):
     busy(folder, utilization_percent=lambda k: odd[k % 10] if k % 2 else 99.0)
     found = findings(folder)["compute_bound"]
     assert (found.value, found.n_samples) == (99.0, 45)
+
+
+def test_throttle_words_that_are_no_words_are_skipped(folder):
+    found = findings(busy(folder, throttle=[["sw_thermal"], {"a": 1}, None, 7, "sw_power_cap"]))
+    assert (found["thermal_throttling"].verdict, found["power_throttling"].verdict) == ("clear", "found")
