@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from hf_monitor.gpu.nvml import Failure, Unsaid, answer_of, failure_of
 
-__all__ = ["Match", "TorchDevice", "find", "torch_devices"]
+__all__ = ["Match", "TorchDevice", "find", "torch_devices", "unmatched"]
 
 MIB = 2**20
 
@@ -38,6 +38,8 @@ class TorchDevice:
         MiB of 2**20 bytes.
     memory_info : callable or None
         torch's ``mem_get_info`` for this device: free and total bytes.
+    in_use : callable or None
+        Whether this process has a context on it.
     """
 
     index: int
@@ -46,6 +48,7 @@ class TorchDevice:
     pci: tuple[int, int, int] | None
     memory_total_mib: float
     memory_info: Callable[[], tuple[int, int]] | None = None
+    in_use: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class Match:
     is_mig : bool
     matched_by : str or None
         ``"uuid"`` or ``"pci"``.
+    uuid, pci_address : str or None
+        As NVML writes them; as torch does where nothing was found.
+    mig : str or None
+        The profile of an instance.
     failure : Failure or None
         Why nothing was found.
     """
@@ -69,7 +76,14 @@ class Match:
     instance: Any = None
     is_mig: bool = False
     matched_by: Literal["uuid", "pci"] | None = None
+    uuid: str | None = None
+    pci_address: str | None = None
+    mig: str | None = None
     failure: Failure | None = None
+
+    def handles(self) -> dict[str, Any]:
+        """Give those that can be asked, the nearest first."""
+        return {name: h for name, h in (("instance", self.instance), ("card", self.card)) if h is not None}
 
 
 def torch_devices() -> list[TorchDevice]:
@@ -100,13 +114,19 @@ def _torch_device(torch: Any, index: int) -> TorchDevice:
         pci=(address[0], address[1], address[2]) if len(address) == 3 and any(address) else None,
         memory_total_mib=properties.total_memory / MIB,
         memory_info=functools.partial(_memory_info, torch, index),
+        in_use=functools.partial(_in_use, torch, index),
     )
+
+
+def _in_use(torch: Any, index: int) -> bool:
+    """Say whether this process has a context on a device; one on each is not a matter of course with several ranks."""
+    has_context = getattr(torch._C, "_cuda_hasPrimaryContext", None)
+    return bool(has_context(index)) if has_context is not None else index == torch.cuda.current_device()
 
 
 def _memory_info(torch: Any, index: int) -> tuple[int, int]:
     """Ask torch, but only where this process uses the device: the question would take 300 MiB and more on it."""
-    has_context = getattr(torch._C, "_cuda_hasPrimaryContext", None)
-    if has_context is not None and not has_context(index):
+    if not _in_use(torch, index):
         raise Unsaid("NO_CONTEXT", f"this process does not use cuda:{index}, and asking would take memory on it")
     free, total = torch.cuda.mem_get_info(index)
     return free, total
@@ -134,21 +154,35 @@ def find(nvml: Any, device: TorchDevice) -> Match:
         except Exception as error:  # noqa: BLE001 - the next spelling, then the PCI address; the reason is kept
             failure = _not_found(f"UUID {device.uuid}", error)
         else:
-            return _whole(nvml, device, handle, "uuid")
+            return _whole(nvml, device, handle, "uuid", uuid)
     if device.pci is not None:
         domain, bus, slot = device.pci
         address = f"{domain:08x}:{bus:02x}:{slot:02x}.0"
         try:
             handle = nvml.nvmlDeviceGetHandleByPciBusId(address)
         except Exception as error:  # noqa: BLE001 - as above
-            return Match(failure=_not_found(f"PCI address {address}", error))
-        match = _whole(nvml, device, handle, "pci")
-        theirs = answer_of(nvml.nvmlDeviceGetUUID, match.card)
-        if match.is_mig or device.uuid is None or theirs is None or theirs in _spellings(device.uuid):
+            return unmatched(device, _not_found(f"PCI address {address}", error))
+        match = _whole(nvml, device, handle, "pci", None)
+        if match.is_mig or None in (device.uuid, match.uuid) or match.uuid in _spellings(device.uuid):
             return match
-        text = f"NVML has the UUID {theirs} at PCI address {address}, torch says {device.uuid}"
+        text = f"NVML has the UUID {match.uuid} at PCI address {address}, torch says {device.uuid}"
         failure = Failure("UUID_CONTRADICTS", text, lasting=True)
-    return Match(failure=failure)
+    return unmatched(device, failure)
+
+
+def unmatched(device: TorchDevice, failure: Failure | None) -> Match:
+    """Give the match of a device that NVML does not have, or that there is no NVML for."""
+    return Match(
+        uuid=device.uuid,
+        pci_address=_written(device.pci),
+        is_mig=mig_profile(device.name) is not None,
+        mig=mig_profile(device.name),
+        failure=failure,
+    )
+
+
+def _written(pci: tuple[int, int, int] | None) -> str | None:
+    return None if pci is None else "{:04x}:{:02x}:{:02x}.0".format(*pci)
 
 
 def _not_found(what: str, error: Exception) -> Failure:
@@ -162,17 +196,29 @@ def _spellings(uuid: str | None) -> list[str]:
     return [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
 
 
-def _whole(nvml: Any, device: TorchDevice, handle: Any, matched_by: Literal["uuid", "pci"]) -> Match:
+def _whole(nvml: Any, device: TorchDevice, handle: Any, matched_by: Literal["uuid", "pci"], uuid: str | None) -> Match:
     """Give card and MIG instance of a handle, whichever of the two it is."""
+    card, instance = handle, None
     is_instance = answer_of(nvml.nvmlDeviceIsMigDeviceHandle, handle)
-    if is_instance is not None and is_instance.value:
-        card = answer_of(nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle)
-        return Match(card, handle, is_mig=True, matched_by=matched_by)
-    mode = answer_of(nvml.nvmlDeviceGetMigMode, handle)
-    if mode and mode[0] == 1:
+    is_mig = is_instance is not None and bool(is_instance.value)
+    if is_mig:
+        card, instance = answer_of(nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle), handle
+    elif (answer_of(nvml.nvmlDeviceGetMigMode, handle) or [0])[0] == 1:
         # CUDA before 12 gives an instance the UUID of its card, and every one gives it the card's PCI address.
-        return Match(handle, _instance(nvml, device, handle), is_mig=True, matched_by=matched_by)
-    return Match(handle, matched_by=matched_by)
+        is_mig, instance = True, _instance(nvml, device, handle)
+        uuid = None
+    nearest = instance if instance is not None else card
+    pci = answer_of(nvml.nvmlDeviceGetPciInfo_v3, card) if card is not None else None
+    name = answer_of(nvml.nvmlDeviceGetName, instance) if instance is not None else None
+    return Match(
+        card,
+        instance,
+        is_mig,
+        matched_by,
+        uuid=uuid or answer_of(nvml.nvmlDeviceGetUUID, nearest),
+        pci_address=_written(device.pci if pci is None else (pci.domain, pci.bus, pci.device)),
+        mig=(mig_profile(device.name) or mig_profile(name or "")) if is_mig else None,
+    )
 
 
 def _instance(nvml: Any, device: TorchDevice, card: Any) -> Any:

@@ -6,7 +6,7 @@ Source of functions, structures and codes: https://docs.nvidia.com/deploy/nvml-a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -43,10 +43,6 @@ _LASTING = frozenset(
         "NVML_ERROR_INVALID_ARGUMENT",
         "NVML_ERROR_ARGUMENT_VERSION_MISMATCH",
         "NVML_ERROR_DEPRECATED",
-        "NVML_ERROR_VGPU_ECC_NOT_SUPPORTED",
-        "NVML_ERROR_FREQ_NOT_SUPPORTED",
-        "NVML_ERROR_RESET_TYPE_NOT_SUPPORTED",
-        "NVML_ERROR_LIBRARY_NOT_FOUND",
     }
 )
 _DEVICE = frozenset({"NVML_ERROR_GPU_IS_LOST", "NVML_ERROR_RESET_REQUIRED", "NVML_ERROR_GPU_NOT_FOUND"})
@@ -101,9 +97,9 @@ def failure_of(error: BaseException) -> Failure:
     number = getattr(error, "value", None)
     if type(error).__module__.startswith("pynvml") and isinstance(number, int):
         code = _code_name(number)
-        reason = _REASONS.get(code) or str(error)
+        reason = _REASONS.get(code) or answer_of(str, error) or code
         return Failure(code, reason, lasting=code in _LASTING, whole_device=code in _DEVICE)
-    return Failure(type(error).__name__, str(error) or type(error).__name__)
+    return Failure(type(error).__name__, answer_of(str, error) or type(error).__name__)
 
 
 def answer_of(ask: Callable[..., Any], *args: Any) -> Any:
@@ -161,7 +157,7 @@ def open_session() -> tuple[Session | None, Failure | None]:
     -------
     session : Session or None
     failure : Failure or None
-        Why there is no session.
+        Why there is no session; lasting, since nobody tries again.
     """
     try:
         import pynvml
@@ -170,4 +166,4 @@ def open_session() -> tuple[Session | None, Failure | None]:
     try:
         return Session(pynvml), None
     except Exception as error:  # noqa: BLE001 - no NVML, no readings of it; the caller says why
-        return None, failure_of(error)
+        return None, replace(failure_of(error), lasting=True)

@@ -28,6 +28,7 @@ METRICS = (
 """The names of the values of a sample."""
 
 MIB = 2**20
+MOST_BYTES = 2**50  # what is above is no amount of memory; NVML's "not available" is 2**64 - 1
 RETRY_READS = 60  # a minute at 1 Hz: what failed in passing is asked again, what it costs stays small
 PATIENCE = 3  # failures in a row before it is asked seldom
 
@@ -60,7 +61,7 @@ def _plausible(value: float, low: float, high: float, unit: str) -> float:
 def memory_used_mib(info: Any) -> float:
     """Give MiB used, of what NVML's memory structures of both versions have in common."""
     used, total = info.used, info.total
-    if 0 < total < 2**50 and used <= total:
+    if 0 < total < MOST_BYTES and used <= total:
         return float(used / MIB)
     raise Unsaid("IMPLAUSIBLE", f"the driver says that {used} of {total} bytes are used, which cannot be")
 
@@ -187,7 +188,7 @@ class Question:
 
     def next_way(self, failure: Failure) -> bool:
         """Turn to the next way after one that the device will never know; False where there is none or one is kept."""
-        if self.telling is None or self.telling.code == "NVML_ERROR_FUNCTION_NOT_FOUND":
+        if self.settled or self.telling is None or self.telling.code == "NVML_ERROR_FUNCTION_NOT_FOUND":
             self.telling = failure  # an old function that is missing, too, says less than why the new one failed
         if self.settled or self.number + 1 == len(self.ways):
             return False

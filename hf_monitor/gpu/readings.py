@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from hf_monitor.gpu.devices import MIB, Match, TorchDevice, find, mig_profile
+from hf_monitor.gpu.devices import TorchDevice, find, unmatched
+from hf_monitor.gpu.limits import limits
 from hf_monitor.gpu.nvml import Failure, Session, Unsaid, answer_of, failure_of, open_session
-from hf_monitor.gpu.questions import METRICS, RETRY_READS, Question, celsius, megahertz, questions, watts
+from hf_monitor.gpu.questions import METRICS, MIB, MOST_BYTES, RETRY_READS, Question, questions
 
 __all__ = ["METRICS", "DeviceReader", "Readers", "open_devices"]
-
-# nvml.h
-_CLOCK_SM = 1
-_TEMPERATURE_SLOWDOWN = 1
 
 
 class _DeviceGone(Exception):
@@ -42,105 +39,32 @@ class DeviceReader:
     """
 
     def __init__(self, device: TorchDevice, session: Session | None, failure: Failure | None):
-        match = find(session.nvml, device) if session is not None else Match(failure=failure)
+        self._device, self._session = device, session
+        self._match = match = find(session.nvml, device) if session is not None else unmatched(device, failure)
         self.index, self.name = device.index, device.name
+        self.uuid, self.pci_address = match.uuid, match.pci_address
         self.matched_by: Literal["uuid", "pci"] | None = match.matched_by
         self.is_mig = match.is_mig
         self.reasons: dict[str, str] = {}
-        self._device, self._session = device, session
-        self._match = match
         self._news: list[dict[str, Any]] = []
         self._told: set[tuple[str, str]] = set()
         self._reads = 0
         self._rest_until = 0
         self._renew_at = 0
         self._generation = session.generation if session is not None else 0
-        scopes = [scope for scope, handle in self._handles().items() if handle is not None]
         self._questions, self._processes = questions(
-            scopes, is_mig=match.is_mig, with_torch=device.memory_info is not None
+            list(match.handles()), is_mig=match.is_mig, with_torch=device.memory_info is not None
         )
         self._bind()
         if match.failure is not None:
             self._tell("device", match.failure)
-        self.uuid, self.pci_address = self._identity()
         self.read()  # finds out which functions there are; what they said is of no interest
-        self._facts = self._static_facts()
-
-    def _handles(self) -> dict[str, Any]:
-        return {"instance": self._match.instance, "card": self._match.card}
 
     def _bind(self) -> None:
         nvml = self._session.nvml if self._session is not None else None
         for question in (*self._questions, self._processes):
             if question is not None:
-                question.bind(nvml, self._handles(), self._device.memory_info)
-
-    def _identity(self) -> tuple[str | None, str | None]:
-        device, match = self._device, self._match
-        domain_bus_slot = device.pci
-        uuid = device.uuid
-        if self._session is not None and match.card is not None:
-            nvml = self._session.nvml
-            uuid = answer_of(nvml.nvmlDeviceGetUUID, match.instance or match.card) or uuid
-            pci = answer_of(nvml.nvmlDeviceGetPciInfo_v3, match.card)
-            if pci is not None:
-                domain_bus_slot = (pci.domain, pci.bus, pci.device)
-        if domain_bus_slot is None:
-            return uuid, None
-        return uuid, "{:04x}:{:02x}:{:02x}.0".format(*domain_bus_slot)
-
-    def _static_facts(self) -> dict[str, Any]:
-        memory = self._question("memory_used_mib")
-        source = memory.way.source if memory is not None and memory.settled else None
-        facts: dict[str, Any] = {
-            "gpu": self.index,
-            "name": self.name,
-            "uuid": self.uuid,
-            "pci_address": self.pci_address,
-            "matched_by": self.matched_by,
-            "mig": self._mig_profile(),
-            "memory_total_mib": self._memory_total_mib(memory if source != "torch" else None),
-            "memory_source": source,
-            "power_limit_w": self._once(watts, "nvmlDeviceGetEnforcedPowerLimit", ())
-            or self._once(watts, "nvmlDeviceGetPowerManagementLimit", ()),
-            "sm_clock_max_mhz": self._once(megahertz, "nvmlDeviceGetMaxClockInfo", (_CLOCK_SM,)),
-            "temperature_slowdown_c": self._once(
-                celsius, "nvmlDeviceGetTemperatureThreshold", (_TEMPERATURE_SLOWDOWN,)
-            ),
-        }
-        if self.is_mig:
-            facts["scope"] = {
-                question.name: question.way.scope
-                for question in self._questions
-                if question.settled and question.way.scope == "card"
-            }
-        return facts
-
-    def _question(self, name: str) -> Question | None:
-        return next((question for question in self._questions if question.name == name), None)
-
-    def _mig_profile(self) -> str | None:
-        if not self.is_mig:
-            return None
-        profile = mig_profile(self.name)
-        if profile is None and self._session is not None and self._match.instance is not None:
-            profile = mig_profile(answer_of(self._session.nvml.nvmlDeviceGetName, self._match.instance) or "")
-        return profile
-
-    def _memory_total_mib(self, memory: Question | None) -> float:
-        """Give the total of the same source as what is used, so that their ratio means something."""
-        info = answer_of(memory.ask) if memory is not None else None
-        total = getattr(info, "total", None)
-        return total / MIB if total and total < 2**50 else self._device.memory_total_mib
-
-    def _once(self, convert: Any, function: str, args: tuple[Any, ...]) -> Any:
-        ask = getattr(self._session.nvml, function, None) if self._session is not None else None
-        for handle in self._handles().values():
-            if handle is not None and ask is not None:
-                value = answer_of(lambda handle=handle: convert(ask(handle, *args)))
-                if value is not None:
-                    return value
-        return None
+                question.bind(nvml, self._match.handles(), self._device.memory_info)
 
     def facts(self) -> dict[str, Any]:
         """Give what does not change.
@@ -151,10 +75,31 @@ class DeviceReader:
             ``gpu`` (torch's index), ``name``, ``uuid``, ``pci_address``, ``matched_by``, ``mig`` (profile of an
             instance, ``"1g.5gb"``), ``memory_total_mib`` (MiB of 2**20 bytes, of the same source as what is used),
             ``memory_source`` (``"nvml_v2"``: used is without what the driver reserves; ``"nvml_v1"``: with it;
-            ``"torch"``; None), ``power_limit_w``, ``sm_clock_max_mhz``, ``temperature_slowdown_c``, and for a MIG
-            instance ``scope``: the metrics that are the whole card's (``{"power_w": "card", ...}``). None: unknown.
+            ``"torch"``; None: nothing was said yet), ``power_limit_w``, ``sm_clock_max_mhz``,
+            ``temperature_slowdown_c``, and for a MIG instance ``scope``: the metrics that are the whole card's
+            (``{"power_w": "card", ...}``). None: unknown.
         """
-        return dict(self._facts)
+        answered = [question for question in self._questions if question.settled]
+        memory = next((question for question in answered if question.name == "memory_used_mib"), None)
+        total_mib = self._device.memory_total_mib
+        if memory is not None and memory.way.source != "torch":
+            info = answer_of(memory.ask)
+            if info is not None and 0 < info.total < MOST_BYTES:
+                total_mib = info.total / MIB
+        facts: dict[str, Any] = {
+            "gpu": self.index,
+            "name": self.name,
+            "uuid": self.uuid,
+            "pci_address": self.pci_address,
+            "matched_by": self.matched_by,
+            "mig": self._match.mig,
+            "memory_total_mib": total_mib,
+            "memory_source": memory.way.source if memory is not None else None,
+            **limits(self._session.nvml if self._session is not None else None, self._match.handles()),
+        }
+        if self.is_mig:
+            facts["scope"] = {question.name: "card" for question in answered if question.way.scope == "card"}
+        return facts
 
     def read(self) -> dict[str, Any]:
         """Read every value once. Never raises.
@@ -172,8 +117,7 @@ class DeviceReader:
         values: dict[str, Any] = dict.fromkeys(METRICS)
         if now < self._rest_until:
             return values
-        if self._session is not None and self._generation != self._session.generation:
-            self._rebind()
+        self._take_new_handles()
         try:
             for question in self._questions:
                 if now < question.rest_until:
@@ -218,17 +162,18 @@ class DeviceReader:
         self._renew_at = self._reads + RETRY_READS
         if not self._session.renew():
             return False
-        self._rebind()
+        self._take_new_handles()
         return True
 
-    def _rebind(self) -> None:
-        """Take the handles of the new generation; the old ones stay where the device is not found any more."""
-        if self._session is not None:
-            self._generation = self._session.generation
-            match = find(self._session.nvml, self._device)
-            if match.matched_by is not None and (match.instance is None) == (self._match.instance is None):
-                self._match = match
-                self._bind()
+    def _take_new_handles(self) -> None:
+        """Find the device anew where NVML was initialised anew; the old handles stay where it is not found any more."""
+        if self._session is None or self._generation == self._session.generation:
+            return
+        self._generation = self._session.generation
+        match = find(self._session.nvml, self._device)
+        if match.handles().keys() == self._match.handles().keys():
+            self._match = match
+            self._bind()
 
     def read_processes(self, own: Collection[int] = ()) -> dict[str, Any]:
         """Count the processes that compute on this device and are not ours. Never raises; costs more than :meth:`read`.
@@ -248,19 +193,20 @@ class DeviceReader:
         question = self._processes
         if question is None or self._reads < max(self._rest_until, question.rest_until):
             return values
+        self._take_new_handles()
         try:
-            running = question.ask()
-            question.succeeded()
-        except Exception as error:  # noqa: BLE001 - as in read()
             try:
+                running = question.ask()
+            except Exception as error:  # noqa: BLE001 - as in read()
                 running = self._ask_again(question, error)
-            except _DeviceGone:
-                return values
-        if running is not None:
-            try:
-                return _others(running, {os.getpid(), *own})
-            except Unsaid as unsaid:
-                self._tell(question.name, failure_of(unsaid))
+            if running is not None:
+                values = _others(running, set(own), self._device.in_use)
+                question.succeeded()
+                self.reasons.pop(question.name, None)
+        except _DeviceGone:
+            pass
+        except Exception as error:  # noqa: BLE001 - as in read()
+            self._tell(question.name, failure_of(error))
         return values
 
     def news(self) -> list[dict[str, Any]]:
@@ -297,16 +243,19 @@ class DeviceReader:
             self.reasons.pop("device", None)
 
 
-def _others(running: Sequence[Any], own: set[int]) -> dict[str, Any]:
+def _others(running: Sequence[Any], own: set[int], in_use: Callable[[], bool] | None) -> dict[str, Any]:
     """Count processes and add up their memory."""
     import psutil
 
+    me = os.getpid()
+    own.add(me)
     pids = {process.pid for process in running}
-    if not pids & own and not all(psutil.pid_exists(pid) for pid in pids):
-        raise Unsaid("FOREIGN_PIDS", "the driver names process ids that are not of this container's table")
+    if me not in pids and ((in_use is not None and in_use()) or not all(psutil.pid_exists(pid) for pid in pids - own)):
+        # Seen from a container, where the driver lists the host's ids, or leaves out all that it cannot translate.
+        raise Unsaid("FOREIGN_PIDS", "the driver lists processes by ids of another table (a container's host)")
     others = [process for process in running if process.pid not in own]
     used = [process.usedGpuMemory for process in others]
-    memory = None if any(bytes_ is None or bytes_ >= 2**50 for bytes_ in used) else sum(used) / MIB
+    memory = None if any(bytes_ is None or bytes_ >= MOST_BYTES for bytes_ in used) else sum(used) / MIB
     return {"other_processes": len({process.pid for process in others}), "other_memory_mib": memory}
 
 
