@@ -54,7 +54,8 @@ class FakeGpu:
     sm_clock: int = 2520
     throttle: int = 0x4
     energy_mj: int = 123_456_789
-    power_limit_mw: int = 450_000
+    power_limit_mw: int = 450_000  # that holds
+    power_management_limit_mw: int = 480_000  # that was asked for
     sm_clock_max: int = 3120
     slowdown_c: int = 88
     torch_total_mib: float = 24210
@@ -398,7 +399,7 @@ class FakeDriver:
         "nvmlDeviceGetCurrentClocksThrottleReasons": _of_card("throttle"),
         "nvmlDeviceGetTotalEnergyConsumption": _of_card("energy_mj"),
         "nvmlDeviceGetEnforcedPowerLimit": _of_card("power_limit_mw"),
-        "nvmlDeviceGetPowerManagementLimit": _of_card("power_limit_mw"),
+        "nvmlDeviceGetPowerManagementLimit": _of_card("power_management_limit_mw"),
         "nvmlDeviceGetTemperatureThreshold": _threshold,
         "nvmlDeviceGetMigMode": _mig_mode,
         "nvmlDeviceIsMigDeviceHandle": _is_mig,

@@ -105,6 +105,7 @@ def test_a_mig_instance_has_its_own_memory_and_the_rest_of_its_card(fake_nvml, v
     assert sample["utilization_percent"] is None
     assert facts["mig"] == ("3g.20gb" if used == 8000 else "1g.5gb")
     assert facts["memory_total_mib"] in (4864, 19968)
+    assert facts["power_limit_w"] == 450.0
     card = ("power_w", "temperature_c", "sm_clock_mhz", "throttle", "energy_j")
     assert facts["scope"] == dict.fromkeys(card, "card")
 
@@ -150,7 +151,7 @@ def test_cuda_that_is_not_initialised_is_left_alone():
 
 
 def test_torch_that_is_not_imported_is_left_alone(monkeypatch):
-    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     assert torch_devices() == []
     assert "torch" not in sys.modules
 

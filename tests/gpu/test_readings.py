@@ -191,11 +191,32 @@ def test_the_older_function_is_not_asked_where_the_new_one_answers(one):
 def test_where_both_functions_fail_the_reason_is_the_one_that_says_more(fake_nvml, metric):
     new, old = NEW_AND_OLD[metric]
     for failing, missing in ((old, new), (new, old)):
+        if not hasattr(pynvml, failing):  # the oldest nvidia-ml-py that we take has no nvmlDeviceGetTemperatureV
+            continue
         scenario = Scenario([FakeGpu(errors={failing: NOT_SUPPORTED})], missing={missing})
         fake_nvml(scenario)
         (reader,) = open_devices(scenario.visible()).readers
         assert reader.read()[metric] is None
         assert [one["code"] for one in reader.news()] == ["NVML_ERROR_NOT_SUPPORTED"]
+
+
+def test_a_later_failure_has_its_own_reason(fake_nvml):
+    new, old = NEW_AND_OLD["throttle"]
+    scenario = Scenario([FakeGpu(errors={new: NOT_SUPPORTED})])
+    fake_nvml(scenario)
+    (reader,) = open_devices(scenario.visible()).readers
+    assert reader.read()["throttle"] == ["sw_power_cap"]
+    scenario.gpus[0].errors[old] = pynvml.NVML_ERROR_NO_PERMISSION
+    assert reader.read()["throttle"] is None
+    assert [one["code"] for one in reader.news()] == ["NVML_ERROR_NO_PERMISSION"]
+
+
+@pytest.mark.parametrize("missing", [set(), {"nvmlDeviceGetEnforcedPowerLimit"}])
+def test_the_power_limit_is_the_one_that_holds(fake_nvml, missing):
+    scenario = Scenario([FakeGpu()], missing=missing)
+    fake_nvml(scenario)
+    (reader,) = open_devices(scenario.visible()).readers
+    assert reader.facts()["power_limit_w"] == (480.0 if missing else 450.0)
 
 
 @pytest.mark.parametrize("from_the_start", [True, False], ids=["from the start", "later"])
@@ -321,6 +342,17 @@ def test_nvml_that_another_part_of_the_process_shut_down_is_opened_again(fake_nv
         assert {one["code"] for one in opened.readers[0].news()} == {"NVML_ERROR_UNINITIALIZED"}
         assert any(opened.readers[0].read()["power_w"] is not None for _ in range(120))
     assert driver.references == 0
+
+
+def test_an_instance_whose_card_is_not_found_again_goes_on_with_reasons(fake_nvml):
+    scenario = fake.mig()
+    fake_nvml(scenario)
+    (reader,) = open_devices(scenario.visible()).readers
+    reader.news()
+    pynvml.nvmlShutdown()
+    scenario.gpus[0].mig[0].errors["nvmlDeviceGetDeviceHandleFromMigDeviceHandle"] = 999
+    assert reader.read()["power_w"] is None
+    assert reader.reasons["power_w"]
 
 
 def test_processes_are_read_after_nvml_was_opened_again(fake_nvml):
@@ -526,6 +558,9 @@ class TestProcesses:
         fake_nvml(scenario)
         (reader,) = open_devices(scenario.visible()).readers
         assert reader.read_processes() == {"other_processes": 0, "other_memory_mib": 0.0}
+        scenario.gpus[0].mig[1].errors["other_processes"] = NOT_SUPPORTED
+        (second,) = open_devices(scenario.visible("MIG-abcdef02")).readers
+        assert second.read_processes()["other_processes"] is None  # never those of the card
 
 
 def test_the_fake_leaves_pynvml_as_it_found_it():
