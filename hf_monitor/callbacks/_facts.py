@@ -75,7 +75,11 @@ def _device_facts(args: Any) -> dict[str, Any]:
     }
     if args.device.type == "cuda":
         found["gpus"] = [
-            {"name": properties.name, "memory_total_mib": properties.total_memory // 2**20}
+            {
+                "name": properties.name,
+                "memory_total_mib": properties.total_memory // 2**20,
+                "compute_capability": f"{properties.major}.{properties.minor}",
+            }
             for properties in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         ]
         found["cuda"] = torch.version.cuda

@@ -30,7 +30,10 @@ class StepClock:
         When the last event came.
     """
 
-    __slots__ = ("_begun", "_clock", "_mark", "heard_at", "n_samples", "n_tokens", "other", "step", "step_max", "steps", "wait")
+    __slots__ = (
+        *("_begun", "_clock", "_mark", "heard_at"),
+        *("n_samples", "n_tokens", "other", "step", "step_max", "steps", "wait"),
+    )
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

@@ -31,7 +31,7 @@ def _text(path: Path) -> str | None:
 def _cgroups(root: Path, controller: str) -> list[Path]:
     """Give the folders of this process's cgroup and those above it, the nearest first; of version 2, else of 1."""
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        _, names, path = (line.split(":", 2) + ["", ""])[:3]
+        _, names, path = ([*line.split(":", 2), "", ""])[:3]
         top = root / "sys/fs/cgroup"
         if names == "" and (top / "cgroup.controllers").is_file():
             found = top
@@ -62,7 +62,7 @@ def cpu_count(root: Path = Path("/")) -> int:
     """Give how many cores this process may use: by its affinity and its container's quota (rounded up)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _cgroups(root, "cpu"):
-        quota, period = ((_text(folder / "cpu.max") or "").split() + ["", ""])[:2]
+        quota, period = ([*(_text(folder / "cpu.max") or "").split(), "", ""])[:2]
         if not quota:
             quota = _text(folder / "cpu.cfs_quota_us") or ""
             period = _text(folder / "cpu.cfs_period_us") or ""

@@ -92,7 +92,7 @@ class Run:
     def attempts(self) -> list[dict[str, Any]]:
         """One entry for each attempt: number, time, host, process."""
         attempts = self.facts.get("attempts")
-        return attempts if isinstance(attempts, list) else []
+        return [entry for entry in attempts if isinstance(entry, dict)] if isinstance(attempts, list) else []
 
     @cached_property
     def rows(self) -> Rows:
@@ -230,9 +230,9 @@ class Run:
 
     @property
     def _begins(self) -> list[dict[str, Any]]:
-        launches = {entry.get("attempt"): entry.get("launch") for entry in self.attempts}
+        launches = [(entry.get("attempt"), entry.get("launch")) for entry in self.attempts]
         return [
-            {**row, "launch": launches.get(row.get("attempt"))}
+            {**row, "launch": next((launch for attempt, launch in launches if attempt == row.get("attempt")), None)}
             for row in self.events
             if row.get("event") == "train_begin"
         ]

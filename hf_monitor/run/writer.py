@@ -136,7 +136,7 @@ class RunWriter:
                 return
             try:
                 self.run_dir.mkdir(parents=True, exist_ok=True)
-                probe = self.run_dir / f".write_test.{os.getpid()}"
+                probe = self.run_dir / f".write_test.{os.getpid()}.{threading.get_ident()}"
                 probe.touch()
                 probe.unlink()
             except OSError as error:

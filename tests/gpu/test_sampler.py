@@ -195,7 +195,7 @@ def test_it_samples_less_often_where_it_costs_too_much(start, tmp_path, monkeypa
     sampler = start(interval_s=0.001)
     until(lambda: sampler.interval_s > 1)
     sampler.stop()
-    event = [row for row in load_run(tmp_path / "run").system.of("event") if row["event"] == "sampler_interval"][0]
+    event = next(row for row in load_run(tmp_path / "run").system.of("event") if row["event"] == "sampler_interval")
     assert event["interval_s"] == sampler_module.LONGEST_INTERVAL_S
     assert event["cost_ms"] > 0
 
