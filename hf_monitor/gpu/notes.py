@@ -1,0 +1,101 @@
+"""What the user of a working GPU should know; few things, each with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hf_monitor.gpu.architecture import runs_finished_code
+from hf_monitor.gpu.case import Case, same_address
+from hf_monitor.gpu.causes import note
+from hf_monitor.gpu.commands import set_variable
+from hf_monitor.gpu.ladder_cuda import device_problem
+from hf_monitor.gpu.precision import precision_of
+from hf_monitor.gpu.report import Problem
+from hf_monitor.gpu.visible import read_visible
+
+__all__ = ["nvml_unit", "notes_of"]
+
+_MIB = 2**20
+
+
+def nvml_unit(case: Case, index: int) -> dict[str, Any] | None:
+    """Give what NVML says of one of torch's devices, matched by UUID, then by PCI address, never by index."""
+    device = case.stage(f"device:{index}")
+    units = [unit for card in case.cards for unit in (card, *card.get("instances", ()))]
+    uuid = str(device.get("uuid") or "")
+    if uuid:
+        for unit in units:
+            if str(unit.get("uuid") or "").removeprefix("GPU-").removeprefix("MIG-") == uuid.split("-", 1)[-1] or (
+                unit.get("uuid") in (uuid, f"GPU-{uuid}", f"MIG-{uuid}")
+            ):
+                return unit
+    return next((card for card in case.cards if same_address(card.get("pci"), device.get("pci"))), None)
+
+
+def notes_of(case: Case) -> tuple[Problem, ...]:
+    """Give the notes on a case whose GPU works."""
+    found = [*_environment(case), *_devices(case)]
+    if case.torch_cuda and case.driver_cuda and case.torch_cuda > case.driver_cuda:
+        found.append(
+            note(
+                "minor_version_compatibility",
+                torch_cuda=case.torch["cuda"],
+                driver_cuda="{}.{}".format(*case.driver_cuda),
+                install=case.install_torch(),
+            )
+        )
+    if case.cuda.get("mps"):
+        found.append(note("apple_gpu"))
+    elif not case.torch.get("hip") and case.nvml.get("code") != 0:
+        message = str(case.nvml.get("message") or case.nvml.get("missing") or "it was not asked")
+        found.append(note("nvml_unavailable", message=message.rstrip(".")))
+    return tuple(found)
+
+
+def _environment(case: Case) -> Iterator[Problem]:
+    value = case.environment.get("CUDA_VISIBLE_DEVICES")
+    visible = read_visible(value, case.uuids or None)
+    if visible and visible.trouble and not case.torch.get("hip"):
+        left = ",".join(visible.entries)
+        yield note(
+            "visible_devices_partly",
+            value=value,
+            entry=visible.stopped_by,
+            count="1 GPU is" if case.count == 1 else f"{case.count} GPUs are",
+            set=set_variable(case.evidence, "CUDA_VISIBLE_DEVICES", left),
+        )
+    if value is None and "CUDA_DEVICE_ORDER" not in case.environment:
+        for index in case.working:
+            unit = nvml_unit(case, index)
+            if unit in case.cards and (other := case.cards.index(unit)) != index:
+                command = set_variable(case.evidence, "CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+                yield note("device_order", index=index, other=other, set=command)
+                return
+
+
+def _devices(case: Case) -> Iterator[Problem]:
+    for index in range(case.count):
+        if trouble := device_problem(case, index):
+            yield trouble  # this one cannot be used, another one can
+    architectures = case.cuda.get("architectures") or []
+    in_fp16: list[str] = []
+    for index in case.working:
+        device, card = case.stage(f"device:{index}"), case.card_name(index)
+        unit = nvml_unit(case, index) or device
+        total, free = unit.get("total"), unit.get("free")
+        if total and free is not None and free < total / 2:
+            yield note("little_free_memory", card=card, used=(total - free) / _MIB, total=total / _MIB)
+        pair = tuple(device["capability"]) if device.get("capability") else None
+        if pair and architectures and not runs_finished_code(pair, architectures):
+            yield note(
+                "ptx_only",
+                version=case.torch.get("version"),
+                card=card,
+                capability="{}.{}".format(*pair),
+                install=case.install_torch(pair),
+            )
+        if pair and precision_of(pair) == "fp16":
+            in_fp16.append(card)
+    if in_fp16:
+        yield note("t5_fp16", card=", ".join(in_fp16))

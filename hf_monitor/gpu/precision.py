@@ -1,0 +1,18 @@
+"""Which number format a card should train in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["precision_of"]
+
+
+def precision_of(capability: tuple[int, int] | None) -> Literal["bf16", "fp16", "fp32"]:
+    """Give the format to train in by compute capability.
+
+    bf16 is computed in hardware from 8.0 (Ampere), fp16 in tensor cores from 7.0 (Volta); below, fp16 is slow
+    (https://docs.nvidia.com/cuda/cuda-programming-guide/, "Compute Capabilities"). Without one (Apple): fp32.
+    """
+    if capability is None or capability < (7, 0):
+        return "fp32"
+    return "bf16" if capability >= (8, 0) else "fp16"
