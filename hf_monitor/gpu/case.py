@@ -130,7 +130,7 @@ class Case:
 
     @property
     def python(self) -> str:
-        """This interpreter, as a shell wants it."""
+        """Give this interpreter, as a shell wants it."""
         return shlex.quote(sys.executable or "python")
 
     def card_name(self, index: int) -> str:

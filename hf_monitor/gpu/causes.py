@@ -75,7 +75,7 @@ CAUSES: dict[str, Cause] = {
         _KERNEL_LOG,
     ),
     "nvml_error": Cause(
-        "The NVIDIA driver answers with an error: {message} (NVML {code}).", "nvidia-smi; " + _KERNEL_LOG
+        "The NVIDIA driver answers with an error: {message} (NVML {number}).", "nvidia-smi; " + _KERNEL_LOG
     ),
     # torch
     "torch_missing": Cause("torch is not installed in this Python ({python}).", "{install}"),
@@ -118,8 +118,8 @@ CAUSES: dict[str, Cause] = {
         "A stand-in for libcuda, made for compiling only, is loaded instead of the driver's{path}.", "{command}"
     ),
     "fabric_manager": Cause(
-        "CUDA waits for the NVSwitch fabric (error 802): the fabric manager does not run, or is of another version than "
-        "the driver{driver}.{where}",
+        "CUDA waits for the NVSwitch fabric (error 802): the fabric manager does not run, or is of another version "
+        "than the driver{driver}.{where}",
         "{command}",
     ),
     "forward_compatibility": Cause(
@@ -145,7 +145,8 @@ CAUSES: dict[str, Cause] = {
     "out_of_memory": Cause("{card} has no memory left for even a small computation{free}.", _WHO),
     "kernel_failed": Cause(
         "{card} is found, but a first small computation on it fails: {message}",
-        "CUDA_LAUNCH_BLOCKING=1 {python} -c \"import torch; a = torch.ones(64, 64, device='cuda:{index}'); print(a @ a)\"",
+        "CUDA_LAUNCH_BLOCKING=1 {python} -c "
+        "\"import torch; a = torch.ones(64, 64, device='cuda:{index}'); print(a @ a)\"",
     ),
     # the probe itself
     "probe_timeout": Cause("The check hung {stage} and was stopped: {reason}.", "{command}"),

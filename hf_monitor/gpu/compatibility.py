@@ -1,4 +1,4 @@
-"""check_gpu_compatibility(): can a GPU be used for training here, which one is it, and if not, why not and what helps."""
+"""check_gpu_compatibility(): can a GPU be used for training here, which one, and if not, why not and what helps."""
 
 from __future__ import annotations
 

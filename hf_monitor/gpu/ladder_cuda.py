@@ -92,7 +92,7 @@ def environment_rung(case: Case) -> Problem | str:
 
 
 def _code(case: Case) -> tuple[int, str]:
-    """The number of CUDA's error, of cuInit or of torch's own text (c10/cuda/CUDAFunctions.cpp); 0 where none."""
+    """Give the number of CUDA's error, of cuInit or of torch's own text (c10/cuda/CUDAFunctions.cpp); 0 where none."""
     code, text = int(case.libcuda.get("code") or 0), " ".join(case.texts)
     if code:
         return code, f"cuInit: {code} {case.libcuda.get('message', '')}".strip()
@@ -147,7 +147,7 @@ def cuda_rung(case: Case) -> Problem | str | None:
 
 
 def _without(case: Case, path: str, word: str) -> str:
-    """What takes a folder of libraries out of the loader's way."""
+    """Give what takes a folder of libraries out of the loader's way."""
     if word in case.environment.get("LD_LIBRARY_PATH", ""):
         return f"export LD_LIBRARY_PATH=$(echo \"$LD_LIBRARY_PATH\" | tr ':' '\\n' | grep -v {word} | paste -sd:)"
     folder = path.rpartition("/")[0] or f"/usr/local/cuda/{word}"

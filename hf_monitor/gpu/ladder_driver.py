@@ -74,7 +74,7 @@ def driver_rung(case: Case) -> Problem | str | None:
     if code == _UNKNOWN and seen.container:
         return problem("container_lost_devices", said, restart=_restart(case))
     if code != 0:
-        return problem("nvml_error", said, message=str(nvml.get("message")), code=code)
+        return problem("nvml_error", said, message=str(nvml.get("message")), number=code)
     if not case.cards:
         cards = f" at {', '.join(seen.nvidia_cards)}" if seen.nvidia_cards else ""
         return problem("driver_finds_no_gpu", "NVML finds 0 devices", cards=cards)

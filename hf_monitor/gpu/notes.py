@@ -14,7 +14,7 @@ from hf_monitor.gpu.precision import precision_of
 from hf_monitor.gpu.report import Problem
 from hf_monitor.gpu.visible import read_visible
 
-__all__ = ["nvml_unit", "notes_of"]
+__all__ = ["notes_of", "nvml_unit"]
 
 _MIB = 2**20
 
@@ -22,7 +22,7 @@ _MIB = 2**20
 def nvml_unit(case: Case, index: int) -> dict[str, Any] | None:
     """Give what NVML says of one of torch's devices, matched by UUID, then by PCI address, never by index."""
     device = case.stage(f"device:{index}")
-    units = [unit for card in case.cards for unit in (card, *card.get("instances", ()))]
+    units: list[dict[str, Any]] = [unit for card in case.cards for unit in (card, *card.get("instances", ()))]
     uuid = str(device.get("uuid") or "")
     if uuid:
         for unit in units:

@@ -1,8 +1,8 @@
 """What the libraries say, asked in a process of its own: ``python -P -m hf_monitor.gpu.probe`` prints it.
 
 Stage by stage: NVML, the import of torch, the CUDA driver library, torch's CUDA, its devices, a first kernel on each.
-Each stage writes a line of JSON when it begins and one when it has ended, at once, so that a stage that crashes or hangs
-is known by its name. Started by :mod:`hf_monitor.gpu.run_probe`; anything that a library prints goes to stderr.
+Each writes a line of JSON when it begins and one when it has ended, at once, so that a stage that crashes or hangs is
+known by its name. Started by :mod:`hf_monitor.gpu.run_probe`; anything that a library prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _error(error: BaseException) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _captured() -> Iterator[list[str]]:
-    """torch says why CUDA cannot be used only in a warning; these end in `texts`."""
+    """Collect warnings: why CUDA cannot be used, torch often says only there."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # also where PYTHONWARNINGS makes errors of them
@@ -44,7 +44,7 @@ def _captured() -> Iterator[list[str]]:
 
 
 def _loaded_from(library: str) -> str | None:
-    """The path of a loaded library: a stub, or one of a compatibility package, explains much."""
+    """Give the path of a loaded library: a stub, or one of a compatibility package, explains much."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:  # noqa: PTH123
             return next((line.split(None, 5)[5].strip() for line in maps if f"/{library}" in line), None)
@@ -112,7 +112,7 @@ def _nvml() -> dict[str, Any]:
 
 
 def _only_a_folder(module: Any) -> str | None:
-    """Where the import found only a folder of that name, a data or a source folder: the path of it."""
+    """Give the folder, where the import found only one of that name, of data or of sources."""
     if module is None or getattr(module, "__file__", None):
         return None
     return next((str(one) for one in module.__path__), None)
@@ -174,7 +174,8 @@ def _cuda() -> dict[str, Any]:
             if not found["available"]:
                 found["mps"] = bool(torch.backends.mps.is_available())
                 if torch.version.cuda and not found["mps"]:
-                    torch.cuda.init()  # is_available() swallows the reason, this one raises it
+                    # is_available() swallows the reason, this one raises it
+                    torch.cuda.init()  # type: ignore[no-untyped-call]
             else:
                 found["architectures"] = torch.cuda.get_arch_list()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
@@ -185,12 +186,13 @@ def _cuda() -> dict[str, Any]:
 def _device(index: int) -> dict[str, Any]:
     import torch
 
+    found: dict[str, Any] = {}
     with _captured() as texts:
         try:
             facts = torch.cuda.get_device_properties(index)
             uuid, bus = getattr(facts, "uuid", None), getattr(facts, "pci_bus_id", None)
             domain, slot = getattr(facts, "pci_domain_id", 0), getattr(facts, "pci_device_id", 0)
-            found: dict[str, Any] = {
+            found |= {
                 "name": facts.name,
                 "total": facts.total_memory,
                 "capability": None if torch.version.hip else [facts.major, facts.minor],
@@ -199,7 +201,7 @@ def _device(index: int) -> dict[str, Any]:
             }
             found["free"] = torch.cuda.mem_get_info(index)[0]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            return {"error": _error(error), "warnings": texts}
+            found["error"] = _error(error)
     return found | {"warnings": texts}
 
 
@@ -222,7 +224,7 @@ def _apple() -> dict[str, Any]:
 
 
 def _kernel(device: str) -> dict[str, Any]:
-    """A matrix product, compared with the CPU's; its numbers are small integers, exact in every format."""
+    """Compare a matrix product with the CPU's; its numbers are small integers, exact in every format."""
     import torch
 
     with _captured() as texts:

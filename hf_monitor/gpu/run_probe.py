@@ -1,4 +1,4 @@
-"""Start the probe in a process of its own, with a time limit, and read what it wrote before it ended, crashed or hung."""
+"""Start the probe in a process of its own, with a time limit; read what it wrote until it ended, crashed or hung."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.ht
 
 
 def _runs_on(tag: int, driver: tuple[int, int], capability: tuple[int, int] | None) -> bool:
-    # cu128 and newer have no code for Maxwell, Pascal and Volta (https://github.com/pytorch/pytorch/issues/157517); cu126
-    # and older have none for Blackwell.
+    # cu128 and newer have no code for Maxwell, Pascal and Volta (github.com/pytorch/pytorch/issues/157517); cu126 and
+    # older have none for Blackwell.
     if capability is not None and (
         capability < (5, 0) or (capability < (7, 5) and tag > 126) or (capability >= (10, 0) and tag < 128)
     ):
