@@ -201,8 +201,7 @@ NOTES: dict[str, Cause] = {
 
 
 def _fill(cause: Cause, code: str, evidence: str, words: dict[str, Any]) -> Problem:
-    sentence = cause.sentence.format(**words)
-    return Problem(code, sentence[0].upper() + sentence[1:], cause.command.format(**words), evidence)
+    return Problem(code, cause.sentence.format(**words), cause.command.format(**words), evidence)
 
 
 def problem(code: str, evidence: str = "", **words: Any) -> Problem:

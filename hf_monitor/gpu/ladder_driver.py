@@ -32,10 +32,10 @@ def hardware_rung(case: Case) -> Problem | str:
             else "NVIDIA at " + (", ".join(seen.nvidia_cards) or "/dev")
         )
     if seen.system == "Darwin":
-        evidence, where, look = "macOS", "a Mac", "system_profiler SPDisplaysDataType"
+        evidence, where, look = "macOS", "This Mac", "system_profiler SPDisplaysDataType"
     else:
         evidence = "no device of vendor 10de in /sys/bus/pci/devices"
-        where, look = "this machine", "lspci -nn | grep -E 'VGA|3D|Display'"
+        where, look = "This machine", "lspci -nn | grep -E 'VGA|3D|Display'"
     if seen.amd_cards:
         evidence += f"; AMD at {', '.join(seen.amd_cards)} (its torch: https://pytorch.org/get-started/locally/, ROCm)"
     return problem("no_gpu", evidence, where=where, look=look)

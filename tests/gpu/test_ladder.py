@@ -1,0 +1,458 @@
+"""Each cause, brought about where it arises: the loader, the libraries of the driver, torch, files, variables.
+
+The probe runs as it does for a user; what it meets is in ``fakes/``.
+"""
+
+import re
+
+import pytest
+from fake_machine import Machine, files_of
+
+from hf_monitor.gpu.causes import CAUSES, NOTES
+
+OLD = (
+    "The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver by downloading "
+    "and installing a new version from the URL: http://www.nvidia.com/Download/index.aspx Alternatively, go to: "
+    "https://pytorch.org to install a PyTorch version that has been compiled with your version of the CUDA driver."
+)
+UNKNOWN = (
+    "CUDA unknown error - this may be due to an incorrectly set up environment, e.g. changing env variable "
+    "CUDA_VISIBLE_DEVICES after program start. Setting the available devices to be zero."
+)
+UNEXPECTED = (
+    "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that "
+    "might have already set an error? Error {}"
+)
+NO_DRIVER = "No CUDA GPUs are available"
+NOTHING = {"available": False, "warning": NO_DRIVER}
+CPU_ONLY = {"version": "2.13.0+cpu", "cuda": None, "available": False}
+NO_IMAGE = (
+    "CUDA error: no kernel image is available for execution on the device\n"
+    "CUDA kernel errors might be asynchronously reported at some other API call"
+)
+WSL = {"kernel": "5.15.167.4-microsoft-standard-WSL2", "module": None, "cards": 0, "devices": ()}
+OUTSIDE = {"module": None, "devices": ()}
+DOCKER = {".dockerenv": ""}
+SECURE_BOOT = {"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": b"\6\0\0\0\1"}
+FEDORA = "ID=fedora\n"
+
+# code, the machine, words of the cause, words of the command
+PROBLEMS = [
+    # -- the machine
+    (
+        "no_gpu",
+        {"files": files_of(cards=0, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
+        "no NVIDIA",
+        "lspci",
+    ),
+    (
+        "no_gpu",
+        {"files": files_of(cards=0, **OUTSIDE), "nvml": False, "cuda": False, "torch": CPU_ONLY},
+        "runs on the CPU",
+        "lspci",
+    ),
+    # -- the loader: libraries of the driver
+    (
+        "container_without_gpu",
+        {"files": files_of(more=DOCKER, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
+        "docker container was started without a GPU",
+        "docker run --gpus all ...",
+    ),
+    (
+        "container_without_gpu",
+        {"files": files_of(more={"run/.containerenv": ""}, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
+        "podman",
+        "podman run --device nvidia.com/gpu=all ...",
+    ),
+    (
+        "container_without_gpu",
+        {
+            "files": files_of(more={"proc/1/cgroup": "0::/kubepods/burstable/pod1\n"}, **OUTSIDE),
+            "nvml": False,
+            "cuda": False,
+            "torch": NOTHING,
+        },
+        "kubernetes",
+        "nvidia.com/gpu: 1",
+    ),
+    (
+        "container_without_compute",
+        {"files": files_of(more=DOCKER), "cuda": False, "torch": NOTHING},
+        "must contain compute",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    ),
+    (
+        "container_lost_devices",
+        {"files": files_of(more=DOCKER), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 999, "FAKE_CUINIT": 999}},
+        "lost its GPU",
+        "docker restart",
+    ),
+    (
+        "wsl_driver_missing",
+        {"files": files_of(more={"dev/dxg": ""}, **WSL), "nvml": False, "cuda": False, "torch": NOTHING},
+        "/usr/lib/wsl/lib",
+        "https://www.nvidia.com/drivers",
+    ),
+    (
+        "wsl_driver_missing",
+        {"files": files_of(**WSL), "nvml": False, "cuda": False, "torch": NOTHING},
+        "WSL 1",
+        "wsl.exe",
+    ),
+    (
+        "driver_not_installed",
+        {"files": files_of(**OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
+        "driver is not installed.",
+        "sudo ubuntu-drivers install",
+    ),
+    (
+        "driver_not_installed",
+        {
+            "files": files_of(modules="nouveau 2 1 - Live 0x0\n", release=FEDORA, **OUTSIDE),
+            "nvml": False,
+            "cuda": False,
+            "torch": NOTHING,
+        },
+        "nouveau",
+        "akmod-nvidia",
+    ),
+    (
+        "driver_not_installed",
+        {"files": files_of(release="ID=gentoo\n"), "nvml": False, "cuda": False, "torch": NOTHING},
+        "module 570.86.10 is loaded",
+        "lspci",
+    ),
+    ("driver_not_installed", {"cuda": False, "torch": NOTHING}, "libcuda", "ubuntu-drivers"),
+    # -- the driver
+    (
+        "driver_not_loaded",
+        {
+            "files": files_of(modules="nouveau 2 1 - Live 0x0\n", **OUTSIDE),
+            "torch": NOTHING,
+            "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100},
+        },
+        "nouveau",
+        "blacklist nouveau",
+    ),
+    (
+        "driver_not_loaded",
+        {
+            "files": files_of(built_for=("6.8.0-45-generic",), **OUTSIDE),
+            "torch": NOTHING,
+            "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100},
+        },
+        "built for kernel 6.8.0-45-generic, and 6.8.0-52-generic runs",
+        "sudo dkms autoinstall",
+    ),
+    (
+        "driver_not_loaded",
+        {
+            "files": files_of(more=SECURE_BOOT, **OUTSIDE),
+            "torch": NOTHING,
+            "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100},
+        },
+        "Secure Boot",
+        "mokutil --import /var/lib/shim-signed/mok/MOK.der",
+    ),
+    (
+        "driver_not_loaded",
+        {"files": files_of(**OUTSIDE), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100}},
+        "nothing has loaded it",
+        "sudo modprobe nvidia",
+    ),
+    (
+        "device_files_missing",
+        {"files": files_of(devices=()), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100}},
+        "/dev/nvidiactl",
+        "sudo nvidia-modprobe -c 0 -u",
+    ),
+    (
+        "no_permission",
+        {"torch": NOTHING, "environment": {"FAKE_NVML_INIT": 4, "FAKE_CUINIT": 100}},
+        "may not open the GPU",
+        "usermod -aG video,render",
+    ),
+    (
+        "driver_library_mismatch",
+        {
+            "files": files_of(module="570.86.10"),
+            "torch": NOTHING,
+            "environment": {"FAKE_NVML_INIT": 18, "FAKE_CUINIT": 803},
+        },
+        "module (570.86.10)",
+        "sudo reboot",
+    ),
+    (
+        "driver_library_mismatch",
+        {"torch": NOTHING, "environment": {"FAKE_CUINIT": 803}},
+        "different versions",
+        "sudo reboot",
+    ),
+    ("gpu_lost", {"torch": NOTHING, "environment": {"FAKE_LOST": 0, "FAKE_CUINIT": 999}}, "lost GPU 0", "dmesg"),
+    (
+        "gpu_lost",
+        {"torch": NOTHING, "environment": {"FAKE_NVML_INIT": 15, "FAKE_CUINIT": 999}},
+        "lost the GPU",
+        "reboot",
+    ),
+    (
+        "driver_finds_no_gpu",
+        {"torch": NOTHING, "environment": {"FAKE_CARDS": 0, "FAKE_CUINIT": 100}},
+        "none of the cards at 0000:01:00.0",
+        "NVRM",
+    ),
+    (
+        "nvml_error",
+        {"torch": NOTHING, "environment": {"FAKE_NVML_INIT": 999, "FAKE_CUINIT": 999}},
+        "Unknown Error (NVML 999)",
+        "nvidia-smi",
+    ),
+    # -- torch
+    ("torch_missing", {"torch": "missing"}, "not installed", "install"),
+    ("torch_broken", {"torch": {"import": "ImportError"}}, "libcudnn.so.9", "install"),
+    ("torch_cpu_only", {"torch": "real"}, "for the CPU only", "+cu126"),
+    ("torch_cpu_only", {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 13000}}, "2.13.0+cpu", "2.13.0+cu130"),
+    ("torch_cpu_only", {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 12020}}, "2.13.0+cpu", "2.13.0+cu126"),
+    ("torch_cpu_only", {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 11040}}, "2.13.0+cpu", "2.7.1+cu118"),
+    (
+        "torch_cpu_only",
+        {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 13000, "FAKE_CAPABILITY": 61}},
+        "2.13.0+cpu",
+        "2.13.0+cu126",
+    ),
+    (
+        "torch_cpu_only",
+        {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 12080, "FAKE_CAPABILITY": 120}},
+        "2.13.0+cpu",
+        "2.13.0+cu129",
+    ),
+    (
+        "torch_rocm",
+        {"torch": {"version": "2.13.0+rocm6.4", "cuda": None, "hip": "6.4.4", "available": False}},
+        "the GPU here is one of NVIDIA",
+        "2.13.0+cu126",
+    ),
+    (
+        "torch_rocm",
+        {
+            "files": files_of(cards=0, amd=1, **OUTSIDE),
+            "nvml": False,
+            "cuda": False,
+            "torch": {"version": "2.13.0+rocm6.4", "cuda": None, "hip": "6.4.4", "available": False},
+        },
+        "/dev/kfd",
+        "usermod -aG render,video",
+    ),
+    # -- the environment
+    (
+        "visible_devices_empty",
+        {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "", "FAKE_CUINIT": 100}},
+        "hides the GPU (0: NVIDIA GeForce RTX 4090)",
+        "export CUDA_VISIBLE_DEVICES=0",
+    ),
+    (
+        "visible_devices_minus_one",
+        {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "-1", "FAKE_CARDS": 2, "FAKE_CUINIT": 100}},
+        "the 2 GPUs of this machine",
+        "export CUDA_VISIBLE_DEVICES=0,1",
+    ),
+    (
+        "visible_devices_out_of_range",
+        {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "2,0", "FAKE_CARDS": 2, "FAKE_CUINIT": 100}},
+        "names GPU 2, but this machine has GPUs 0 to 1",
+        "export CUDA_VISIBLE_DEVICES=0,1",
+    ),
+    (
+        "visible_devices_doubled",
+        {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "0,0", "FAKE_CUINIT": 100}},
+        "twice",
+        "export CUDA_VISIBLE_DEVICES=0",
+    ),
+    (
+        "visible_devices_unknown_uuid",
+        {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "GPU-dead", "FAKE_CUINIT": 100}},
+        "GPU-dead is the UUID of no GPU here",
+        "nvidia-smi -L",
+    ),
+    (
+        "visible_devices_not_a_number",
+        {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "cuda:0", "FAKE_CUINIT": 100}},
+        "'cuda:0'",
+        "export CUDA_VISIBLE_DEVICES=0",
+    ),
+    # -- the start of CUDA
+    (
+        "mig_without_instances",
+        {"torch": NOTHING, "environment": {"FAKE_MIG": 1, "FAKE_NAME": "NVIDIA A100-SXM4-40GB", "FAKE_CUINIT": 100}},
+        "GPU 0 (NVIDIA A100-SXM4-40GB) is in MIG mode",
+        "nvidia-smi mig -i 0 -cgi 0 -C",
+    ),
+    (
+        "driver_too_old",
+        {"torch": {"version": "2.13.0+cu130", "cuda": "13.0", "available": False, "warning": OLD}},
+        "built for CUDA 13.0, but the driver 570.86.10 can do CUDA 12.8 at most (CUDA 13 needs driver 580 or newer)",
+        "torch==2.13.0+cu126",
+    ),
+    (
+        "driver_too_old",
+        {
+            "torch": {
+                "version": "2.13.0+cu126",
+                "available": False,
+                "warning": OLD.replace("12080", "10020"),
+            },
+            "environment": {"FAKE_DRIVER_CUDA": 10020},
+        },
+        "CUDA 10.2 at most",
+        "ubuntu-drivers",
+    ),
+    (
+        "stub_library",
+        {"cuda": "stubs", "torch": NOTHING, "environment": {"FAKE_CUINIT": 34}},
+        "stubs/libcuda.so.1",
+        "grep -v stubs",
+    ),
+    (
+        "fabric_manager",
+        {
+            "torch": {"available": False, "warning": UNEXPECTED.format("802: system not yet initialized")},
+            "environment": {"FAKE_CUINIT": 802},
+        },
+        "fabric manager",
+        "nvidia-fabricmanager-570",
+    ),
+    (
+        "fabric_manager",  # torch alone says it
+        {"torch": {"available": False, "warning": UNEXPECTED.format("802: system not yet initialized")}},
+        "error 802",
+        "systemctl",
+    ),
+    (
+        "forward_compatibility",
+        {
+            "cuda": "compat",
+            "torch": {
+                "available": False,
+                "warning": UNEXPECTED.format("804: forward compatibility was attempted on non supported HW"),
+            },
+            "environment": {"FAKE_CUINIT": 804},
+        },
+        "compat/libcuda.so.1",
+        "grep -v compat",
+    ),
+    (
+        "uvm",
+        {"torch": {"available": False, "warning": UNKNOWN}, "environment": {"FAKE_CUINIT": 999}},
+        "nvidia_uvm does not answer",
+        "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm",
+    ),
+    (
+        "uvm",
+        {"files": files_of(devices=("nvidiactl", "nvidia0")), "torch": {"available": False, "warning": UNKNOWN}},
+        "/dev/nvidia-uvm is missing",
+        "sudo nvidia-modprobe -u -c 0",
+    ),
+    (
+        "cuda_error",
+        {"torch": NOTHING, "environment": {"FAKE_CUINIT": 304}},
+        "error 304, CUDA_ERROR_304",
+        "nvidia-smi",
+    ),
+    (
+        "cuda_error",
+        {"torch": {"available": False, "warning": UNEXPECTED.format("101: invalid device ordinal")}},
+        "error 101, invalid device",
+        "nvidia-smi",
+    ),
+    # -- the first computation
+    (
+        "architecture_not_in_wheel",
+        {
+            "torch": {
+                "version": "2.13.0+cu130",
+                "cuda": "13.0",
+                "architectures": ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"],
+                "devices": [{"name": "NVIDIA GeForce GTX 1080 Ti", "capability": [6, 1], "kernel": NO_IMAGE}],
+            },
+            "environment": {"FAKE_DRIVER_CUDA": 13000, "FAKE_CAPABILITY": 61},
+        },
+        "no code for cuda:0 (NVIDIA GeForce GTX 1080 Ti), compute capability 6.1",
+        "torch==2.13.0+cu126",
+    ),
+    (
+        "architecture_not_in_wheel",
+        {
+            "torch": {"devices": [{"name": "NVIDIA GeForce RTX 5090", "capability": [12, 0], "kernel": NO_IMAGE}]},
+            "environment": {"FAKE_DRIVER_CUDA": 12080, "FAKE_CAPABILITY": 120},
+        },
+        "compute capability 12.0",
+        "torch==2.13.0+cu129",
+    ),
+    (
+        "kernel_failed",
+        {"torch": {"devices": [{"kernel": "CUDA error: an illegal memory access was encountered"}]}},
+        "illegal memory access",
+        "CUDA_LAUNCH_BLOCKING=1",
+    ),
+    ("kernel_failed", {"torch": {"devices": [{"kernel": "wrong"}]}}, "result is not the CPU's", "cuda:0"),
+    (
+        "out_of_memory",
+        {"torch": {"devices": [{"kernel": "CUDA error: out of memory"}]}},
+        "no memory left",
+        "--query-compute-apps",
+    ),
+    (
+        "devices_busy",
+        {
+            "torch": {"devices": [{"memory_error": "CUDA error: CUDA-capable device(s) is/are busy or unavailable"}]},
+            "environment": {"FAKE_COMPUTE_MODE": 3},
+        },
+        "compute mode",
+        "sudo nvidia-smi -i 0 -c DEFAULT",
+    ),
+    (
+        "devices_busy",
+        {"torch": {"devices": [{"kernel": "CUDA error: CUDA-capable device(s) is/are busy or unavailable"}]}},
+        "another process holds it",
+        "nvidia-smi --query-compute-apps",
+    ),
+    (
+        "ecc_error",
+        {"torch": {"devices": [{"kernel": "CUDA error: uncorrectable ECC error encountered"}]}},
+        "cannot correct",
+        "--gpu-reset",
+    ),
+    # -- a library that crashes or hangs
+    ("probe_crashed", {"environment": {"FAKE_CRASH": "nvmlInit"}}, "(NVML): ended by SIGSEGV", "dmesg"),
+    ("probe_crashed", {"environment": {"FAKE_CRASH": "cuInit"}}, "(cuInit): ended by SIGSEGV", "dmesg"),
+    ("probe_crashed", {"torch": {"import": "crash"}}, "in `import torch`: ended by SIGILL", "-X faulthandler"),
+    ("probe_crashed", {"torch": {"import": "exit"}}, "in `import torch`: ended with exit code 3", "import torch"),
+    ("probe_crashed", {"torch": {"devices": [{"kernel": "crash"}]}}, "computation on GPU 0: ended by SIGSEGV", "Xid"),
+    ("probe_timeout", {"environment": {"FAKE_HANG": "cuInit"}, "timeout_s": 1.5}, "(cuInit) and was stopped", "dmesg"),
+]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch, tmp_path_factory):
+    return Machine(tmp_path, monkeypatch, tmp_path_factory)
+
+
+def is_sentence(text):
+    """Begins as one (or with the name of a package or a device), ends as one, has its words filled in."""
+    begins = re.match(r"[A-Z]|torch |cuda:\d ", text)
+    return bool(begins) and len(text.split()) > 5 and "{" not in text and "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "what", "cause", "command"), PROBLEMS, ids=[f"{one[0]}-{index}" for index, one in enumerate(PROBLEMS)]
+)
+def test_a_cause_is_named_with_what_mends_it(machine, code, what, cause, command):
+    report = machine.report(**what)
+    assert not report.usable
+    assert report.devices == ()
+    first = report.problems[0]
+    assert (first.code, cause in first.cause, command in first.command) == (code, True, True), report
+    assert is_sentence(first.cause)
+    assert "{" not in first.command
+    failed = [check for check in report.checks if check.status == "failed"]
+    assert [check.detail for check in failed] == [problem.cause for problem in report.problems]
