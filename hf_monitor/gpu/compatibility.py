@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from hf_monitor.gpu.causes import note
 from hf_monitor.gpu.commands import set_variable
 from hf_monitor.gpu.evidence import Evidence, look_around
 from hf_monitor.gpu.ladder import diagnose
-from hf_monitor.gpu.notes import nvml_unit
-from hf_monitor.gpu.precision import precision_of
+from hf_monitor.gpu.notes import mig_profile, nvml_unit
+from hf_monitor.gpu.precision import amd_has_bf16, precision_of
 from hf_monitor.gpu.report import GpuDevice, GpuReport, Problem
 from hf_monitor.gpu.run_probe import run_probe
 from hf_monitor.gpu.tiers import tier_of
@@ -78,21 +77,24 @@ def _device(case: Case, index: int) -> GpuDevice:
     name = str(device["name"])
     amd = bool(case.torch.get("hip"))
     uuid = device.get("uuid")
-    mig = re.search(r"\bMIG (\S+)$", name)
+    mig = mig_profile(name)
+    precision = precision_of(pair)
+    if amd:
+        precision = "bf16" if amd_has_bf16(device.get("gcn")) else "fp16"
     address = str(unit.get("pci") or device.get("pci") or "").lower()
     return GpuDevice(
         index=index,
         name=name,
-        uuid=unit.get("uuid") or (f"GPU-{uuid}" if uuid and "-" in uuid and not uuid[:4].isupper() else uuid),
+        uuid=unit.get("uuid") or (f"{'MIG' if mig else 'GPU'}-{uuid}" if uuid and not amd else uuid),
         pci_address=address[-12:] or None,
         memory_total_mib=None if total is None else total / _MIB,
         memory_free_mib=None if free is None else free / _MIB,
         compute_capability=pair,
-        bf16=amd or precision_of(pair) == "bf16",
-        fp16=amd or precision_of(pair) != "fp32" or bool(case.cuda.get("mps")),
+        bf16=precision == "bf16",
+        fp16=precision != "fp32" or bool(case.cuda.get("mps")),
         flash_attention=pair is not None and pair >= (8, 0),
-        precision="bf16" if amd else precision_of(pair),
-        mig=mig[1] if mig else None,
+        precision=precision,
+        mig=mig,
         tier=tier_of(name, (total or 0) / _MIB),
     )
 

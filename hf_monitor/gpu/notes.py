@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from hf_monitor.gpu.precision import precision_of
 from hf_monitor.gpu.report import Problem
 from hf_monitor.gpu.visible import read_visible
 
-__all__ = ["notes_of", "nvml_unit"]
+__all__ = ["mig_profile", "notes_of", "nvml_unit"]
 
 _MIB = 2**20
 
@@ -22,15 +23,24 @@ _MIB = 2**20
 def nvml_unit(case: Case, index: int) -> dict[str, Any] | None:
     """Give what NVML says of one of torch's devices, matched by UUID, then by PCI address, never by index."""
     device = case.stage(f"device:{index}")
-    units: list[dict[str, Any]] = [unit for card in case.cards for unit in (card, *card.get("instances", ()))]
-    uuid = str(device.get("uuid") or "")
-    if uuid:
-        for unit in units:
-            if str(unit.get("uuid") or "").removeprefix("GPU-").removeprefix("MIG-") == uuid.split("-", 1)[-1] or (
-                unit.get("uuid") in (uuid, f"GPU-{uuid}", f"MIG-{uuid}")
-            ):
-                return unit
-    return next((card for card in case.cards if same_address(card.get("pci"), device.get("pci"))), None)
+    cards = case.cards
+    if mig_profile(str(device.get("name"))):  # the whole card's memory is not its
+        cards = [instance for card in cards for instance in card.get("instances", ())]
+    if uuid := _bare(device.get("uuid")):
+        for card in cards:
+            if _bare(card.get("uuid")) == uuid:
+                return card
+    return next((card for card in cards if same_address(card.get("pci"), device.get("pci"))), None)
+
+
+def _bare(uuid: object) -> str:
+    return str(uuid or "").removeprefix("GPU-").removeprefix("MIG-").lower()
+
+
+def mig_profile(name: str) -> str | None:
+    """Give the profile of a MIG instance, of the name that torch has for it: ``NVIDIA A100-SXM4-40GB MIG 1g.5gb``."""
+    found = re.search(r"\bMIG (\S+)$", name)
+    return found[1] if found else None
 
 
 def notes_of(case: Case) -> tuple[Problem, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-__all__ = ["precision_of"]
+__all__ = ["amd_has_bf16", "precision_of"]
 
 
 def precision_of(capability: tuple[int, int] | None) -> Literal["bf16", "fp16", "fp32"]:
@@ -16,3 +17,11 @@ def precision_of(capability: tuple[int, int] | None) -> Literal["bf16", "fp16", 
     if capability is None or capability < (7, 0):
         return "fp32"
     return "bf16" if capability >= (8, 0) else "fp16"
+
+
+def amd_has_bf16(architecture: str | None) -> bool:
+    """Say whether an AMD GPU has instructions for bf16: MI100 and newer, RDNA 3 and newer.
+
+    https://rocm.docs.amd.com/en/latest/reference/precision-support.html
+    """
+    return re.match(r"gfx(908|90a|9[45]|1[12])", architecture or "") is not None

@@ -196,6 +196,7 @@ def _device(index: int) -> dict[str, Any]:
                 "name": facts.name,
                 "total": facts.total_memory,
                 "capability": None if torch.version.hip else [facts.major, facts.minor],
+                "gcn": getattr(facts, "gcnArchName", None) if torch.version.hip else None,
                 "uuid": None if uuid is None else str(uuid),
                 "pci": None if bus is None else f"{domain:04x}:{bus:02x}:{slot:02x}.0",
             }
@@ -210,11 +211,12 @@ def _apple() -> dict[str, Any]:
 
     import torch
 
-    asked = subprocess.run(
-        ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-    )
+    name = ""
+    with contextlib.suppress(OSError):
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        name = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "name": asked.stdout.strip() or "Apple GPU",
+        "name": name or "Apple GPU",
         "total": torch.mps.recommended_max_memory(),
         "free": None,
         "capability": None,
@@ -243,6 +245,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on a library that prints reaches stderr
     faulthandler.enable()
+    warnings.simplefilter("default")  # PYTHONWARNINGS=error is meant for the user's code, not for this
 
     def stage(name: str, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
         print("\n" + json.dumps({MARK: name}), file=out, flush=True)  # a line of its own, whatever was printed before

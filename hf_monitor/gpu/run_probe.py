@@ -18,10 +18,13 @@ from hf_monitor.gpu.probe import MARK
 
 __all__ = ["Answer", "run_probe"]
 
-# -P and this line rather than -m: the interpreter starts before a folder of the user's is on its path, then looks for
-# modules where this process does. A random.py beside the training script hides no module of the standard library
-# that it would not hide here.
-_START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from hf_monitor.gpu.probe import main; main()"
+# -P and this line rather than -m: the interpreter starts, and the probe's own modules are found, before a folder of the
+# user's is on the path; then it looks where this process looks, so that a random.py beside the training script hides
+# from torch what it would hide in the training.
+_START = (
+    "import contextlib, ctypes, faulthandler, json, os, subprocess, sys, traceback, warnings; "
+    "sys.path[:] = json.loads(sys.argv.pop(1)); from hf_monitor.gpu.probe import main; main()"
+)
 _PATIENCE_S = 2.0  # for a process that was killed; one that waits in the kernel for a lost card cannot be
 _TAIL = 4000
 
@@ -112,7 +115,7 @@ def run_probe(timeout_s: float) -> Answer:
     if not sys.executable:
         return Answer(ended="not_started", reason="sys.executable is empty: this Python is embedded in another program")
     path = [os.path.abspath(one) for one in sys.path if isinstance(one, str)]  # noqa: PTH100 - "" is the working folder
-    command = [sys.executable, "-P", "-c", _START, json.dumps(path)]
+    command = [sys.executable, "-I" if sys.flags.isolated else "-P", "-c", _START, json.dumps(path)]
     began = time.monotonic()
     with (
         tempfile.TemporaryFile() as out,

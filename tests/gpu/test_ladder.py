@@ -26,6 +26,7 @@ UNEXPECTED = (
 NO_DRIVER = "No CUDA GPUs are available"
 NOTHING = {"available": False, "warning": NO_DRIVER}
 CPU_ONLY = {"version": "2.13.0+cpu", "cuda": None, "available": False}
+BUSY = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 NO_IMAGE = (
     "CUDA error: no kernel image is available for execution on the device\n"
     "CUDA kernel errors might be asynchronously reported at some other API call"
@@ -404,7 +405,7 @@ PROBLEMS = [
     (
         "devices_busy",
         {
-            "torch": {"devices": [{"memory_error": "CUDA error: CUDA-capable device(s) is/are busy or unavailable"}]},
+            "torch": {"devices": [{"memory_error": BUSY, "kernel": BUSY}]},
             "environment": {"FAKE_COMPUTE_MODE": 3},
         },
         "compute mode",
@@ -412,7 +413,7 @@ PROBLEMS = [
     ),
     (
         "devices_busy",
-        {"torch": {"devices": [{"kernel": "CUDA error: CUDA-capable device(s) is/are busy or unavailable"}]}},
+        {"torch": {"devices": [{"kernel": BUSY}]}},
         "another process holds it",
         "nvidia-smi --query-compute-apps",
     ),
@@ -456,3 +457,120 @@ def test_a_cause_is_named_with_what_mends_it(machine, code, what, cause, command
     assert "{" not in first.command
     failed = [check for check in report.checks if check.status == "failed"]
     assert [check.detail for check in failed] == [problem.cause for problem in report.problems]
+
+
+@pytest.mark.parametrize("python", ["", "/nowhere/python"])
+def test_a_probe_that_cannot_be_started_is_a_cause_too(machine, monkeypatch, python):
+    machine.prepare()
+    monkeypatch.setattr("sys.executable", python)
+    report = machine.report()
+    assert [problem.code for problem in report.problems] == ["probe_not_started"]
+    assert is_sentence(report.problems[0].cause)
+    assert "hf_monitor.gpu.probe" in report.problems[0].command
+
+
+# code, the machine, words of the note, words of the command; on each the GPU can be used
+REMARKS = [
+    (
+        "visible_devices_partly",
+        {"environment": {"CUDA_VISIBLE_DEVICES": "0,7"}},
+        "the list ends at '7', which is no GPU here; 1 GPU is left",
+        "export CUDA_VISIBLE_DEVICES=0",
+    ),
+    (
+        "device_order",
+        {
+            "environment": {"FAKE_CARDS": 2},
+            "torch": {"devices": [{"uuid": f"0000000{1 - index}-aaaa-bbbb-cccc-dddddddddddd"} for index in (0, 1)]},
+        },
+        "cuda:0 is GPU 1 there",
+        "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
+    ),
+    (
+        "little_free_memory",
+        {"environment": {"FAKE_FREE_MIB": 4000}},
+        "hold 20564 of the 24564 MiB of cuda:0 (NVIDIA GeForce RTX 4090)",
+        "nvidia-smi --query-compute-apps",
+    ),
+    (
+        "minor_version_compatibility",
+        {"torch": {"version": "2.13.0+cu129", "cuda": "12.9"}},
+        "built for CUDA 12.9, the driver can do 12.8",
+        "torch==2.13.0+cu126",
+    ),
+    (
+        "ptx_only",
+        {
+            "torch": {
+                "architectures": ["sm_80", "sm_90", "compute_90"],
+                "devices": [{"name": "NVIDIA GeForce RTX 5090", "capability": [12, 0]}],
+            }
+        },
+        "the driver compiles it",
+        "torch==2.13.0+cu129",
+    ),
+    (
+        "t5_fp16",
+        {"torch": {"devices": [{"name": "Tesla T4", "capability": [7, 5]}]}},
+        "cuda:0 (Tesla T4) has no bf16",
+        "fp16=False",
+    ),
+    ("nvml_unavailable", {"nvml": False}, "NVML does not (NVML Shared Library Not Found)", "nvidia-smi"),
+    # one of two cards cannot be used: a note, with the code that it has as a problem
+    (
+        "architecture_not_in_wheel",
+        {
+            "environment": {"FAKE_CARDS": 2},
+            "torch": {"devices": [{}, {"name": "Quadro K620", "capability": [3, 5], "kernel": NO_IMAGE}]},
+        },
+        "no code for cuda:1 (Quadro K620), compute capability 3.5",
+        "collect_env",
+    ),
+    (
+        "probe_crashed",
+        {"environment": {"FAKE_CARDS": 2}, "torch": {"devices": [{}, {"kernel": "crash"}]}},
+        "computation on GPU 1",
+        "dmesg",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "what", "cause", "command"), REMARKS, ids=[f"{one[0]}-{index}" for index, one in enumerate(REMARKS)]
+)
+def test_what_does_not_keep_the_gpu_from_being_used_is_a_note(machine, code, what, cause, command):
+    report = machine.report(**what)
+    assert report.usable
+    assert report.problems == ()
+    assert [(note.code, cause in note.cause, command in note.command) for note in report.notes] == [(code, True, True)]
+    assert is_sentence(report.notes[0].cause)
+
+
+def test_a_machine_in_order_has_neither_problems_nor_notes(machine):
+    report = machine.report()
+    assert report
+    assert (report.problems, report.notes) == ((), ())
+    assert [(check.name, check.status) for check in report.checks] == [
+        (name, "ok") for name in ("probe", "gpu", "driver", "torch", "environment", "cuda", "kernel")
+    ]
+
+
+def test_the_root_cause_comes_first_and_independent_causes_are_all_named(machine):
+    nothing = {"nvml": False, "cuda": False, "torch": CPU_ONLY}
+    report = machine.report(files=files_of(cards=0, **OUTSIDE), **nothing)
+    assert [problem.code for problem in report.problems] == ["no_gpu", "torch_cpu_only"]
+    assert {check.name: check.status for check in report.checks}["driver"] == "skipped"
+
+
+def test_a_variable_that_hides_all_is_named_beside_another_cause(machine):
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1", "FAKE_CUINIT": 100}
+    report = machine.report(torch=CPU_ONLY, environment=hidden)
+    assert [problem.code for problem in report.problems] == ["torch_cpu_only", "visible_devices_minus_one"]
+
+
+def test_every_cause_and_note_is_brought_about_by_a_test():
+    brought_about = {code for code, *_ in PROBLEMS} | {"probe_not_started"}
+    assert brought_about == set(CAUSES)
+    # apple_gpu and cuda_initialized_before: in test_compatibility.py
+    noted = {code for code, *_ in REMARKS} | {"apple_gpu", "cuda_initialized_before"}
+    assert noted - set(CAUSES) == set(NOTES)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -14,6 +15,9 @@ print("a package that prints while it is imported")
 if SAYS.get("import") == "ImportError":
     raise ImportError("libcudnn.so.9: cannot open shared object file: No such file or directory")
 if SAYS.get("import") == "hang":
+    child = subprocess.Popen(["sleep", "600"])
+    with open(SAYS["tell"], "w") as told:
+        told.write(str(child.pid))
     time.sleep(600)
 if SAYS.get("import") == "crash":
     os.kill(os.getpid(), signal.SIGILL)
@@ -55,8 +59,9 @@ class _Cuda:
             major=major,
             minor=minor,
             uuid=device.get("uuid", f"{index:08d}-aaaa-bbbb-cccc-dddddddddddd"),
+            gcnArchName=device.get("gcn", "gfx90a:sramecc+:xnack-"),
             pci_domain_id=0,
-            pci_bus_id=index + 1,
+            pci_bus_id=device.get("bus", index + 1),
             pci_device_id=0,
         )
 
