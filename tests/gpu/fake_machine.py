@@ -136,7 +136,7 @@ class Machine:
             self.monkeypatch.setattr(sys, "path", [package, str(few), *(one for one in sys.path if "python3" in one)])
             self.monkeypatch.setattr(sys, "path", [one for one in sys.path if "site-packages" not in one])
         elif torch != "real":
-            self.monkeypatch.syspath_prepend(str(FAKES))
+            self.monkeypatch.setattr(sys, "path", [str(FAKES), *sys.path])
             self.monkeypatch.setenv("FAKE_TORCH", json.dumps(torch or {}))
         for name, value in dict(environment).items():
             self.monkeypatch.setenv(name, str(value))

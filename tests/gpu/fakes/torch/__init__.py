@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 SAYS = json.loads(os.environ.get("FAKE_TORCH", "{}"))
@@ -16,8 +17,7 @@ if SAYS.get("import") == "ImportError":
     raise ImportError("libcudnn.so.9: cannot open shared object file: No such file or directory")
 if SAYS.get("import") == "hang":
     child = subprocess.Popen(["sleep", "600"])
-    with open(SAYS["tell"], "w") as told:
-        told.write(str(child.pid))
+    Path(SAYS["tell"]).write_text(str(child.pid))
     time.sleep(600)
 if SAYS.get("import") == "crash":
     os.kill(os.getpid(), signal.SIGILL)
