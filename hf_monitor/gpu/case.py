@@ -156,6 +156,8 @@ class Case:
         command = "sudo dmesg --ctime | grep -E 'NVRM|Xid|nvidia' | tail -n 20"
         if stage == "torch":
             command = f"{self.python} -X faulthandler -c 'import torch'"
+            if ended == "timeout":
+                command += "   # if it is only slow: check_gpu_compatibility(timeout_s=300)"
         device = stage.partition(":")[2]
         words = _WORDS.get(stage, f"in the first computation on GPU {device}" if device else "before it had begun")
         last = [line for line in self.answer.output.splitlines() if line.strip()][-8:]

@@ -30,7 +30,7 @@ CAUSES: dict[str, Cause] = {
     ),
     # the driver
     "container_without_gpu": Cause(
-        "This {container} container was started without a GPU: the libraries of the NVIDIA driver are not in it.",
+        "This {container} container was started without a GPU: {what} of the NVIDIA driver are not in it.",
         "{start}",
     ),
     "container_without_compute": Cause(
@@ -67,7 +67,7 @@ CAUSES: dict[str, Cause] = {
     "gpu_lost": Cause(
         "The driver has lost {card}: it does not answer any more (power, heat, or the slot). "
         "Only a restart of the machine brings it back.",
-        _KERNEL_LOG + "; sudo reboot",
+        _KERNEL_LOG + "   # then: sudo reboot",
     ),
     "driver_finds_no_gpu": Cause(
         "The NVIDIA driver runs, but it can use none of the cards{cards}: too new or too old for this driver, not "
@@ -80,11 +80,11 @@ CAUSES: dict[str, Cause] = {
     # torch
     "torch_missing": Cause("torch is not installed in this Python ({python}).", "{install}"),
     "torch_broken": Cause("torch is installed, but it cannot be imported: {message}", "{command}"),
-    "torch_cpu_only": Cause("The installed torch {version} is built for the CPU only.", "{install}"),
+    "torch_cpu_only": Cause("The installed torch {version} is built for the CPU only{card}.", "{install}"),
     "torch_rocm": Cause("The installed torch {version} is built for AMD GPUs (ROCm), {why}.", "{command}"),
     # the environment
     "visible_devices_empty": Cause(
-        "CUDA_VISIBLE_DEVICES is set to nothing, which hides {all} (Slurm sets it so in a job without a GPU).", "{set}"
+        "CUDA_VISIBLE_DEVICES is set to nothing, which hides {all}. Slurm sets it so in a job without a GPU.", "{set}"
     ),
     "visible_devices_minus_one": Cause("CUDA_VISIBLE_DEVICES={value} hides {all}.", "{set}"),
     "visible_devices_out_of_range": Cause(
@@ -134,7 +134,7 @@ CAUSES: dict[str, Cause] = {
     "devices_busy": Cause("{card} cannot be used now: {why} (CUDA error 46).", "{command}"),
     "ecc_error": Cause(
         "{card} has a memory error that it cannot correct (CUDA error 214). If a reset does not help, it is broken.",
-        "nvidia-smi -q -d ECC,ROW_REMAPPER; sudo nvidia-smi --gpu-reset -i {index}",
+        "nvidia-smi -q -d ECC,ROW_REMAPPER   # then, with nothing on it: sudo nvidia-smi --gpu-reset -i {unit}",
     ),
     "cuda_error": Cause("CUDA cannot start: {message}.", "nvidia-smi; " + _KERNEL_LOG),
     # the first kernel

@@ -8,16 +8,24 @@ import sys
 
 from hf_monitor.gpu.evidence import Evidence
 
-__all__ = ["build_module", "disable_nouveau", "enroll_key", "install_driver", "pip_command", "set_variable"]
+__all__ = [
+    "build_module",
+    "disable_nouveau",
+    "enroll_key",
+    "install_driver",
+    "install_fabric_manager",
+    "pip_command",
+    "set_variable",
+]
 
 _DRIVERS = {
     # https://documentation.ubuntu.com/server/how-to/graphics/install-nvidia-drivers/
-    "ubuntu": "sudo apt update && sudo ubuntu-drivers install && sudo reboot",
+    "ubuntu": "sudo apt update && sudo ubuntu-drivers install   # then: sudo reboot",
     # https://wiki.debian.org/NvidiaGraphicsDrivers (contrib, non-free and non-free-firmware must be in the sources)
-    "debian": "sudo apt update && sudo apt install -y linux-headers-$(uname -r) nvidia-driver && sudo reboot",
+    "debian": "sudo apt update && sudo apt install -y linux-headers-$(uname -r) nvidia-driver   # then: sudo reboot",
     # https://rpmfusion.org/Howto/NVIDIA (RPM Fusion must be enabled)
-    "fedora": "sudo dnf install -y akmod-nvidia xorg-x11-drv-nvidia-cuda && sudo reboot",
-    "arch": "sudo pacman -S --needed nvidia nvidia-utils && sudo reboot",
+    "fedora": "sudo dnf install -y akmod-nvidia xorg-x11-drv-nvidia-cuda   # then: sudo reboot",
+    "arch": "sudo pacman -S --needed nvidia nvidia-utils   # then: sudo reboot",
 }
 
 
@@ -56,7 +64,7 @@ def disable_nouveau(evidence: Evidence) -> str:
     image = "sudo update-initramfs -u" if _family(evidence) in ("ubuntu", "debian") else "sudo dracut --force"
     return (
         r"printf 'blacklist nouveau\noptions nouveau modeset=0\n' | sudo tee /etc/modprobe.d/blacklist-nouveau.conf"
-        f" && {image} && sudo reboot"
+        f" && {image}   # then: sudo reboot"
     )
 
 
@@ -66,7 +74,15 @@ def enroll_key(evidence: Evidence) -> str:
         "ubuntu": "/var/lib/shim-signed/mok/MOK.der",
         "fedora": "/etc/pki/akmods/certs/public_key.der",
     }.get(_family(evidence), "/var/lib/dkms/mok.pub")
-    return f"sudo mokutil --import {key} && sudo reboot"
+    return f"sudo mokutil --import {key}   # then: sudo reboot"
+
+
+def install_fabric_manager(evidence: Evidence, driver_version: str | None) -> str:
+    """Give what installs and starts the fabric manager; it must be of the driver's own version."""
+    start = "sudo systemctl enable --now nvidia-fabricmanager"
+    if driver_version and _family(evidence) in ("ubuntu", "debian"):
+        return f"sudo apt install -y nvidia-fabricmanager-{driver_version.split('.')[0]}; {start}"
+    return start
 
 
 def set_variable(evidence: Evidence, name: str, value: str | None) -> str:

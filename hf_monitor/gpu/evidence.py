@@ -26,6 +26,8 @@ class Evidence:
         As :func:`platform.system` says it: ``"Linux"``, ``"Darwin"``, ``"Windows"``.
     distribution : str
         ``ID`` and ``ID_LIKE`` of /etc/os-release: ``"ubuntu debian"``; empty where it is not known.
+    hostname : str
+        In a container its id, or the name of its pod.
     kernel : str
         Release of the running Linux kernel.
     pci_readable : bool
@@ -55,6 +57,7 @@ class Evidence:
 
     system: str = "Linux"
     distribution: str = ""
+    hostname: str = ""
     kernel: str = ""
     pci_readable: bool = False
     nvidia_cards: tuple[str, ...] = ()
@@ -171,6 +174,7 @@ def look_around(root: str | os.PathLike[str] = "/") -> Evidence:
     return Evidence(
         system="Linux",
         distribution=_distribution(top),
+        hostname=_read(top / "proc/sys/kernel/hostname"),
         kernel=kernel,
         pci_readable=readable,
         nvidia_cards=tuple(nvidia),

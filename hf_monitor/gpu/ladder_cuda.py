@@ -7,7 +7,7 @@ import re
 from hf_monitor.gpu.architecture import runs_finished_code, runs_ptx
 from hf_monitor.gpu.case import Case
 from hf_monitor.gpu.causes import problem
-from hf_monitor.gpu.commands import install_driver, set_variable
+from hf_monitor.gpu.commands import install_driver, install_fabric_manager, pip_command, set_variable
 from hf_monitor.gpu.ladder_driver import mismatch
 from hf_monitor.gpu.report import Problem
 from hf_monitor.gpu.visible import read_visible
@@ -30,13 +30,18 @@ def torch_rung(case: Case) -> Problem | str | None:
         return crash
     if not torch:
         return None
+    absent = case.evidence.nvidia_seen is False and not case.cards
     if torch.get("missing"):
-        return problem("torch_missing", python=case.python, install=case.install_torch())
+        install = f"{pip_command()} torch" if absent else case.install_torch()
+        return problem("torch_missing", "No module named 'torch'", python=case.python, install=install)
     if error := torch.get("error"):
         said = f"{error['type']}: {error['message'].splitlines()[-1] if error['message'] else ''}"
         command = case.install_torch().replace(" install ", " install --force-reinstall ", 1)
         if folder := torch.get("folder"):
             said, command = f"a folder named torch is found before it, {folder}.", f"mv {folder} {folder}_renamed"
+        elif "undefined symbol" in said and "LD_LIBRARY_PATH" in case.environment:
+            said += " (LD_LIBRARY_PATH puts the libraries of another CUDA before torch's own)"
+            command = f"env -u LD_LIBRARY_PATH {case.python} -c 'import torch'"
         return problem("torch_broken", error.get("trace", ""), message=said, command=command)
     said = f"torch {torch['version']}"
     if case.working:
@@ -45,7 +50,9 @@ def torch_rung(case: Case) -> Problem | str | None:
         return _rocm(case)
     if torch.get("cuda") is None and case.evidence.system != "Darwin":
         evidence = f"torch.version.cuda is None; {torch.get('file')}"
-        return problem("torch_cpu_only", evidence, version=torch["version"], install=case.install_torch())
+        names = ", ".join(str(card.get("name")) for card in case.cards) or "the GPU of this machine"
+        card = "; a GPU would need another build" if absent else f" and cannot use {names}"
+        return problem("torch_cpu_only", evidence, version=torch["version"], card=card, install=case.install_torch())
     return said
 
 
@@ -142,7 +149,9 @@ def cuda_rung(case: Case) -> Problem | str | None:
         return _uvm(case, said)
     if (named := _of_card(case, code, said, "the GPU", 0)) is not None:
         return named
-    name = (case.libcuda.get("message") or _NAMES.get(code) or said or "torch finds no GPU").rstrip(". ")
+    theirs = re.search(r"Error \d+: ([^(\n]+)", said)
+    name = case.libcuda.get("message") or (theirs[1] if theirs else _NAMES.get(code)) or said or "torch finds no GPU"
+    name = name.rstrip(". ")
     return problem("cuda_error", said, message=f"error {code}, {name}" if code else name)
 
 
@@ -172,11 +181,13 @@ def _too_old(case: Case, said: str) -> Problem:
 
 
 def _fabric(case: Case, said: str) -> Problem:
-    branch = (case.driver_version or "").split(".")[0]
-    command = "sudo systemctl restart nvidia-fabricmanager"
-    if branch and not case.evidence.container:
-        command = f"sudo apt install -y nvidia-fabricmanager-{branch}; sudo systemctl enable --now nvidia-fabricmanager"
-    where = " It runs on the host, not in this container." if case.evidence.container else ""
+    command, where = install_fabric_manager(case.evidence, case.driver_version), ""
+    if case.evidence.container:
+        where = " It runs on the host, not in this container."
+        command = "sudo systemctl restart nvidia-fabricmanager   # on the host"
+    elif not case.evidence.nvswitch:
+        where = " No NVSwitch is seen from here; in a virtual machine it is the host's fabric manager that counts."
+        command = "nvidia-smi -q | grep -i -A 4 fabric"
     driver = f" ({case.driver_version})" if case.driver_version else ""
     return problem("fabric_manager", said, driver=driver, where=where, command=command)
 
@@ -206,7 +217,8 @@ def _of_card(case: Case, code: int, text: str, card: str, index: int) -> Problem
             why, command = "another process holds it", "nvidia-smi --query-compute-apps=pid,process_name --format=csv"
         return problem("devices_busy", text, card=card, why=why, command=command)
     if code == 214 or "uncorrectable ECC" in text:
-        return problem("ecc_error", text, card=card, index=index)
+        unit = case.stage(f"device:{index}").get("pci") or index  # nvidia-smi may number them otherwise
+        return problem("ecc_error", text, card=card, unit=unit)
     if code == 2 or "out of memory" in text:
         free = case.stage(f"device:{index}").get("free")
         left = f" ({free / 2**20:.0f} MiB are free)" if free is not None else ""

@@ -82,19 +82,26 @@ def driver_rung(case: Case) -> Problem | str | None:
 
 
 def _start(case: Case) -> str:
-    capabilities = " -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-    extra = capabilities if case.nvml.get("code") == 0 else ""
-    return {
-        "podman": f"podman run --device nvidia.com/gpu=all{extra} ...",
-        "kubernetes": "kubectl explain pod.spec.containers.resources.limits   # the pod needs: nvidia.com/gpu: 1",
-    }.get(case.evidence.container or "", f"docker run --gpus all{extra} ...")
+    """Give what shows, on the host, whether a container can have the GPU, and how (Docker's and NVIDIA's documents)."""
+    extra = " -e NVIDIA_DRIVER_CAPABILITIES=compute,utility" if case.nvml.get("code") == 0 else ""
+    if case.evidence.container == "kubernetes":
+        return (
+            "kubectl describe nodes | grep nvidia.com/gpu   # the container's resources.limits need nvidia.com/gpu: 1"
+        )
+    podman = case.evidence.container == "podman"
+    engine, gpu = ("podman", "--device nvidia.com/gpu=all") if podman else ("docker", "--gpus all")
+    return f"{engine} run --rm {gpu}{extra} ubuntu nvidia-smi   # on the host; then start this one with {gpu}{extra}"
 
 
 def _restart(case: Case) -> str:
-    return {
-        "podman": "podman restart $(hostname)",
-        "kubernetes": "kubectl delete pod $(hostname)   # its controller starts a new one",
-    }.get(case.evidence.container or "", "docker restart $(hostname)   # on the host; the container's id")
+    name = case.evidence.hostname or "<container>"
+    if case.evidence.container == "kubernetes":
+        return f"kubectl delete pod {name}   # its controller starts a new one"
+    return f"{'podman' if case.evidence.container == 'podman' else 'docker'} restart {name}   # on the host"
+
+
+def _no_gpu_given(case: Case, said: str, what: str) -> Problem:
+    return problem("container_without_gpu", said, container=case.evidence.container, what=what, start=_start(case))
 
 
 def _no_library(case: Case, said: str) -> Problem:
@@ -105,7 +112,7 @@ def _no_library(case: Case, said: str) -> Problem:
         if case.nvml.get("code") == 0:
             capabilities = case.environment.get("NVIDIA_DRIVER_CAPABILITIES") or "not set"
             return problem("container_without_compute", said, capabilities=capabilities, start=_start(case))
-        return problem("container_without_gpu", said, container=seen.container, start=_start(case))
+        return _no_gpu_given(case, said, "the libraries")
     if case.nvml.get("code") == 0:
         what = f"Of the NVIDIA driver {case.driver_version or ''} the part for CUDA (libcuda) is missing.".replace(
             "  ", " "
@@ -128,7 +135,9 @@ def _wsl(case: Case, said: str) -> Problem:
         command = "wsl.exe --set-version $WSL_DISTRO_NAME 2 && wsl.exe --update"
     else:
         why = "its driver's libraries (in /usr/lib/wsl/lib) do not load, or others are found before them"
-        command = "ls /usr/lib/wsl/lib && sudo apt purge '^libnvidia-.*' '^nvidia-.*' && wsl.exe --shutdown"
+        command = (
+            "ls /usr/lib/wsl/lib && sudo apt purge '^libnvidia-compute-.*' '^nvidia-driver-.*' && wsl.exe --shutdown"
+        )
     if seen.container:
         why, command = "the container was started without it", _start(case)
     return problem("wsl_driver_missing", said, why=why, command=f"{command}   # and https://www.nvidia.com/drivers")
@@ -142,7 +151,7 @@ def _not_loaded(case: Case, said: str) -> Problem:
         files = "/dev/nvidiactl" if "nvidiactl" not in seen.device_files else "some of /dev/nvidia*"
         return problem("device_files_missing", said, files=files)
     if seen.container:
-        return problem("container_without_gpu", said, container=seen.container, start=_start(case))
+        return _no_gpu_given(case, said, "the device files")
     if "nouveau" in seen.modules:
         why, command = "the free driver (nouveau) holds the card", disable_nouveau(seen)
     elif seen.kernel and seen.module_kernels and seen.kernel not in seen.module_kernels:

@@ -9,7 +9,7 @@ from typing import Any
 from hf_monitor.gpu.architecture import runs_finished_code
 from hf_monitor.gpu.case import Case, same_address
 from hf_monitor.gpu.causes import note
-from hf_monitor.gpu.commands import set_variable
+from hf_monitor.gpu.commands import install_driver, set_variable
 from hf_monitor.gpu.ladder_cuda import device_problem
 from hf_monitor.gpu.precision import precision_of
 from hf_monitor.gpu.report import Problem
@@ -47,13 +47,12 @@ def notes_of(case: Case) -> tuple[Problem, ...]:
     """Give the notes on a case whose GPU works."""
     found = [*_environment(case), *_devices(case)]
     if case.torch_cuda and case.driver_cuda and case.torch_cuda > case.driver_cuda:
+        install = case.install_torch()
+        if str(case.torch["version"]) in install:  # there is no older one
+            install = install_driver(case.evidence)
+        can = "{}.{}".format(*case.driver_cuda)
         found.append(
-            note(
-                "minor_version_compatibility",
-                torch_cuda=case.torch["cuda"],
-                driver_cuda="{}.{}".format(*case.driver_cuda),
-                install=case.install_torch(),
-            )
+            note("minor_version_compatibility", torch_cuda=case.torch["cuda"], driver_cuda=can, install=install)
         )
     if case.cuda.get("mps"):
         found.append(note("apple_gpu"))

@@ -245,7 +245,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on a library that prints reaches stderr
     faulthandler.enable()
-    warnings.simplefilter("default")  # PYTHONWARNINGS=error is meant for the user's code, not for this
+    warnings.simplefilter("ignore")  # PYTHONWARNINGS=error is meant for the user's code, not for this
 
     def stage(name: str, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
         print("\n" + json.dumps({MARK: name}), file=out, flush=True)  # a line of its own, whatever was printed before

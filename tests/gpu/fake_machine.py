@@ -61,6 +61,7 @@ def files_of(
         "sys/bus/pci/devices/0000:00:02.0/class": "0x030000\n",
         "etc/os-release": release,
         "proc/sys/kernel/osrelease": kernel + "\n",
+        "proc/sys/kernel/hostname": "4f1c2a9b7d3e\n",
         "proc/modules": modules,
     }
     for vendor, number in (("0x10de", cards), ("0x1002", amd)):
@@ -122,10 +123,13 @@ class Machine:
         for wanted, built, name in zip((nvml, cuda), self.libraries, NAMES, strict=True):
             place = self.folder / "libraries" / (wanted if isinstance(wanted, str) else "lib")
             place.mkdir(parents=True, exist_ok=True)
+            versioned = place / f"{name.removesuffix('.1')}.575.57.08"
             if wanted:
-                shutil.copy(built / name, place / name)
+                shutil.copy(built / name, versioned)
             else:
-                (place / name).write_text("no library; it keeps a real one from being found")
+                versioned.write_text("no library; it keeps a real one from being found")
+            (place / name).unlink(missing_ok=True)
+            (place / name).symlink_to(versioned.name)
             path.append(str(place))
         self.monkeypatch.setenv("LD_LIBRARY_PATH", ":".join(path))
         if torch == "missing":

@@ -35,6 +35,10 @@ WSL = {"kernel": "5.15.167.4-microsoft-standard-WSL2", "module": None, "cards": 
 OUTSIDE = {"module": None, "devices": ()}
 DOCKER = {".dockerenv": ""}
 SECURE_BOOT = {"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": b"\6\0\0\0\1"}
+NVSWITCH = {
+    "sys/bus/pci/devices/0000:85:00.0/vendor": "0x10de\n",
+    "sys/bus/pci/devices/0000:85:00.0/class": "0x068000\n",
+}
 FEDORA = "ID=fedora\n"
 
 # code, the machine, words of the cause, words of the command
@@ -57,13 +61,13 @@ PROBLEMS = [
         "container_without_gpu",
         {"files": files_of(more=DOCKER, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
         "docker container was started without a GPU",
-        "docker run --gpus all ...",
+        "docker run --rm --gpus all ubuntu nvidia-smi",
     ),
     (
         "container_without_gpu",
         {"files": files_of(more={"run/.containerenv": ""}, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
         "podman",
-        "podman run --device nvidia.com/gpu=all ...",
+        "podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi",
     ),
     (
         "container_without_gpu",
@@ -77,6 +81,16 @@ PROBLEMS = [
         "nvidia.com/gpu: 1",
     ),
     (
+        "container_without_gpu",  # the image has the libraries of some driver
+        {
+            "files": files_of(more=DOCKER, devices=()),
+            "torch": NOTHING,
+            "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100},
+        },
+        "the device files of the NVIDIA driver are not in it",
+        "--gpus all",
+    ),
+    (
         "container_without_compute",
         {"files": files_of(more=DOCKER), "cuda": False, "torch": NOTHING},
         "must contain compute",
@@ -86,7 +100,7 @@ PROBLEMS = [
         "container_lost_devices",
         {"files": files_of(more=DOCKER), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 999, "FAKE_CUINIT": 999}},
         "lost its GPU",
-        "docker restart",
+        "docker restart 4f1c2a9b7d3e",
     ),
     (
         "wsl_driver_missing",
@@ -180,7 +194,7 @@ PROBLEMS = [
             "torch": NOTHING,
             "environment": {"FAKE_NVML_INIT": 18, "FAKE_CUINIT": 803},
         },
-        "module (570.86.10)",
+        "module (570.86.10) and the driver's libraries (575.57.08)",
         "sudo reboot",
     ),
     (
@@ -210,10 +224,20 @@ PROBLEMS = [
     ),
     # -- torch
     ("torch_missing", {"torch": "missing"}, "not installed", "install"),
-    ("torch_broken", {"torch": {"import": "ImportError"}}, "libcudnn.so.9", "install"),
-    ("torch_cpu_only", {"torch": "real"}, "for the CPU only", "+cu126"),
+    (
+        "torch_broken",
+        {"torch": {"import": "ImportError: libcudnn.so.9: cannot open shared object file"}},
+        "libcudnn.so.9",
+        "install",
+    ),
+    (
+        "torch_broken",
+        {"torch": {"import": "ImportError: libcusparse.so.12: undefined symbol: __nvJitLinkComplete_12_4"}},
+        "LD_LIBRARY_PATH puts the libraries of another CUDA",
+        "env -u LD_LIBRARY_PATH",
+    ),
+    ("torch_cpu_only", {"torch": "real"}, "for the CPU only and cannot use NVIDIA GeForce RTX 4090", "+cu126"),
     ("torch_cpu_only", {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 13000}}, "2.13.0+cpu", "2.13.0+cu130"),
-    ("torch_cpu_only", {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 12020}}, "2.13.0+cpu", "2.13.0+cu126"),
     ("torch_cpu_only", {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 11040}}, "2.13.0+cpu", "2.7.1+cu118"),
     (
         "torch_cpu_only",
@@ -310,23 +334,30 @@ PROBLEMS = [
     (
         "stub_library",
         {"cuda": "stubs", "torch": NOTHING, "environment": {"FAKE_CUINIT": 34}},
-        "stubs/libcuda.so.1",
+        "stubs/libcuda.so.575",
         "grep -v stubs",
     ),
     (
         "fabric_manager",
         {
+            "files": files_of(more=NVSWITCH),
             "torch": {"available": False, "warning": UNEXPECTED.format("802: system not yet initialized")},
             "environment": {"FAKE_CUINIT": 802},
         },
         "fabric manager",
-        "nvidia-fabricmanager-570",
+        "sudo apt install -y nvidia-fabricmanager-570; sudo systemctl enable --now nvidia-fabricmanager",
     ),
     (
-        "fabric_manager",  # torch alone says it
+        "fabric_manager",  # torch alone says it, and no switch is seen
         {"torch": {"available": False, "warning": UNEXPECTED.format("802: system not yet initialized")}},
-        "error 802",
-        "systemctl",
+        "in a virtual machine",
+        "nvidia-smi -q | grep -i -A 4 fabric",
+    ),
+    (
+        "fabric_manager",
+        {"files": files_of(more=DOCKER | NVSWITCH), "torch": NOTHING, "environment": {"FAKE_CUINIT": 802}},
+        "runs on the host, not in this container",
+        "nvidia-fabricmanager   # on the host",
     ),
     (
         "forward_compatibility",
@@ -338,7 +369,7 @@ PROBLEMS = [
             },
             "environment": {"FAKE_CUINIT": 804},
         },
-        "compat/libcuda.so.1",
+        "compat/libcuda.so.575",
         "grep -v compat",
     ),
     (
@@ -362,7 +393,7 @@ PROBLEMS = [
     (
         "cuda_error",
         {"torch": {"available": False, "warning": UNEXPECTED.format("101: invalid device ordinal")}},
-        "error 101, invalid device",
+        "error 101, invalid device ordinal",
         "nvidia-smi",
     ),
     # -- the first computation
@@ -566,6 +597,19 @@ def test_a_variable_that_hides_all_is_named_beside_another_cause(machine):
     hidden = {"CUDA_VISIBLE_DEVICES": "-1", "FAKE_CUINIT": 100}
     report = machine.report(torch=CPU_ONLY, environment=hidden)
     assert [problem.code for problem in report.problems] == ["torch_cpu_only", "visible_devices_minus_one"]
+
+
+def test_a_driver_for_which_there_is_no_older_wheel_is_to_be_updated(machine):
+    """cu126 is the oldest of torch 2.13; on a driver for 12.2 it runs by minor version compatibility."""
+    report = machine.report(environment={"FAKE_DRIVER_CUDA": 12020})
+    assert [note.code for note in report.notes] == ["minor_version_compatibility"]
+    assert "ubuntu-drivers install" in report.notes[0].command
+
+
+def test_without_a_gpu_a_missing_torch_is_installed_without_cuda(machine):
+    report = machine.report(files=files_of(cards=0, **OUTSIDE), nvml=False, cuda=False, torch="missing")
+    assert [problem.code for problem in report.problems] == ["no_gpu", "torch_missing"]
+    assert report.problems[1].command.endswith(" torch")
 
 
 def test_every_cause_and_note_is_brought_about_by_a_test():

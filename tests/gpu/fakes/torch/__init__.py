@@ -13,8 +13,8 @@ from types import SimpleNamespace
 SAYS = json.loads(os.environ.get("FAKE_TORCH", "{}"))
 print("a package that prints while it is imported")
 
-if SAYS.get("import") == "ImportError":
-    raise ImportError("libcudnn.so.9: cannot open shared object file: No such file or directory")
+if SAYS.get("import", "").startswith("ImportError"):
+    raise ImportError(SAYS["import"].partition(": ")[2])
 if SAYS.get("import") == "hang":
     child = subprocess.Popen(["sleep", "600"])
     Path(SAYS["tell"]).write_text(str(child.pid))
