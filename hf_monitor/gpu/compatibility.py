@@ -57,7 +57,7 @@ def report_of(evidence: Evidence, timeout_s: float) -> GpuReport:
         usable=bool(case.working),
         devices=tuple(_device(case, index) for index in case.working),
         problems=found.problems,
-        notes=(*found.notes, *_of_this_process(case)) if case.working else (),
+        notes=(*found.notes, *_of_this_process(case)),
         checks=found.checks,
         torch_version=case.torch.get("version"),
         torch_cuda=case.torch.get("cuda"),

@@ -75,6 +75,18 @@ class Evidence:
     secure_boot: bool | None = None
 
     @property
+    def given(self) -> bool:
+        """Whether a container was given a GPU: the driver's control file is in it."""
+        return "nvidiactl" in self.device_files or self.dxg
+
+    @property
+    def blocked_files(self) -> tuple[str, ...]:
+        """The closed files without which no GPU can be used; a cluster may close single cards."""
+        cards = {name for name in self.device_files if re.fullmatch(r"nvidia\d+", name)}
+        needed = {"nvidiactl", "nvidia-uvm"} | (cards if cards <= set(self.closed_files) else set())
+        return tuple(name for name in self.closed_files if name in needed)
+
+    @property
     def nvidia_seen(self) -> bool | None:
         """Whether there is an NVIDIA GPU as far as files tell; None where they do not."""
         if self.nvidia_cards or self.tegra or any(re.fullmatch(r"nvidia\d+", name) for name in self.device_files):

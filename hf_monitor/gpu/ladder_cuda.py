@@ -50,7 +50,7 @@ def torch_rung(case: Case) -> Problem | str | None:
         return _rocm(case)
     if torch.get("cuda") is None and case.evidence.system != "Darwin":
         evidence = f"torch.version.cuda is None; {torch.get('file')}"
-        names = ", ".join(str(card.get("name")) for card in case.cards) or "the GPU of this machine"
+        names = ", ".join(str(card["name"]) for card in case.cards if card.get("name")) or "the GPU of this machine"
         card = "; a GPU would need another build" if absent else f" and cannot use {names}"
         return problem("torch_cpu_only", evidence, version=torch["version"], card=card, install=case.install_torch())
     return said
@@ -70,7 +70,7 @@ def _rocm(case: Case) -> Problem:
 
 def all_cards(case: Case) -> str:
     """Name the cards of the machine: ``the 2 GPUs of this machine (0: RTX 4090, 1: RTX 3060)``."""
-    names = [f"{index}: {card.get('name')}" for index, card in enumerate(case.cards)]
+    names = [f"{index}: {card.get('name') or 'cannot be reached'}" for index, card in enumerate(case.cards)]
     if not names:
         return "every GPU"
     return f"the {len(names)} GPUs of this machine ({', '.join(names)})" if len(names) > 1 else f"the GPU ({names[0]})"

@@ -18,7 +18,7 @@ def hardware_rung(case: Case) -> Problem | str:
     seen = case.evidence
     if case.working:
         return f"{len(case.working)} can be used"
-    names = [str(card.get("name") or "a lost card") for card in case.cards]
+    names = [str(card.get("name") or "one that cannot be reached") for card in case.cards]
     if names or case.libcuda.get("count"):
         return ", ".join(names) or f"{case.libcuda['count']} through CUDA"
     if case.torch.get("hip") and seen.amd_cards:
@@ -56,10 +56,11 @@ def driver_rung(case: Case) -> Problem | str | None:
     code = nvml.get("code")
     said = f"NVML {code}: {nvml.get('message')}" if code else ""
     no_cuda = "missing" in libcuda
-    if code == _NO_LIBRARY or (no_cuda and code in (0, None)):
+    # A libcuda without a driver (of a compatibility package) is in many images.
+    if (no_cuda and code in (0, None, _NO_LIBRARY)) or (code == _NO_LIBRARY and seen.container and not seen.given):
         return _no_library(case, said or str(libcuda.get("missing")))
-    if code is None:
-        return "NVML was not asked: " + str(nvml.get("missing", "no answer"))
+    if code in (None, _NO_LIBRARY):
+        return f"{version}; NVML: {nvml.get('message') or nvml.get('missing') or 'no answer'}"
     if code == _NOT_LOADED:
         return _not_loaded(case, said)
     if code == _MISMATCH:
@@ -68,8 +69,9 @@ def driver_rung(case: Case) -> Problem | str | None:
     if code == _LOST or lost:
         card = f"GPU {lost[0]}" if lost else "the GPU"
         return problem("gpu_lost", said or f"NVML 15: {case.cards[lost[0]].get('message')}", card=card)
-    if code == _NO_PERMISSION or (seen.closed_files and not seen.container):
-        files = ", ".join(f"/dev/{name}" for name in seen.closed_files) or "NVML says so"
+    denied = bool(case.cards) and all(card.get("code") == _NO_PERMISSION for card in case.cards)
+    if code == _NO_PERMISSION or denied or (seen.blocked_files and not seen.container):
+        files = ", ".join(f"/dev/{name}" for name in seen.blocked_files) or "NVML says so"
         return problem("no_permission", said or f"{files} cannot be opened for reading and writing", files=files)
     if code == _UNKNOWN and seen.container:
         return problem("container_lost_devices", said, restart=_restart(case))
@@ -88,8 +90,9 @@ def _start(case: Case) -> str:
         return (
             "kubectl describe nodes | grep nvidia.com/gpu   # the container's resources.limits need nvidia.com/gpu: 1"
         )
-    podman = case.evidence.container == "podman"
-    engine, gpu = ("podman", "--device nvidia.com/gpu=all") if podman else ("docker", "--gpus all")
+    engine, gpu = "docker", "--runtime nvidia" if case.evidence.tegra else "--gpus all"
+    if case.evidence.container == "podman":
+        engine, gpu = "podman", "--device nvidia.com/gpu=all"
     return f"{engine} run --rm {gpu}{extra} ubuntu nvidia-smi   # on the host; then start this one with {gpu}{extra}"
 
 

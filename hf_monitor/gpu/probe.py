@@ -58,18 +58,18 @@ def _nvml() -> dict[str, Any]:
     except ImportError as error:
         return {"missing": str(error)}
 
-    def ask(function: Callable[..., Any], *arguments: Any) -> Any:
-        with contextlib.suppress(nvml.NVMLError, AttributeError):
-            found = function(*arguments)
+    def ask(function: str, *arguments: Any) -> Any:
+        with contextlib.suppress(nvml.NVMLError, AttributeError):  # an older pynvml lacks some
+            found = getattr(nvml, function)(*arguments)
             return found.decode(errors="replace") if isinstance(found, bytes) else found
         return None
 
     def describe(handle: Any) -> dict[str, Any]:
-        memory, pci = ask(nvml.nvmlDeviceGetMemoryInfo, handle), ask(nvml.nvmlDeviceGetPciInfo, handle)
+        memory, pci = ask("nvmlDeviceGetMemoryInfo", handle), ask("nvmlDeviceGetPciInfo", handle)
         bus = getattr(pci, "busId", None)
         return {
-            "name": ask(nvml.nvmlDeviceGetName, handle),
-            "uuid": ask(nvml.nvmlDeviceGetUUID, handle),
+            "name": ask("nvmlDeviceGetName", handle),
+            "uuid": ask("nvmlDeviceGetUUID", handle),
             "pci": bus.decode(errors="replace") if isinstance(bus, bytes) else bus,
             "total": getattr(memory, "total", None),
             "free": getattr(memory, "free", None),
@@ -87,25 +87,25 @@ def _nvml() -> dict[str, Any]:
         except nvml.NVMLError as error:
             devices.append({"code": error.value, "message": str(error)})
             continue
-        mig = ask(nvml.nvmlDeviceGetMigMode, handle)
+        mig = ask("nvmlDeviceGetMigMode", handle)
         instances = []
-        for number in range(ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0 if mig and mig[0] else 0):
-            instance = ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+        for number in range(ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0 if mig and mig[0] else 0):
+            instance = ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
             if instance is not None:
                 instances.append(describe(instance))
         devices.append(
             describe(handle)
             | {
-                "capability": ask(nvml.nvmlDeviceGetCudaComputeCapability, handle),
-                "compute_mode": ask(nvml.nvmlDeviceGetComputeMode, handle),
+                "capability": ask("nvmlDeviceGetCudaComputeCapability", handle),
+                "compute_mode": ask("nvmlDeviceGetComputeMode", handle),
                 "mig": bool(mig and mig[0]),
                 "instances": instances,
             }
         )
     return {
         "code": 0,
-        "driver": ask(nvml.nvmlSystemGetDriverVersion),
-        "cuda": ask(nvml.nvmlSystemGetCudaDriverVersion),
+        "driver": ask("nvmlSystemGetDriverVersion"),
+        "cuda": ask("nvmlSystemGetCudaDriverVersion"),
         "devices": devices,
         "library": _loaded_from("libnvidia-ml.so"),
     }

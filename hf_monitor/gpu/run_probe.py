@@ -112,8 +112,8 @@ def run_probe(timeout_s: float) -> Answer:
     -------
     Answer
     """
-    if not sys.executable:
-        return Answer(ended="not_started", reason="sys.executable is empty: this Python is embedded in another program")
+    if not sys.executable or getattr(sys, "frozen", False):
+        return Answer(ended="not_started", reason="this Python is embedded in another program (sys.executable)")
     path = [os.path.abspath(one) for one in sys.path if isinstance(one, str)]  # noqa: PTH100 - "" is the working folder
     command = [sys.executable, "-I" if sys.flags.isolated else "-P", "-c", _START, json.dumps(path)]
     began = time.monotonic()

@@ -4,7 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from fake_machine import Machine, files_of
+from fake_machine import Machine, files_of, write_files
 
 from hf_monitor.gpu import compatibility
 from hf_monitor.gpu.architecture import runs_finished_code, runs_ptx
@@ -96,22 +96,36 @@ def test_cuda_that_this_process_began_with_other_gpus_is_noted(machine, monkeypa
     report = machine.report(environment={"CUDA_VISIBLE_DEVICES": "0"})
     assert [note.code for note in report.notes] == ["cuda_initialized_before"]
     assert "it sees NVIDIA T4, a new process sees NVIDIA GeForce RTX 4090" in report.notes[0].cause
+    hidden = machine.report(torch={"available": False}, environment={"CUDA_VISIBLE_DEVICES": "-1", "FAKE_CUINIT": 100})
+    assert (hidden.problems[0].code, hidden.notes[0].code) == ("visible_devices_minus_one", "cuda_initialized_before")
+    monkeypatch.delenv("FAKE_CUINIT")
+    monkeypatch.delenv("FAKE_TORCH")
     mine.uuid = "00000000-aaaa-bbbb-cccc-dddddddddddd"
     assert machine.report(environment={"CUDA_VISIBLE_DEVICES": "0"}).notes == ()
 
 
-def test_files_that_may_not_be_opened_are_seen(tmp_path, monkeypatch):
-    from fake_machine import write_files
-
-    root = write_files(tmp_path, files_of())
-    monkeypatch.setattr("os.access", lambda path, mode: path.name != "nvidia0")  # root may open everything
+@pytest.mark.parametrize(
+    ("closed", "blocked"),
+    [
+        (["nvidia0"], ()),  # a cluster's job has the other card
+        (["nvidia0", "nvidia1"], ("nvidia0", "nvidia1")),
+        (["nvidiactl"], ("nvidiactl",)),
+        (["nvidia-modeset"], ()),  # for a screen
+    ],
+)
+def test_files_that_may_not_be_opened_are_seen(tmp_path, monkeypatch, closed, blocked):
+    root = write_files(tmp_path, files_of(devices=("nvidiactl", "nvidia0", "nvidia1", "nvidia-modeset", "nvidia-uvm")))
+    monkeypatch.setattr("os.access", lambda path, mode: path.name not in closed)  # root may open everything
     seen = look_around(root)
-    assert seen.closed_files == ("nvidia0",)
-    assert (seen.nvidia_cards, seen.module_version, seen.distribution) == (
-        ("0000:01:00.0",),
-        "570.86.10",
-        "ubuntu debian",
-    )
+    assert (list(seen.closed_files), seen.blocked_files) == (closed, blocked)
+    assert (seen.nvidia_cards, seen.module_version) == (("0000:01:00.0",), "570.86.10")
+
+
+def test_a_closed_file_is_named_where_cuda_finds_nothing(machine, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: getattr(path, "name", "") != "nvidia0")
+    report = machine.report(torch={"available": False}, environment={"FAKE_CUINIT": 100})
+    assert report.problems[0].code == "no_permission"
+    assert "/dev/nvidia0" in report.problems[0].cause
 
 
 def test_a_machine_of_which_nothing_can_be_seen_is_no_error(tmp_path):

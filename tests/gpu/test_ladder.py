@@ -39,6 +39,7 @@ NVSWITCH = {
     "sys/bus/pci/devices/0000:85:00.0/vendor": "0x10de\n",
     "sys/bus/pci/devices/0000:85:00.0/class": "0x068000\n",
 }
+JETSON = {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.3\n"}
 FEDORA = "ID=fedora\n"
 
 # code, the machine, words of the cause, words of the command
@@ -89,6 +90,24 @@ PROBLEMS = [
         },
         "the device files of the NVIDIA driver are not in it",
         "--gpus all",
+    ),
+    (
+        "container_without_gpu",  # the image has a libcuda of a compatibility package
+        {
+            "files": files_of(more=DOCKER, **OUTSIDE),
+            "nvml": False,
+            "cuda": "compat",
+            "torch": NOTHING,
+            "environment": {"FAKE_CUINIT": 100},
+        },
+        "the libraries of the NVIDIA driver are not in it",
+        "--gpus all",
+    ),
+    (
+        "container_without_gpu",
+        {"files": files_of(more=DOCKER | JETSON, cards=0, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
+        "docker",
+        "docker run --rm --runtime nvidia",
     ),
     (
         "container_without_compute",
@@ -176,6 +195,16 @@ PROBLEMS = [
         "sudo modprobe nvidia",
     ),
     (
+        "driver_not_loaded",
+        {
+            "files": files_of(built_for=(), **OUTSIDE),
+            "torch": NOTHING,
+            "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100},
+        },
+        "none is built for the running kernel 6.8.0-52-generic",
+        "sudo dkms autoinstall",
+    ),
+    (
         "device_files_missing",
         {"files": files_of(devices=()), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100}},
         "/dev/nvidiactl",
@@ -186,6 +215,12 @@ PROBLEMS = [
         {"torch": NOTHING, "environment": {"FAKE_NVML_INIT": 4, "FAKE_CUINIT": 100}},
         "may not open the GPU",
         "usermod -aG video,render",
+    ),
+    (
+        "no_permission",  # a cluster's job, or a container, in which no card may be opened
+        {"torch": NOTHING, "environment": {"FAKE_DENIED": 1, "FAKE_CUINIT": 100}},
+        "the job was given no GPU",
+        "ls -l /dev/nvidia*",
     ),
     (
         "driver_library_mismatch",
@@ -250,6 +285,12 @@ PROBLEMS = [
         {"torch": CPU_ONLY, "environment": {"FAKE_DRIVER_CUDA": 12080, "FAKE_CAPABILITY": 120}},
         "2.13.0+cpu",
         "2.13.0+cu129",
+    ),
+    (
+        "torch_cpu_only",
+        {"files": files_of(cards=0, more=JETSON, **OUTSIDE), "nvml": False, "torch": CPU_ONLY},
+        "cannot use the GPU of this machine",
+        "https://pypi.jetson-ai-lab.io/jp6/cu126",
     ),
     (
         "torch_rocm",
@@ -383,6 +424,12 @@ PROBLEMS = [
         {"files": files_of(devices=("nvidiactl", "nvidia0")), "torch": {"available": False, "warning": UNKNOWN}},
         "/dev/nvidia-uvm is missing",
         "sudo nvidia-modprobe -u -c 0",
+    ),
+    (
+        "cuda_error",  # NVML is not there, CUDA is: it is CUDA that is asked
+        {"nvml": False, "torch": NOTHING, "environment": {"FAKE_CUINIT": 304}},
+        "error 304",
+        "nvidia-smi",
     ),
     (
         "cuda_error",

@@ -53,6 +53,7 @@ int nvmlSystemGetCudaDriverVersion(int *to) { *to = number("FAKE_DRIVER_CUDA", 1
 int nvmlDeviceGetCount_v2(unsigned int *to) { *to = number("FAKE_CARDS", 1); return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **to) {
     *to = (void *)(long)(index + 1);
+    if (getenv("FAKE_DENIED")) return 4;
     return index == (unsigned int)number("FAKE_LOST", -1) ? 15 : 0;
 }
 static int index_of(void *handle) { return (int)(long)handle - 1; }
