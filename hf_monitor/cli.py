@@ -1,12 +1,120 @@
-"""hf-monitor: the command line."""
+"""hf-monitor: the command line. Importing it is light; each command imports what it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from hf_monitor._version import __version__
+from hf_monitor.errors import HfMonitorError
 
 __all__ = ["main"]
 
+_USABLE, _NOT_USABLE, _WRONG_USAGE, _INTERRUPTED = 0, 1, 2, 130
+_DAY = 86400.0
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code."""
-    raise NotImplementedError
+    """Run a command and give its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        What follows ``hf-monitor``; that of the process where None.
+
+    Returns
+    -------
+    int
+        What the command says (``hf-monitor gpu``: 0 usable, 1 not), 2 for wrong usage, 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        By argparse: after ``--help`` and ``--version`` (0) and for wrong usage (2).
+    """
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except HfMonitorError as error:
+        print(f"hf-monitor: error: {error}", file=sys.stderr)
+        return _WRONG_USAGE
+    finally:
+        _end_output()
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] | None = options.command
+    if command is None:
+        parser.print_help()
+        return 0
+    return command(options)
+
+
+def _end_output() -> None:
+    """Write what is left; where the reader has gone (``| head``), nobody complains, nor Python at its exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hf-monitor", description="Watch and explain Hugging Face trainings, and the machine they run on."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    gpu = commands.add_parser(
+        "gpu",
+        help="is the GPU usable and why not, which tier is it in",
+        description=(
+            "Say whether torch can train on the GPU of this machine. Where it can: each device, its memory, precision "
+            "and tier, with a batch size to begin with. Where it cannot: the cause, and a command to copy."
+        ),
+        epilog="Exit code: 0 usable, 1 not usable, 2 wrong usage. Only a terminal gets colour, and not with NO_COLOR.",
+    )
+    gpu.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else")
+    gpu.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long the check may take (default: %(default)g)",
+    )
+    gpu.set_defaults(command=_gpu)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _DAY:  # also for nan
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, a day at most, got {text!r}")
+    return seconds
+
+
+def _gpu(options: argparse.Namespace) -> int:
+    from hf_monitor.gpu import check_gpu_compatibility
+
+    with contextlib.redirect_stdout(sys.stderr):  # whatever is printed meanwhile is not the report
+        report = check_gpu_compatibility(timeout_s=options.timeout)
+    with contextlib.suppress(BrokenPipeError):
+        if options.json:
+            print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        else:
+            from hf_monitor.gpu.report_text import print_report
+
+            print_report(report)
+    return _USABLE if report.usable else _NOT_USABLE

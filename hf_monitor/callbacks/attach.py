@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 from hf_monitor.callbacks.defaults import default_callbacks
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
+from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
 from hf_monitor.callbacks.text_metrics import TextMetricsCallback
 from hf_monitor.errors import InputError
@@ -110,6 +111,7 @@ class Monitor:
         """
         trainer = self._trainer
         call = {name: _earlier(trainer, name) for name in _WRAPPED}
+        gpu_monitor = self.find(GpuMonitorCallback)
 
         @functools.wraps(type(trainer).train)
         def train(*args: Any, **kwargs: Any) -> Any:
@@ -157,6 +159,7 @@ class Monitor:
         def training_step(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             trainer, recorder = self._trainer, self._recorder
             recorder.before_step(trainer, inputs)
+            gpu_monitor.count(inputs)
             loss = call["training_step"](model, inputs, *args, **kwargs)
             recorder.after_step(trainer, loss, args[0] if args else kwargs.get("num_items_in_batch"))
             return loss
@@ -250,9 +253,10 @@ class Monitor:
             plotting.draw(trainer.args, trainer.state.log_history)
 
     def _stop(self) -> None:
-        callback = self.find(FileLoggingCallback)
-        if callback is not None:
-            callback.stop()
+        for kind in (GpuMonitorCallback, FileLoggingCallback):
+            callback = self.find(kind)
+            if callback is not None:
+                callback.stop()
 
 
 def _text_metrics_of(trainer: Any) -> TextMetrics | None:
@@ -356,7 +360,7 @@ def attach(
         )
     present = trainer.callback_handler.callbacks
     if run_dir is None:  # callbacks that the user made himself may name the folder already
-        ours = (FileLoggingCallback, TextMetricsCallback, PlottingCallback)
+        ours = (FileLoggingCallback, TextMetricsCallback, PlottingCallback, GpuMonitorCallback)
         run_dir = next((c.run_dir for c in present if isinstance(c, ours) and c.run_dir is not None), None)
     folder = run_dir_for(run_dir, trainer.args)
     earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")
@@ -378,7 +382,8 @@ def attach(
         if own is None:
             trainer.add_callback(callback)
             own = callback
-        _bring_forward(trainer, own)
+        if not isinstance(callback, GpuMonitorCallback):  # which hears a step's end best after all others
+            _bring_forward(trainer, own)
         own.run_dir = folder
         callbacks.append(own)
     monitor = Monitor(trainer, recorder, callbacks)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
+from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
 from hf_monitor.callbacks.text_metrics import TextMetricsCallback
 
@@ -32,12 +33,17 @@ def default_callbacks(
     Returns
     -------
     list of transformers.TrainerCallback
-        Log and rows, scores and texts, pictures.
+        Log and rows, scores and texts, pictures, GPU and timing.
 
     Examples
     --------
     >>> callbacks = default_callbacks("outputs/monitor")
     >>> [type(callback).__name__ for callback in callbacks]
-    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback']
+    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback', 'GpuMonitorCallback']
     """
-    return [FileLoggingCallback(run_dir), TextMetricsCallback(run_dir, text_metrics), PlottingCallback(run_dir)]
+    return [
+        FileLoggingCallback(run_dir),
+        TextMetricsCallback(run_dir, text_metrics),
+        PlottingCallback(run_dir),
+        GpuMonitorCallback(run_dir),  # last: what the others do at a step's end is then no wait for data
+    ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from hf_monitor.gpu.report_text import as_text, one_line
 from hf_monitor.gpu.tiers import TierMatch
 
 __all__ = ["Check", "GpuDevice", "GpuReport", "Problem"]
@@ -110,8 +111,10 @@ class GpuReport:
     checks : tuple of Check
         Every rung of the ladder, in order.
     torch_version, torch_cuda, driver_version, driver_cuda : str or None
-        ``"2.13.0+cu130"``, ``"13.0"`` (CUDA that torch was built for), ``"570.86.10"``, ``"12.8"`` (the newest CUDA that
-        the driver can do).
+        ``"2.13.0+cu130"``, ``"13.0"`` (CUDA that torch was built for), ``"570.86.10"``, ``"12.8"`` (the newest CUDA
+        that the driver can do).
+    facts : dict of str to str
+        What else was seen (an environment variable, a container), for whoever is asked for help.
     """
 
     usable: bool
@@ -127,3 +130,65 @@ class GpuReport:
 
     def __bool__(self) -> bool:
         return self.usable
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        if self.usable:
+            what = ", ".join(f"cuda:{device.index} {one_line(device.name, 60)}" for device in self.devices[:4])
+            what += ", ..." if len(self.devices) > 4 else ""
+        else:
+            what = ", ".join(one_line(problem.code, 40) for problem in self.problems[:4])
+        return f"<GpuReport {'usable' if self.usable else 'not usable'}{': ' if what else ''}{what}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the text as the value of a notebook's cell (IPython's protocol)."""
+        printer.text(repr(self) if cycle else str(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as what JSON can hold; the keys stay what they are.
+
+        Returns
+        -------
+        dict
+            The attributes under their own names. ``compute_capability`` is text (``"8.6"``); ``tier`` of a device holds
+            ``name``, ``rule``, ``batch_sizes`` and ``accumulation``; what is not known is None.
+        """
+        return {
+            "usable": self.usable,
+            "torch_version": self.torch_version,
+            "torch_cuda": self.torch_cuda,
+            "driver_version": self.driver_version,
+            "driver_cuda": self.driver_cuda,
+            "devices": [_device_dict(device) for device in self.devices],
+            "problems": [_fields(problem, "code", "cause", "command", "evidence") for problem in self.problems],
+            "notes": [_fields(note, "code", "cause", "command", "evidence") for note in self.notes],
+            "checks": [_fields(check, "name", "status", "detail") for check in self.checks],
+            "facts": {_clean(name): _clean(value) for name, value in self.facts.items()},
+        }
+
+
+def _device_dict(device: GpuDevice) -> dict[str, Any]:
+    capability = device.compute_capability
+    tier = device.tier.tier
+    return {
+        **_fields(device, "index", "name", "uuid", "pci_address", "memory_total_mib", "memory_free_mib"),
+        "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
+        **_fields(device, "bf16", "fp16", "flash_attention", "precision", "mig"),
+        "tier": {
+            "name": tier.name,
+            "rule": device.tier.rule,
+            "batch_sizes": list(tier.batch_sizes),
+            "accumulation": list(tier.accumulation),
+        },
+    }
+
+
+def _fields(what: object, *names: str) -> dict[str, Any]:
+    return {name: _clean(getattr(what, name)) for name in names}
+
+
+def _clean(value: Any) -> Any:
+    """Replace what a text of the environment may hold and strict JSON may not: lone surrogates."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

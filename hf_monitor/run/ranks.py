@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hf_monitor.run.process import process_identity
 from hf_monitor.run.rows import encode_row, iter_lines, plain
 from hf_monitor.run.secrets import SecretMask
 
-__all__ = ["RankFile", "read_ranks"]
+__all__ = ["RankFile", "RankSamples", "read_rank_samples", "read_ranks"]
 
 
 class RankFile:
@@ -67,6 +67,71 @@ class RankFile:
         self._file.flush()  # what could not be written before
 
 
+class RankSamples:
+    """Writes ``system.rank<N>.jsonl``: what a process above rank 0 sampled of itself, or of its machine.
+
+    Parameters
+    ----------
+    run_dir : path-like
+    rank : int
+        From 1.
+    """
+
+    attempt = 0
+    """Rank 0 settles it; :func:`read_rank_samples` puts it in."""
+
+    def __init__(self, run_dir: str | os.PathLike[str], rank: int) -> None:
+        self.run_dir, self.rank = Path(run_dir).absolute(), rank
+        self._file = AppendFile(self.run_dir / f"system.rank{rank}.jsonl")
+        self._mask = SecretMask.of_process()
+
+    def rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Append rows; `name` is always that of this file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        head = {"time": time.time(), "attempt": self.attempt, "rank": self.rank}
+        for row in rows:
+            known = process_identity() if row.get("event") == "sampler_begin" else {}
+            self._file.append(encode_row({**head, **self._mask.values(plain({**row, **known}))}))
+        self._file.flush()  # what could not be written before
+        return len(rows)
+
+    def encoded(self, name: str, lines: bytes) -> None:
+        """Append lines that hold numbers and our own words only.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        self._file.append(lines)
+
+
+def read_rank_samples(run_dir: Path, begins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Read what the ranks above 0 sampled, each row with the attempt of rank 0 of the same launch, nearest in time.
+
+    Parameters
+    ----------
+    run_dir : Path
+    begins : list of dict
+        As for :func:`read_ranks`.
+    """
+    found: list[dict[str, Any]] = []
+    for path in sorted(run_dir.glob("system.rank*.jsonl")):
+        attempt = 0
+        for _, row in iter_lines(path.read_bytes()):
+            if row is None:
+                continue
+            if row.get("event") == "sampler_begin":
+                attempt = _attempt_of(row, begins, ("launch",))
+            found.append({**row, "attempt": attempt})
+    return found
+
+
 def read_ranks(run_dir: Path, begins: list[dict[str, Any]]) -> dict[int, dict[int, list[dict[str, Any]]]]:
     """Read what the ranks above 0 recorded, by attempt and rank.
 
@@ -106,9 +171,11 @@ def read_ranks(run_dir: Path, begins: list[dict[str, Any]]) -> dict[int, dict[in
     return found
 
 
-def _attempt_of(begin: Mapping[str, Any], begins: list[dict[str, Any]]) -> int:
+def _attempt_of(
+    begin: Mapping[str, Any], begins: list[dict[str, Any]], same_in: Sequence[str] = ("launch", "training")
+) -> int:
     def distance(other: Mapping[str, Any]) -> float:
         return abs(float(other.get("time") or 0.0) - float(begin.get("time") or 0.0))
 
-    same = [other for other in begins if all(other.get(key) == begin.get(key) for key in ("launch", "training"))]
+    same = [other for other in begins if all(other.get(key) == begin.get(key) for key in same_in)]
     return int(min(same, key=distance).get("attempt") or 0) if same else 0

@@ -15,7 +15,7 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.process import is_alive
-from hf_monitor.run.ranks import read_ranks
+from hf_monitor.run.ranks import read_rank_samples, read_ranks
 from hf_monitor.run.rows import iter_lines
 from hf_monitor.run.run_json import FORMAT
 from hf_monitor.run.signals import read_traces, was_cleared
@@ -153,8 +153,10 @@ class Run:
 
     @cached_property
     def system(self) -> Rows:
-        """Samples of GPU, CPU and memory."""
-        return self._read("system.jsonl")
+        """Samples of GPU, processor and memory, in the order of time; of ranks above 0 those of their own processes."""
+        own = self._read("system.jsonl")
+        others = read_rank_samples(self.path, self._begins)
+        return Rows(sorted([*own, *others], key=lambda row: row.get("time") or 0.0)) if others else own
 
     @cached_property
     def trials(self) -> Rows:
@@ -224,13 +226,16 @@ class Run:
 
     @cached_property
     def _ranks(self) -> dict[int, dict[int, list[dict[str, Any]]]]:
+        return read_ranks(self.path, self._begins)
+
+    @property
+    def _begins(self) -> list[dict[str, Any]]:
         launches = {entry.get("attempt"): entry.get("launch") for entry in self.attempts}
-        begins = [
+        return [
             {**row, "launch": launches.get(row.get("attempt"))}
             for row in self.events
             if row.get("event") == "train_begin"
         ]
-        return read_ranks(self.path, begins)
 
     def best(self, metric: str, *, greater_is_better: bool | None = None) -> Best | None:
         """Find the best value of a metric during training; in evaluations outside of it only where there is no other.

@@ -36,6 +36,10 @@ class Trouble:
         self._quiet_until = 0.0
         self._lock = threading.Lock()
 
+    def renew_lock(self) -> None:
+        """Take a new lock: in a forked child, where whoever held the old one is not there to give it back."""
+        self._lock = threading.Lock()
+
     def report(self, part: str, error: OSError, *, lasting: bool = False) -> None:
         """Say that a part of the folder (``train.log``) cannot be written, unless that is known.
 

@@ -19,6 +19,7 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.run.backlog import RETRY_SECONDS
 from hf_monitor.run.facts import process_facts
 from hf_monitor.run.files import AppendFile
+from hf_monitor.run.forks import renew_in_children
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.rows import encode_row, plain
 from hf_monitor.run.run_json import FORMAT, RunJson, rows_on_disk
@@ -43,6 +44,11 @@ def _announce(message: str) -> None:
 
 def _has_text(values: Mapping[str, Any]) -> bool:
     return any(not isinstance(value, int | float) for value in values.values())
+
+
+def _renew_locks(writer: RunWriter) -> None:
+    writer._lock = threading.RLock()
+    writer.trouble.renew_lock()
 
 
 class RunWriter:
@@ -88,6 +94,7 @@ class RunWriter:
         self._step = 0
         self._pid = -1
         self._told: tuple[int, int] | None = None
+        renew_in_children(self, _renew_locks)
 
     @property
     def attempt(self) -> int:
@@ -319,9 +326,11 @@ class RunWriter:
 
     def _tend(self) -> None:
         """See whether the folder is as we left it, and try again what could not be written: at most once a second."""
+        if self.is_copy:
+            return
         with self._lock:
             self._tend_at = monotonic() + RETRY_SECONDS
-            if not self.attempt or self.is_copy:
+            if not self.attempt:
                 return
             environment = tuple(environment_values(os.environ))
             if not self.mask.knows(environment):
@@ -441,6 +450,18 @@ class RunWriter:
         if lines:
             self._put(name, data)
         return len(lines)
+
+    def encoded(self, name: str, lines: bytes) -> None:
+        r"""Append lines to the file called `name` that the caller has encoded, each one strict JSON with a ``\n``.
+
+        Only for numbers and our own words: no secret is looked for in them.
+
+        Raises
+        ------
+        RunFolderError
+            As :meth:`row`.
+        """
+        self._put(name, lines)
 
     def close(self) -> None:
         """Close the files, after a last try to write what waits. A later row opens them again, in the same attempt."""

@@ -1,0 +1,109 @@
+"""Finding: what a rule saw in a run, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Finding", "Severity", "Verdict", "inconclusive"]
+
+Verdict = Literal["found", "clear", "inconclusive"]
+Severity = Literal["info", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one rule says about a run.
+
+    Attributes
+    ----------
+    rule : str
+        Stable, for programs: ``"data_bound"``, ``"memory_edge"`` ...
+    verdict : str
+        ``"found"``; ``"clear"`` (looked for, and not there); ``"inconclusive"`` (see ``reason``).
+    severity : str
+        Of what was found: ``"warning"`` (something to act on) or ``"info"``.
+    sentence : str
+        What was seen, in words, with numbers and units.
+    value : float or None
+        What was measured; None where nothing was.
+    unit : str
+        Of `value` and `threshold`; ``"share"`` is 0 to 1.
+    threshold : float or None
+        What `value` was compared with.
+    n_samples : int
+        Samples, or windows, that `value` is made of.
+    steps : tuple of int or None
+        First and last optimizer step that they come from.
+    suggestions : tuple of str
+        What to do, each concrete and fit to the run's own arguments; empty unless something was found.
+    reason : str
+        Why the rule is inconclusive; empty otherwise.
+    evidence : mapping
+        More numbers: intervals, peaks, temperatures ... Plain values.
+    gpu : int or None
+        The device (torch's index) that it is about; None where it is about the whole run.
+    """
+
+    rule: str
+    verdict: Verdict
+    sentence: str
+    severity: Severity = "info"
+    value: float | None = None
+    unit: str = ""
+    threshold: float | None = None
+    n_samples: int = 0
+    steps: tuple[int, int] | None = None
+    suggestions: tuple[str, ...] = ()
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    gpu: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the finding as plain values, for JSON."""
+        return {
+            "rule": self.rule,
+            "verdict": self.verdict,
+            "severity": self.severity,
+            "gpu": self.gpu,
+            "sentence": self.sentence,
+            "value": self.value,
+            "unit": self.unit,
+            "threshold": self.threshold,
+            "n_samples": self.n_samples,
+            "steps": None if self.steps is None else list(self.steps),
+            "suggestions": list(self.suggestions),
+            "reason": self.reason,
+            "evidence": dict(self.evidence),
+        }
+
+    def __str__(self) -> str:
+        mark = self.severity if self.verdict == "found" else self.verdict
+        place = "" if self.gpu is None else f" (GPU {self.gpu})"
+        reason = f" Inconclusive: {self.reason}" if self.reason else ""
+        line = f"[{mark}] {self.rule}{place}: {self.sentence}{reason}"
+        return f"{line}\n    Try: {'; '.join(self.suggestions)}" if self.suggestions else line
+
+
+def inconclusive(
+    rule: str,
+    sentence: str,
+    reason: str,
+    *,
+    unit: str = "",
+    threshold: float | None = None,
+    n: int = 0,
+    gpu: int | None = None,
+) -> Finding:
+    """Make the finding of a rule that could measure nothing."""
+    return Finding(
+        rule=rule,
+        verdict="inconclusive",
+        sentence=sentence,
+        unit=unit,
+        threshold=threshold,
+        n_samples=n,
+        reason=reason,
+        gpu=gpu,
+    )

@@ -1,0 +1,157 @@
+"""How full a device's memory was, and whether others took of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hf_monitor.diagnosis import suggestions
+from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
+from hf_monitor.diagnosis.readings import Readings, number, numbers, steps_of
+from hf_monitor.diagnosis.thresholds import (
+    MEMORY_BAND,
+    MEMORY_EDGE_SHARE,
+    MEMORY_HEADROOM_SHARE,
+    MIN_MEMORY_SAMPLES,
+    OTHER_MEMORY_SHARE,
+)
+from hf_monitor.diagnosis.wording import mib, of_samples, percent, rounded
+
+__all__ = ["memory", "other_process"]
+
+_Row = dict[str, Any]
+
+
+def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
+    """Say whether much memory was left (``memory_headroom``), and whether next to none was (``memory_edge``).
+
+    Peaks count from the first step on: a warm-up's memory is memory, too.
+    """
+    rows, info = readings.gpus[gpu], readings.gpu_info(gpu)
+    total = number(info.get("memory_total_mib"), 1.0)
+    used = numbers(rows, "memory_used_mib")
+    peak, allocated, reserved = _peaks(rows)
+    rules = (("memory_headroom", MEMORY_HEADROOM_SHARE), ("memory_edge", MEMORY_EDGE_SHARE))
+    if total is None or peak is None:
+        what = "how much memory the card has" if total is None else "how much memory is used"
+        metric = "memory_total_mib" if total is None else "memory_used_mib"
+        why = readings.missing(gpu, metric).rstrip(".")
+        reason = f"the hardware does not say {what}{f' ({why})' if why else ''}."
+        unknown = "How full the memory was is not known."
+        headroom, edge = (
+            inconclusive(rule, unknown, reason, unit="share", threshold=threshold, n=len(used), gpu=gpu)
+            for rule, threshold in rules
+        )
+        return headroom, edge
+    share = peak / total
+    sentence = f"At its peak {mib(peak)} of {mib(total)} were used ({percent(share)}; {of_samples(len(used))})."
+    # What the allocator keeps without a tensor in it, it gives back before it fails.
+    kept = 0.0 if allocated is None or reserved is None else max(0.0, reserved - allocated)
+    spare = (peak - kept) / total <= MEMORY_EDGE_SHARE
+    if share > MEMORY_EDGE_SHARE and spare:
+        sentence += f" Of these torch's allocator kept {mib(kept)} that no tensor was in at the worst moment."
+    evidence = rounded(
+        memory_peak_mib=peak,
+        memory_total_mib=total,
+        torch_allocated_peak_mib=allocated,
+        torch_reserved_peak_mib=reserved,
+    )
+    few = f"{of_samples(len(used))}; {MIN_MEMORY_SAMPLES} are needed." if len(used) < MIN_MEMORY_SAMPLES else ""
+
+    def finding(rule: str, threshold: float, found: bool, clear: bool, advice: tuple[str, ...]) -> Finding:
+        verdict: Verdict = "found" if found else "clear" if clear and not few else "inconclusive"
+        near = f"this is too near {percent(threshold)}: the longest batch decides."
+        return Finding(
+            rule=rule,
+            verdict=verdict,
+            severity="warning" if found and rule == "memory_edge" and not spare else "info",
+            sentence=sentence,
+            value=share,
+            unit="share",
+            threshold=threshold,
+            n_samples=len(used),
+            steps=steps_of(rows),
+            suggestions=advice if found else (),
+            reason="" if verdict != "inconclusive" else few or near,
+            evidence=evidence,
+            gpu=gpu,
+        )
+
+    low, high = MEMORY_HEADROOM_SHARE, MEMORY_EDGE_SHARE
+    advice = suggestions.for_memory_headroom(readings, share)
+    headroom = finding("memory_headroom", low, share < low and not few, share >= low + MEMORY_BAND, advice)
+    advice = suggestions.for_memory_edge(readings, gpu, kept_share=kept / total)
+    return headroom, finding("memory_edge", high, share > high, share <= high - MEMORY_BAND, advice)
+
+
+def _peaks(rows: Sequence[_Row]) -> tuple[float | None, float | None, float | None]:
+    """Give the peaks of memory used on the card, and of what torch allocated and reserved.
+
+    The sampler sees a moment a second, torch every one: its own peak plus what else is always there (the CUDA context,
+    other processes) may be above the highest sample.
+    """
+    peak: float | None = max(numbers(rows, "memory_used_mib"), default=None)
+    allocated: float | None = max(numbers(rows, "torch_allocated_peak_mib"), default=None)
+    reserved: float | None = max(numbers(rows, "torch_reserved_peak_mib"), default=None)
+    besides = [
+        used - held
+        for row in rows
+        if (used := number(row.get("memory_used_mib"))) is not None
+        and (held := number(row.get("torch_reserved_mib"))) is not None
+    ]
+    if peak is not None and reserved is not None and besides:
+        peak = max(peak, reserved + max(0.0, min(besides)))
+    return peak, allocated, reserved
+
+
+def other_process(readings: Readings, gpu: int) -> Finding:
+    """Say whether other processes held memory of the card."""
+    rows = readings.gpus[gpu]
+    known = [row for row in rows if _count(row.get("other_processes")) is not None]
+    rule, unit = "other_process", "MiB"
+    total = number(readings.gpu_info(gpu).get("memory_total_mib"), 1.0)
+    threshold = None if total is None else OTHER_MEMORY_SHARE * total
+    if not known:
+        why = readings.missing(gpu, "other_processes").rstrip(".")
+        reason = f"the hardware does not say which processes are on the card{f' ({why})' if why else ''}."
+        if not rows:
+            reason = "no samples of the training."
+        unknown = "Whether others use the card is not known."
+        return inconclusive(rule, unknown, reason, unit=unit, threshold=threshold, gpu=gpu)
+    counts = [_count(row.get("other_processes")) or 0 for row in known]
+    there = [row for row, count in zip(known, counts, strict=True) if count > 0]
+    most = max(counts)
+    held = max(numbers(there, "other_memory_mib"), default=None)
+    who = "1 other process" if most == 1 else f"{most} other processes"
+    sentence = f"{who} had memory on the card, in {len(there)} of {of_samples(len(counts))}"
+    if not there:
+        sentence = f"No other process was on the card ({of_samples(len(counts))})."
+    elif held is not None:
+        sentence += f": {mib(held)} at most" + (f" ({percent(held / total)} of it)." if total else ".")
+    else:
+        sentence += "; how much the hardware does not say."
+    large = bool(there) and held is not None and threshold is not None and held >= threshold
+    found = large or (bool(there) and (held is None or threshold is None))
+    return Finding(
+        rule=rule,
+        verdict="found" if found else "clear",
+        severity="warning" if large else "info",
+        sentence=sentence,
+        value=held if there else 0.0,
+        unit=unit,
+        threshold=threshold,
+        n_samples=len(counts),
+        steps=steps_of(known),
+        suggestions=("see who it is with nvidia-smi, and end it or wait for it: it takes memory and time of the card",)
+        if found
+        else (),
+        evidence={"n_samples_with_others": len(there), "processes_max": most},
+        gpu=gpu,
+    )
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, list):
+        return len(value)
+    found = number(value, high=1e6)
+    return None if found is None else int(found)

@@ -1,0 +1,344 @@
+"""SystemSampler: once a second, what GPU, host and process are doing, into ``system.jsonl``."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import orjson
+
+from hf_monitor.errors import InputError
+from hf_monitor.gpu.devices import TorchDevice, torch_devices
+from hf_monitor.gpu.host import HostReader
+from hf_monitor.gpu.readings import DeviceReader, Readers, open_devices
+from hf_monitor.gpu.tiers import tier_of
+from hf_monitor.run.process import launch_id
+from hf_monitor.run.ranks import RankSamples
+from hf_monitor.run.writer import RunWriter
+
+__all__ = ["SystemSampler"]
+
+log = logging.getLogger("hf_monitor")
+
+_MIB = 2**20
+MOST_OF_A_CORE = 0.005
+"""Share of a core that sampling may take; above it the interval grows."""
+LONGEST_INTERVAL_S = 60.0
+STOP_S = 1.5
+"""How long :meth:`SystemSampler.stop` waits for a driver that does not answer."""
+QUIET_S = 3600.0
+"""So long without a word from the training, it is looked at once a minute: it hangs, or has ended unheard."""
+_PROCESSES_EVERY_S = 10.0
+
+_LINE = orjson.OPT_APPEND_NEWLINE
+
+
+class Sink(Protocol):
+    """Where samples go: a :class:`RunWriter`, or in processes above rank 0 a file of their own."""
+
+    @property
+    def attempt(self) -> int:
+        """The running attempt."""
+
+    def rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Append rows that may hold any text."""
+
+    def encoded(self, name: str, lines: bytes) -> None:
+        """Append lines that hold numbers and our own words only."""
+
+
+def _torch_memory(index: int) -> dict[str, float]:
+    """Give what torch's allocator holds on a device, in MiB; the peaks are those since torch last forgot them."""
+    import torch
+
+    stats = torch.cuda.memory.memory_stats_as_nested_dict(index)  # a tenth of what memory_stats() costs
+    allocated, reserved = stats["allocated_bytes"]["all"], stats["reserved_bytes"]["all"]
+    return {
+        "torch_allocated_mib": round(allocated["current"] / _MIB, 1),
+        "torch_reserved_mib": round(reserved["current"] / _MIB, 1),
+        "torch_allocated_peak_mib": round(allocated["peak"] / _MIB, 1),
+        "torch_reserved_peak_mib": round(reserved["peak"] / _MIB, 1),
+    }
+
+
+def _facts_of(reader: DeviceReader) -> dict[str, Any]:
+    facts = reader.facts()
+    match = tier_of(reader.name, facts["memory_total_mib"])
+    return {**facts, "tier": match.tier.name}
+
+
+def _pids_of_launch() -> frozenset[int]:
+    """Give the processes that a launcher started together with this one (``accelerate launch``, ``torchrun``)."""
+    if launch_id() is None:
+        return frozenset()
+    import psutil
+
+    try:
+        return frozenset(process.pid for process in psutil.Process(os.getppid()).children())
+    except psutil.Error:
+        return frozenset()
+
+
+class SystemSampler:
+    """Samples GPU, host and process in a thread of its own, until stopped; usable from any training loop.
+
+    Nothing it meets ends a training: what a device does not say is None, with the reason once (event ``unavailable``);
+    a thread that the driver holds fast is left behind. It measures what it costs, and samples less often where that is
+    more than 0.5 % of a core. A forked child has no such thread; there every method does nothing.
+
+    Parameters
+    ----------
+    writer : RunWriter
+        Of the run folder; ``system.jsonl`` lies there.
+    interval_s : float
+        Seconds between two samples.
+    devices : sequence of TorchDevice, optional
+        The GPUs to look at; by default those that torch sees, if this process has begun to use CUDA.
+    own : sequence of int, optional
+        torch's numbers of the GPUs that this process uses, whose allocator is asked; by default all of `devices`.
+    host : bool
+        Whether host and GPUs are sampled (one process of a machine does), or this process alone.
+    torch_memory : callable
+        Of a device's number: what torch's allocator holds there. For tests.
+
+    Attributes
+    ----------
+    step : int
+        What the training sets, and the rows then say: the optimizer steps taken.
+    phase : str
+        ``"train"`` (within a step), ``"data"`` (between steps), ``"evaluate"``, ``"save"``; also in the rows.
+    interval_s : float
+        As it is now.
+    samples : int
+        How many were taken since the start.
+
+    Raises
+    ------
+    InputError
+        If `interval_s` is not a positive number.
+
+    Examples
+    --------
+    >>> from hf_monitor import RunWriter
+    >>> with SystemSampler(RunWriter("outputs/my_run")) as sampler:  # doctest: +SKIP
+    ...     for sampler.step in range(100):
+    ...         train_one_step()
+    """
+
+    def __init__(
+        self,
+        writer: RunWriter | RankSamples,
+        *,
+        interval_s: float = 1.0,
+        devices: Sequence[TorchDevice] | None = None,
+        own: Sequence[int] | None = None,
+        host: bool = True,
+        torch_memory: Callable[[int], Mapping[str, float]] = _torch_memory,
+    ) -> None:
+        if not isinstance(interval_s, int | float) or isinstance(interval_s, bool) or not 0 < interval_s < 1e6:
+            raise InputError(f"interval_s must be a number of seconds above 0, got {interval_s!r}. The usual is 1.0.")
+        self.step = 0
+        self.phase = "begin"
+        self.samples = 0
+        self.interval_s = self._base_s = float(interval_s)
+        self.heard_at = time.monotonic()
+        self._launch: frozenset[int] = frozenset()  # processes of the same launch: no strangers on a card
+        self._sink: Sink = writer
+        self._devices = devices
+        self._with_host = host
+        self._torch_memory = torch_memory
+        self._rank = {"rank": writer.rank} if isinstance(writer, RankSamples) else {}
+        self._host = HostReader(writer.run_dir)
+        self._own: Sequence[int] = () if own is None else own
+        self._all_own = own is None
+        self._readers: Readers | None = None
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._pid = -1
+        self._cost_s = 0.0
+        self._processes_at = 0.0
+        self._window: list[tuple[float | None, float | None]] = []
+        self._reported: set[str] = set()
+
+    def start(self, **facts: Any) -> Self:
+        """Begin; where it runs already, nothing happens.
+
+        Parameters
+        ----------
+        **facts
+            What else the row ``sampler_begin`` should say.
+
+        Raises
+        ------
+        RunFolderError
+            If nothing was recorded in this folder yet, and it cannot be written.
+        """
+        if self._thread is not None and self._pid == os.getpid():
+            return self
+        if isinstance(self._sink, RunWriter) and not self._sink.attempt:
+            self._sink.begin_attempt()
+        devices = torch_devices() if self._devices is None else self._devices
+        if self._all_own:
+            self._own = [device.index for device in devices]
+        self._ended, self._pid, self._window, self.samples = threading.Event(), os.getpid(), [], 0
+        self._reported, self.interval_s, self._cost_s = set(), self._base_s, 0.0
+        self.heard_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, args=(self._ended, devices, facts), daemon=True)
+        self._thread.name = "hf_monitor sampler"
+        self._thread.start()
+        atexit.register(self.stop)
+        return self
+
+    def stop(self) -> bool:
+        """End; the last sample is taken now. Where it does not run, nothing happens.
+
+        Returns
+        -------
+        bool
+            False where the thread did not end in time, because the driver does not answer; it is left behind.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None or self._pid != os.getpid():
+            return True
+        atexit.unregister(self.stop)
+        self._ended.set()
+        thread.join(STOP_S)
+        if thread.is_alive():
+            self._report("stop", f"the sampler of {len(self._own)} GPU(s) hangs in the driver and is left behind")
+            return False
+        return True
+
+    __enter__ = start
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def drain(self) -> dict[str, float]:
+        """Give what the GPUs did since the last call, in short: for the row of a logged window.
+
+        Returns
+        -------
+        dict
+            ``gpu_utilization_percent`` (mean over samples and GPUs), ``gpu_memory_used_mib`` (largest of one GPU),
+            ``gpu_samples``; empty where nothing is known.
+        """
+        window, self._window = self._window, []
+        if not window:
+            return {}
+        found: dict[str, float] = {"gpu_samples": len(window)}
+        busy = [value for value, _ in window if value is not None]
+        used = [value for _, value in window if value is not None]
+        if busy:
+            found["gpu_utilization_percent"] = round(sum(busy) / len(busy), 1)
+        if used:
+            found["gpu_memory_used_mib"] = max(used)
+        return found
+
+    def _run(self, ended: threading.Event, devices: Sequence[TorchDevice], facts: Mapping[str, Any]) -> None:
+        readers: Readers | None = None
+        due = time.monotonic()
+        while self._ended is ended:  # else this thread was left behind, and another one has begun
+            last = ended.is_set()
+            began = time.thread_time()
+            try:
+                if readers is None and not self.samples:
+                    readers = self._open(devices, facts)
+                self.sample()
+            except Exception as error:  # noqa: BLE001 - the policy: it is said once, and tried again
+                self._report("sample", f"GPU and host are not sampled: {type(error).__name__}: {error}")
+            if last:
+                break
+            self._pay(time.thread_time() - began)
+            quiet = time.monotonic() - self.heard_at > QUIET_S
+            due = max(due + (max(self.interval_s, LONGEST_INTERVAL_S) if quiet else self.interval_s), time.monotonic())
+            ended.wait(due - time.monotonic())
+        if readers is not None:
+            with contextlib.suppress(Exception):  # the driver's own affair
+                readers.close()
+
+    def _open(self, devices: Sequence[TorchDevice], facts: Mapping[str, Any]) -> Readers | None:
+        """Open NVML, here in the thread: a driver that hangs does not keep the training from beginning."""
+        begin = {"event": "sampler_begin", "interval_s": self.interval_s, **facts}
+        readers = None
+        if self._with_host:
+            begin |= {**self._host.facts(), "gpus": []}
+            if devices:
+                self._launch = _pids_of_launch()
+                readers = open_devices(devices)
+                begin["gpus"] = [_facts_of(reader) for reader in readers.readers]
+                begin |= {"driver_version": readers.driver_version, "nvml_problem": readers.problem}
+        self._host.read(), self._host.read_process()  # shares of time begin here
+        self._readers = readers
+        self._event(begin)
+        if readers is not None and readers.problem:
+            self._report("nvml", f"of the GPU only torch's own readings are recorded ({readers.problem})")
+        return readers
+
+    def _pay(self, cost_s: float) -> None:
+        """Sample less often where it costs too much; the mean of about the last ten counts."""
+        self._cost_s += (cost_s - self._cost_s) / (10 if self._cost_s else 1)
+        affordable = min(max(self._base_s, self._cost_s / MOST_OF_A_CORE), LONGEST_INTERVAL_S)
+        if not 0.8 < affordable / self.interval_s < 1.25:
+            self.interval_s = affordable if affordable > 1.25 * self._base_s else self._base_s
+            self._event({"event": "sampler_interval", "interval_s": self.interval_s, "cost_ms": 1e3 * self._cost_s})
+
+    def sample(self) -> None:
+        """Take one sample and write it: a row a GPU, and one of host and process."""
+        now = time.time()
+        attempt, step, phase = self._sink.attempt, self.step, self.phase
+        head = {"time": now, "attempt": attempt, "step": step, **self._rank, "phase": phase}
+        lines = []
+        readers = () if self._readers is None else self._readers.readers
+        look_around = time.monotonic() >= self._processes_at
+        for reader in readers:
+            row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read()}
+            if look_around:
+                row |= reader.read_processes(self._launch)
+            if reader.index in self._own:
+                row |= self._torch(reader.index)
+            self._window.append((row.get("utilization_percent"), row.get("memory_used_mib")))
+            lines.append(orjson.dumps(row, option=_LINE))
+        if look_around:
+            self._processes_at = time.monotonic() + _PROCESSES_EVERY_S
+        row = {**head, "kind": "host" if self._with_host else "process"}
+        if self._with_host:
+            row |= self._host.read()
+        else:
+            for index in self._own:
+                row |= {"gpu": index, **self._torch(index)}
+        lines.append(orjson.dumps({**row, **self._host.read_process()}, option=_LINE))
+        self._sink.encoded("system.jsonl", b"".join(lines))
+        self.samples += 1
+        for reader in readers:
+            for news in reader.news():
+                self._event({"event": "unavailable", **news})
+                self._say(reader, news)
+
+    def _torch(self, index: int) -> Mapping[str, float]:
+        try:
+            return self._torch_memory(index)
+        except Exception:  # noqa: BLE001 - torch before CUDA began, or after it broke: there is no such value
+            return {}
+
+    def _event(self, values: Mapping[str, Any]) -> None:
+        self._sink.rows("system.jsonl", [{"step": self.step, "kind": "event", **values}])
+
+    def _say(self, reader: DeviceReader, news: Mapping[str, Any]) -> None:
+        """Say in the log what is worth a line: a lost device, not that a laptop has no power meter."""
+        known = self._readers is not None and self._readers.problem
+        if news.get("metric") == "device" and not known:
+            self._report(
+                f"device {reader.index}",
+                f"GPU {reader.index} ({reader.name}) gives no readings any more: {news.get('reason')}",
+            )
+
+    def _report(self, topic: str, message: str) -> None:
+        if topic not in self._reported:
+            self._reported.add(topic)
+            log.warning("hf_monitor: %s. The training is not affected.", message)

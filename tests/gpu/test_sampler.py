@@ -1,0 +1,293 @@
+"""SystemSampler over a fake driver: what it writes, what it survives, what it costs."""
+
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+
+import fake_nvml as fake
+import pytest
+
+from hf_monitor import RunWriter, load_run
+from hf_monitor.gpu import sampler as sampler_module
+from hf_monitor.gpu.sampler import SystemSampler
+from hf_monitor.run.ranks import RankSamples
+
+TORCH = {
+    "torch_allocated_mib": 1.0,
+    "torch_reserved_mib": 2.0,
+    "torch_allocated_peak_mib": 3.0,
+    "torch_reserved_peak_mib": 4.0,
+}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start samplers that sample when told to; stop them at the end."""
+    started = []
+
+    def make(devices=(), *, interval_s=1000.0, writer=None, wait=True, **more):
+        writer = writer or RunWriter(tmp_path / "run")
+        sampler = SystemSampler(
+            writer, interval_s=interval_s, devices=devices, torch_memory=lambda index: TORCH, **more
+        )
+        started.append(sampler.start())
+        if wait:
+            until(lambda: sampler.samples)
+        return sampler
+
+    yield make
+    for sampler in started:
+        sampler.stop()
+
+
+def until(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.002)
+
+
+def warnings(caplog):
+    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_card_is_written_as_it_says(fake_nvml, start, tmp_path):
+    scenario = fake.one_4090()
+    fake_nvml(scenario)
+    sampler = start(scenario.visible())
+    sampler.step, sampler.phase = 7, "train"
+    sampler.sample()
+    sampler.stop()
+    run = load_run(tmp_path / "run")
+    row = next(row for row in run.system.of("gpu") if row["step"] == 7)
+    expected = {
+        "attempt": 1,
+        "phase": "train",
+        "gpu": 0,
+        "memory_used_mib": 1000.0,
+        "utilization_percent": 97,
+        "power_w": 350.25,
+        "temperature_c": 61,
+        "sm_clock_mhz": 2520,
+        "throttle": ["sw_power_cap"],
+        "energy_j": pytest.approx(123456.789, abs=1),
+        **TORCH,
+    }
+    assert {name: row[name] for name in expected} == expected
+    begin = run.system.of("event")[0]
+    assert begin["driver_version"] == "570.86.10"
+    (card,) = begin["gpus"]
+    assert (card["name"], card["matched_by"], card["memory_source"]) == ("NVIDIA GeForce RTX 4090", "uuid", "nvml_v2")
+    assert (card["memory_total_mib"], card["tier"]) == (24564, "High-End")
+
+
+def test_cards_in_another_order_than_torchs_are_not_mixed_up(fake_nvml, start, tmp_path):
+    scenario = fake.three_unlike()
+    fake_nvml(scenario)
+    start(scenario.visible("2,0"), own=[1]).stop()
+    rows = load_run(tmp_path / "run").system.of("gpu")
+    by_gpu = {row["gpu"]: row for row in rows}
+    # CUDA counts the fast ones first: its 2 is the 2070, its 0 the first 4090.
+    assert {gpu: row["power_w"] for gpu, row in by_gpu.items()} == {0: 101.0, 1: 201.0}
+    assert "torch_reserved_mib" not in by_gpu[0]  # another process's
+    assert by_gpu[1]["torch_reserved_mib"] == 2.0
+
+
+def test_what_the_hardware_does_not_say_is_none_with_its_reason_once(fake_nvml, start, tmp_path, caplog):
+    scenario = fake.jetson()
+    fake_nvml(scenario)
+    sampler = start(scenario.visible())
+    for _ in range(5):
+        sampler.sample()
+    sampler.stop()
+    run = load_run(tmp_path / "run")
+    assert {row["power_w"] for row in run.system.of("gpu")} == {None}
+    assert {row["memory_used_mib"] for row in run.system.of("gpu")} == {7000.0}  # torch's
+    news = [row for row in run.system.of("event") if row["event"] == "unavailable"]
+    assert sorted(row["metric"] for row in news) == ["energy_j", "power_w", "throttle"]
+    assert {row["code"] for row in news} == {"NVML_ERROR_NOT_SUPPORTED"}
+    assert warnings(caplog) == []  # known hardware: nobody needs to be told
+
+
+def test_a_lost_gpu_is_one_line_and_comes_back(fake_nvml, start, tmp_path, caplog):
+    scenario = fake.one_4090()
+    fake_nvml(scenario)
+    sampler = start(scenario.visible())
+    scenario.gpus[0].errors["device"] = fake.GPU_IS_LOST
+    for _ in range(10):
+        sampler.sample()
+    scenario.gpus[0].errors.clear()
+    for _ in range(70):
+        sampler.sample()
+    sampler.stop()
+    (line,) = warnings(caplog)
+    assert "GPU 0 (NVIDIA GeForce RTX 4090) gives no readings any more" in line
+    powers = [row["power_w"] for row in load_run(tmp_path / "run").system.of("gpu")]
+    assert powers[5] is None
+    assert powers[-1] == 350.25
+
+
+def test_without_nvml_torch_and_host_are_sampled(fake_nvml, start, tmp_path, caplog):
+    scenario = fake.mismatch()
+    fake_nvml(scenario)
+    start(scenario.visible()).stop()
+    run = load_run(tmp_path / "run")
+    (line,) = warnings(caplog)
+    assert "reboot" in line
+    assert "reboot" in run.system.of("event")[0]["nvml_problem"]
+    assert run.system.of("gpu")[0]["memory_used_mib"] == 900.0
+    assert run.system.of("host")[0]["ram_used_mib"] > 0
+
+
+def test_a_machine_without_gpu_has_its_host(start, tmp_path):
+    start().stop()
+    run = load_run(tmp_path / "run")
+    assert run.system.of("gpu") == []
+    assert len(run.system.of("host")) == 2  # the first, and the last
+    assert run.broken_lines["system.jsonl"] == 0
+
+
+def test_another_process_on_the_card_is_counted_now_and_then(fake_nvml, start, tmp_path):
+    scenario = fake.one_4090()
+    scenario.gpus[0].processes = [(1, 5000), (os.getpid(), 700)]
+    fake_nvml(scenario)
+    sampler = start(scenario.visible())
+    for _ in range(5):
+        sampler.sample()
+    sampler.stop()
+    rows = load_run(tmp_path / "run").system.of("gpu")
+    assert [row.get("other_processes") for row in rows] == [1, *[None] * 6]  # once in 10 s, and there were 7 samples
+    assert rows[0]["other_memory_mib"] == 5000.0
+
+
+def test_it_ends_in_time_though_the_driver_hangs(fake_nvml, start, monkeypatch, caplog):
+    scenario = fake.one_4090()
+    hangs, released, true = threading.Event(), threading.Event(), fake.FakeDriver.FUNCTIONS["nvmlDeviceGetPowerUsage"]
+
+    def hang(self, gpu, reference):
+        if hangs.is_set():
+            released.wait(60)
+        return true(self, gpu, reference)
+
+    monkeypatch.setitem(fake.FakeDriver.FUNCTIONS, "nvmlDeviceGetPowerUsage", hang)
+    fake_nvml(scenario)
+    sampler = start(scenario.visible(), interval_s=0.001)
+    thread = sampler._thread
+    hangs.set()
+    time.sleep(0.05)
+    began = time.monotonic()
+    assert sampler.stop() is False
+    assert time.monotonic() - began < 2.0  # the issue's bound; a wait of ours, no speed of the machine
+    assert len([line for line in warnings(caplog) if "hangs in the driver" in line]) == 1
+    # The next training begins, and its sampler hangs, too.
+    again = start(scenario.visible(), writer=sampler._sink, wait=False)
+    released.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert again.stop()
+
+
+def test_it_samples_less_often_where_it_costs_too_much(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampler_module, "MOST_OF_A_CORE", 1e-9)
+    sampler = start(interval_s=0.001)
+    until(lambda: sampler.interval_s > 1)
+    sampler.stop()
+    event = [row for row in load_run(tmp_path / "run").system.of("event") if row["event"] == "sampler_interval"][0]
+    assert event["interval_s"] == sampler_module.LONGEST_INTERVAL_S
+    assert event["cost_ms"] > 0
+
+
+def test_the_interval_follows_the_cost_both_ways(start):
+    sampler = start()
+    sampler._base_s = sampler.interval_s = 1.0
+    sampler._cost_s = 0.0
+    for _ in range(30):
+        sampler._pay(0.05)
+    assert sampler.interval_s == pytest.approx(10.0, rel=0.25)
+    for _ in range(80):
+        sampler._pay(0.0001)
+    assert sampler.interval_s == 1.0
+
+
+def test_a_training_that_is_silent_for_long_is_looked_at_once_a_minute(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampler_module, "QUIET_S", -1.0)
+    start(interval_s=0.001)
+    time.sleep(0.1)
+    assert len(load_run(tmp_path / "run").system.of("host")) == 1
+
+
+def test_an_error_of_ours_is_said_once_and_sampling_goes_on(fake_nvml, start, tmp_path, monkeypatch, caplog):
+    sampler = start(interval_s=0.001)
+    monkeypatch.setattr(sampler._host, "read", lambda: 1 / 0)
+    until(lambda: warnings(caplog))
+    monkeypatch.undo()
+    before = len(load_run(tmp_path / "run").system)
+    until(lambda: len(load_run(tmp_path / "run").system) > before)
+    sampler.stop()
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_folder_that_is_deleted_is_one_warning_and_made_again(start, tmp_path, caplog):
+    sampler = start(interval_s=0.005)
+    shutil.rmtree(tmp_path / "run")
+    until(lambda: (tmp_path / "run/system.jsonl").is_file())
+    sampler.stop()
+    assert len(warnings(caplog)) == 1
+    assert load_run(tmp_path / "run").system.of("host")
+
+
+def test_every_line_is_strict_json(fake_nvml, start, tmp_path):
+    scenario = fake.mig()
+    fake_nvml(scenario)
+    start(scenario.visible()).stop()
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    for line in (tmp_path / "run/system.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+
+
+def test_what_a_window_saw_is_drained(fake_nvml, start):
+    scenario = fake.one_4090()
+    fake_nvml(scenario)
+    sampler = start(scenario.visible())
+    until(lambda: sampler._window)
+    sampler.drain()
+    scenario.gpus[0].utilization, scenario.gpus[0].used_mib = 50, 3000
+    sampler.sample()
+    scenario.gpus[0].utilization, scenario.gpus[0].used_mib = 100, 2000
+    sampler.sample()
+    assert sampler.drain() == {"gpu_samples": 2, "gpu_utilization_percent": 75.0, "gpu_memory_used_mib": 3000.0}
+    assert sampler.drain() == {}
+
+
+def test_other_ranks_sample_themselves_and_are_read_with_the_attempt(fake_nvml, start, tmp_path):
+    scenario = fake.three_unlike()
+    fake_nvml(scenario)
+    writer = RunWriter(tmp_path / "run")
+    writer.event("train_begin", 0)
+    start(scenario.visible(), writer=writer, own=[0])
+    rank = start(scenario.visible(), writer=RankSamples(tmp_path / "run", 1), own=[1], host=False)
+    rank.step = 3
+    rank.stop()
+    run = load_run(tmp_path / "run")
+    rows = run.system.of("process")
+    assert {(row["rank"], row["gpu"], row["attempt"]) for row in rows} == {(1, 1, 1)}
+    assert rows[-1]["step"] == 3
+    assert rows[-1]["torch_reserved_peak_mib"] == 4.0
+    assert rows[-1]["process_rss_mib"] > 0
+    assert {row["gpu"] for row in run.system.of("gpu")} == {0, 1, 2}
+    assert not (tmp_path / "run/rank1.jsonl").exists()
+
+
+def test_it_works_in_a_loop_without_a_trainer(tmp_path):
+    with SystemSampler(RunWriter(tmp_path / "run"), interval_s=0.001) as sampler:
+        for sampler.step in range(3):
+            taken = sampler.samples
+            until(lambda taken=taken: sampler.samples > taken + 1)
+    rows = load_run(tmp_path / "run").system.of("host")
+    assert {row["step"] for row in rows} == {0, 1, 2}
