@@ -95,7 +95,7 @@ def _device(case: Case, index: int) -> GpuDevice:
         flash_attention=pair is not None and pair >= (8, 0),
         precision=precision,
         mig=mig,
-        tier=tier_of(name, (total or 0) / _MIB),
+        tier=tier_of(name, None if total is None else total / _MIB),
     )
 
 

@@ -209,15 +209,13 @@ def _device(index: int) -> dict[str, Any]:
 def _apple() -> dict[str, Any]:
     import subprocess
 
-    import torch
-
     name = ""
     with contextlib.suppress(OSError):
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         name = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "name": name or "Apple GPU",
-        "total": torch.mps.recommended_max_memory(),
+        "total": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),  # one memory for CPU and GPU
         "free": None,
         "capability": None,
         "uuid": None,

@@ -15,7 +15,6 @@ import pytest
 import hf_monitor
 from hf_monitor.gpu import compatibility
 from hf_monitor.gpu.evidence import look_around
-from hf_monitor.gpu.tiers import Tier, TierMatch
 
 FAKES = Path(__file__).parent / "fakes"
 NAMES = ("libnvidia-ml.so.1", "libcuda.so.1")
@@ -101,12 +100,6 @@ class Machine:
             "NVIDIA_DRIVER_CAPABILITIES",
         ):
             monkeypatch.delenv(name, raising=False)
-        try:
-            compatibility.tier_of("NVIDIA GeForce RTX 4090", 24564.0)
-        except NotImplementedError:  # the tiers are written elsewhere
-            monkeypatch.setattr(
-                compatibility, "tier_of", lambda name, mib: TierMatch(Tier("T", (1, 2), (1, 1)), f"{mib}")
-            )
 
     def report(self, *, files=None, nvml=True, cuda=True, torch=None, environment=(), timeout_s=30.0):
         """Let check_gpu_compatibility() look at a machine.

@@ -3,6 +3,7 @@
 import sys
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from fake_machine import Machine, files_of, write_files
 
@@ -28,6 +29,7 @@ def test_the_facts_of_a_device(machine):
     assert device.compute_capability == (8, 9)
     assert (device.bf16, device.fp16, device.flash_attention, device.precision) == (True, True, True, "bf16")
     assert device.mig is None
+    assert device.tier.tier.name == "High-End"
     assert (report.torch_version, report.torch_cuda) == ("2.13.0+cu126", "12.6")
     assert (report.driver_version, report.driver_cuda) == ("570.86.10", "12.8")
     assert report.facts["architectures"].startswith("sm_50")
@@ -75,7 +77,8 @@ def test_an_apple_gpu_that_works_is_usable_and_said_to_be_one(machine):
     (device,) = report.devices
     assert device.name.startswith("Apple")
     assert (device.precision, device.bf16, device.flash_attention) == ("fp32", False, False)
-    assert device.memory_total_mib == 12 * 1024
+    assert device.memory_total_mib == pytest.approx(psutil.virtual_memory().total / 2**20)
+    assert "Apple" in device.tier.rule
 
 
 def test_a_mac_without_mps_has_no_gpu(machine):

@@ -74,7 +74,6 @@ class _Cuda:
 
 cuda = _Cuda()
 backends = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: bool(SAYS.get("mps"))))
-mps = SimpleNamespace(recommended_max_memory=lambda: 12 << 30)
 
 
 class _Tensor:
