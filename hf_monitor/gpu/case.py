@@ -137,15 +137,17 @@ class Case:
         """Name one of torch's devices."""
         return f"cuda:{index} ({self.stage(f'device:{index}').get('name') or 'GPU'})"
 
-    def install_torch(self, capability: tuple[int, int] | None = None) -> str:
+    def install_torch(self, capability: tuple[int, int] | None = None, *, anew: bool = False) -> str:
         """Give the command that installs the torch for this driver and its cards; else the one for a newer driver."""
         if capability is None:
             known = [tuple(card["capability"]) for card in self.cards if card.get("capability")]
             capability = max(known) if known else None
-        wheel = wheel_for(self.torch.get("version"), self.driver_cuda, capability)
+        version = self.torch.get("version") or self.torch.get("installed")
+        wheel = wheel_for(version, self.driver_cuda, capability)
         if wheel is None:
             return install_driver(self.evidence)
-        return install_torch(pip_command(), wheel, self.evidence.tegra)
+        pip = pip_command() + (" --force-reinstall" if anew else "")
+        return install_torch(pip, wheel, self.evidence.tegra)
 
     def probe_problem(self, *stages: str) -> Problem | None:
         """Give the problem of a probe that ended in one of these stages."""

@@ -105,7 +105,7 @@ def _facts(case: Case) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES"),
         "CUDA_DEVICE_ORDER": environment.get("CUDA_DEVICE_ORDER"),
         "python": sys.executable,
-        "torch": case.torch.get("file"),
+        "torch_file": case.torch.get("file"),
         "rocm": case.torch.get("hip"),
         "architectures": " ".join(case.cuda.get("architectures") or ()) or None,
         "kernel": seen.kernel or None,

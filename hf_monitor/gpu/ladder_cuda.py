@@ -36,7 +36,7 @@ def torch_rung(case: Case) -> Problem | str | None:
         return problem("torch_missing", "No module named 'torch'", python=case.python, install=install)
     if error := torch.get("error"):
         said = f"{error['type']}: {error['message'].splitlines()[-1] if error['message'] else ''}"
-        command = case.install_torch().replace(" install ", " install --force-reinstall ", 1)
+        command = case.install_torch(anew=True)
         if folder := torch.get("folder"):
             said, command = f"a folder named torch is found before it, {folder}.", f"mv {folder} {folder}_renamed"
         elif "undefined symbol" in said and "LD_LIBRARY_PATH" in case.environment:
@@ -52,7 +52,8 @@ def torch_rung(case: Case) -> Problem | str | None:
         evidence = f"torch.version.cuda is None; {torch.get('file')}"
         names = ", ".join(str(card["name"]) for card in case.cards if card.get("name")) or "the GPU of this machine"
         card = "; a GPU would need another build" if absent else f" and cannot use {names}"
-        return problem("torch_cpu_only", evidence, version=torch["version"], card=card, install=case.install_torch())
+        install = case.install_torch() + ("   # where there is a GPU" if absent else "")
+        return problem("torch_cpu_only", evidence, version=torch["version"], card=card, install=install)
     return said
 
 

@@ -118,6 +118,15 @@ def _only_a_folder(module: Any) -> str | None:
     return next((str(one) for one in module.__path__), None)
 
 
+def _installed_torch() -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _torch() -> dict[str, Any]:
     with _captured() as texts:
         try:
@@ -133,7 +142,11 @@ def _torch() -> dict[str, Any]:
         except ModuleNotFoundError as error:
             return {"missing": True} if error.name == "torch" else {"error": _error(error)}
         except Exception as error:  # noqa: BLE001 - a broken installation may raise anything; it is what is looked for
-            return {"error": _error(error), "folder": _only_a_folder(sys.modules.get("torch"))}
+            return {
+                "error": _error(error),
+                "folder": _only_a_folder(sys.modules.get("torch")),
+                "installed": _installed_torch(),
+            }
     return {**found, "warnings": texts}
 
 

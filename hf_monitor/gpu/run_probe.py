@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from hf_monitor.gpu.probe import MARK
 
@@ -114,43 +114,43 @@ def run_probe(timeout_s: float) -> Answer:
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return Answer(ended="not_started", reason="this Python is embedded in another program (sys.executable)")
-    path = [os.path.abspath(one) for one in sys.path if isinstance(one, str)]  # noqa: PTH100 - "" is the working folder
-    command = [sys.executable, "-I" if sys.flags.isolated else "-P", "-c", _START, json.dumps(path)]
     began = time.monotonic()
-    with (
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as err,
-    ):  # files, not pipes: nobody ever waits for them
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=dict(os.environ),
-                start_new_session=True,
-            )
-        except OSError as error:
-            return Answer(ended="not_started", reason=f"{type(error).__name__}: {error}")
-        ended: Literal["ok", "timeout", "crashed"] = "ok"
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            killed = _kill(process)
-            ended, code = "timeout", 0
-            reason = f"no answer within {timeout_s:g} s" + ("" if killed else "; it cannot be killed (state D)")
-        except BaseException:
-            _kill(process)
-            raise
-        out.seek(0)
-        stages, begun = _read(out.read())
-        err.seek(max(0, err.seek(0, os.SEEK_END) - _TAIL))
-        output = err.read().decode(errors="replace")
-    if ended == "ok":
-        reason = ""
-        if code != 0 or "end" not in stages:
-            ended = "crashed"
-            reason = f"ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-    seconds = time.monotonic() - began
+    try:
+        # Files, not pipes: a child of the probe that keeps one open keeps nobody waiting.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            code, reason = _run(timeout_s, out, err)
+            out.seek(0)
+            stages, begun = _read(out.read())
+            err.seek(max(0, err.seek(0, os.SEEK_END) - _TAIL))
+            output = err.read().decode(errors="replace")
+    except OSError as error:  # no such program, no process or memory left, no temporary folder, the working folder gone
+        return Answer(ended="not_started", reason=f"{type(error).__name__}: {error}")
+    ended: Literal["ok", "timeout", "crashed"] = "ok"
+    if code is None:
+        ended = "timeout"
+    elif code != 0 or "end" not in stages:
+        ended = "crashed"
+        reason = f"ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     stages.pop("end", None)
-    return Answer(stages, ended, begun, reason, output, seconds)
+    return Answer(stages, ended, begun, reason, output, time.monotonic() - began)
+
+
+def _run(timeout_s: float, out: IO[bytes], err: IO[bytes]) -> tuple[int | None, str]:
+    """Give the exit code; None, and why, where the time was over."""
+    path = [os.path.abspath(one) for one in sys.path if isinstance(one, str)]  # noqa: PTH100 - "" is the working folder
+    process = subprocess.Popen(
+        [sys.executable, "-I" if sys.flags.isolated else "-P", "-c", _START, json.dumps(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        env=dict(os.environ),
+        start_new_session=True,
+    )
+    try:
+        return process.wait(timeout_s), ""
+    except subprocess.TimeoutExpired:
+        killed = _kill(process)
+        return None, f"no answer within {timeout_s:g} s" + ("" if killed else "; it cannot be killed (state D)")
+    except BaseException:
+        _kill(process)
+        raise

@@ -79,6 +79,6 @@ def wheel_for(
 def install_torch(pip: str, wheel: tuple[str, str], tegra: bool = False) -> str:
     """Give the command that installs a wheel; ``+cu126`` is said, since pip takes ``+cpu`` for the same version."""
     if tegra:
-        return f"{pip} --force-reinstall torch --index-url {_JETSON}"
+        return f"{pip} --upgrade --force-reinstall torch --index-url {_JETSON}"
     version, tag = wheel
     return f'{pip} "torch=={version}+{tag}" --index-url {_INDEX}/{tag}'

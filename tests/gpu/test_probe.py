@@ -90,6 +90,29 @@ def test_an_interrupt_leaves_no_process_behind(machine, monkeypatch):
     assert started[0].returncode == -9
 
 
+def test_a_working_folder_that_is_gone_is_no_obstacle_or_said(machine, monkeypatch):
+    gone = machine.folder / "gone"
+    gone.mkdir()
+    machine.prepare()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run_probe(30.0).ended == "ok"  # nothing on the path is relative to it
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    answer = run_probe(30.0)
+    assert answer.ended == "not_started"
+    assert "FileNotFoundError" in answer.reason
+
+
+def test_no_room_for_a_temporary_file_is_said(machine, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(running.tempfile, "TemporaryFile", full)
+    answer = run_probe(30.0)
+    assert (answer.ended, answer.stages) == ("not_started", {})
+    assert "No space left on device" in answer.reason
+
+
 def test_it_works_from_threads_at_once(machine):
     machine.prepare()
     with ThreadPoolExecutor(2) as pool:
