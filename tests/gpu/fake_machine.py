@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pynvml
@@ -132,7 +133,10 @@ class Machine:
             package = str(Path(hf_monitor.__file__).parent.parent)
             self.monkeypatch.setattr(sys, "path", [package, str(few), *(one for one in sys.path if "python3" in one)])
             self.monkeypatch.setattr(sys, "path", [one for one in sys.path if "site-packages" not in one])
-        elif torch != "real":
+        elif torch == "real":
+            if not metadata.version("torch").endswith("+cpu"):
+                pytest.skip("the installed torch is not one for the CPU only")
+        else:
             self.monkeypatch.setattr(sys, "path", [str(FAKES), *sys.path])
             self.monkeypatch.setenv("FAKE_TORCH", json.dumps(torch or {}))
         for name, value in dict(environment).items():

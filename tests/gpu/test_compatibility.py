@@ -1,6 +1,7 @@
 """The report on machines whose GPU works: the facts of each device, matched by UUID or address and never by index."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -17,6 +18,25 @@ from hf_monitor.gpu.wheels import wheel_for
 @pytest.fixture
 def machine(tmp_path, monkeypatch, tmp_path_factory):
     return Machine(tmp_path, monkeypatch, tmp_path_factory)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="no NVIDIA driver on this machine")
+def test_a_real_gpu_is_usable_and_described():
+    import torch
+
+    report = compatibility.check_gpu_compatibility()
+    assert report.usable, report
+    assert all(check.status == "ok" for check in report.checks)
+    assert [device.index for device in report.devices] == list(range(torch.cuda.device_count()))
+    for device in report.devices:
+        facts = torch.cuda.get_device_properties(device.index)
+        assert device.name == facts.name
+        assert device.compute_capability == (facts.major, facts.minor)
+        assert device.uuid.endswith(str(facts.uuid))
+        assert device.memory_total_mib == pytest.approx(facts.total_memory / 2**20, rel=0.05)
+        assert 0 < device.memory_free_mib <= device.memory_total_mib
+    assert report.driver_version[0].isdigit()
 
 
 def test_the_facts_of_a_device(machine):
