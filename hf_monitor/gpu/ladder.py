@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hf_monitor.gpu.case import Case
-from hf_monitor.gpu.ladder_cuda import cuda_rung, environment_rung, kernel_rung, torch_rung
+from hf_monitor.gpu.ladder_cuda import cuda_rung, kernel_rung
 from hf_monitor.gpu.ladder_driver import driver_rung, hardware_rung
+from hf_monitor.gpu.ladder_torch import environment_rung, torch_rung
 from hf_monitor.gpu.notes import notes_of
 from hf_monitor.gpu.report import Check, Problem
 
