@@ -1,0 +1,196 @@
+"""The process in which the libraries are asked: it ends in time, says what it knows, and disturbs nobody."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from fake_machine import FAKES, Machine
+
+from hf_monitor.gpu import run_probe as running
+from hf_monitor.gpu.run_probe import run_probe
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch, tmp_path_factory):
+    return Machine(tmp_path, monkeypatch, tmp_path_factory)
+
+
+def is_gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # its new parent has not collected it yet
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_every_stage_answers_on_a_machine_in_order(machine):
+    machine.prepare()
+    answer = run_probe(30.0)
+    assert (answer.ended, answer.stage, answer.reason) == ("ok", None, "")
+    assert list(answer.stages) == ["nvml", "torch", "libcuda", "cuda", "device:0", "kernel:0"]
+    assert answer.stages["kernel:0"]["right"] is True
+    assert answer.stages["nvml"]["devices"][0]["pci"] == "00000000:01:00.0"
+    assert answer.stages["libcuda"]["library"].endswith("libraries/lib/libcuda.so.575.57.08")
+
+
+def test_what_libraries_print_reaches_neither_the_answer_nor_our_own_output(machine, capfd):
+    machine.prepare()
+    answer = run_probe(30.0)
+    assert "a package that prints while it is imported" in answer.output
+    assert "a library that prints" in answer.output
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_hang_is_ended_in_time_with_its_children_and_what_was_known_stays_known(machine):
+    told = machine.folder / "child"
+    machine.prepare(torch={"import": "hang", "tell": str(told)})
+    answer = run_probe(2.0)
+    assert (answer.ended, answer.stage) == ("timeout", "torch")
+    assert answer.reason == "no answer within 2 s"
+    assert answer.stages["nvml"]["driver"] == "570.86.10"
+    child = int(told.read_text())
+    until = time.monotonic() + 5
+    while not is_gone(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert is_gone(child)
+
+
+def test_a_process_that_cannot_be_killed_is_left_alone(machine, monkeypatch):
+    machine.prepare(torch={"devices": [{"kernel": "hang"}]})
+    spared, kill = [], os.killpg
+    monkeypatch.setattr(running, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(os, "killpg", lambda group, number: spared.append((group, number)))
+    answer = run_probe(1.5)
+    assert (answer.ended, answer.stage) == ("timeout", "kernel:0")
+    assert "cannot be killed" in answer.reason
+    (reaper,) = (one for one in threading.enumerate() if one.name == "hf_monitor-probe-reaper")
+    kill(*spared[0])
+    reaper.join(10)
+    assert not reaper.is_alive()
+
+
+def test_an_interrupt_leaves_no_process_behind(machine, monkeypatch):
+    machine.prepare(torch={"devices": [{"kernel": "hang"}]})
+    started, wait = [], subprocess.Popen.wait
+
+    def interrupted(process, timeout=None):
+        if not started:
+            started.append(process)
+            raise KeyboardInterrupt
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_probe(30.0)
+    assert started[0].returncode == -9
+
+
+def test_a_working_folder_that_is_gone_is_no_obstacle_or_said(machine, monkeypatch):
+    gone = machine.folder / "gone"
+    gone.mkdir()
+    machine.prepare()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run_probe(30.0).ended == "ok"  # nothing on the path is relative to it
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    answer = run_probe(30.0)
+    assert answer.ended == "not_started"
+    assert "FileNotFoundError" in answer.reason
+
+
+def test_no_room_for_a_temporary_file_is_said(machine, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(running.tempfile, "TemporaryFile", full)
+    answer = run_probe(30.0)
+    assert (answer.ended, answer.stages) == ("not_started", {})
+    assert "No space left on device" in answer.reason
+
+
+def test_it_works_from_threads_at_once(machine):
+    machine.prepare()
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(run_probe, [30.0, 30.0]))
+    assert [answer.ended for answer in answers] == ["ok", "ok"]
+    assert all(answer.stages["kernel:0"]["right"] for answer in answers)
+
+
+def test_it_gets_the_environment_as_it_is_now(machine, monkeypatch):
+    machine.prepare(torch={"available": False, "warning": "x"})
+    os.environ["FAKE_CARDS"] = "3"
+    try:
+        assert run_probe(30.0).stages["libcuda"]["count"] == 3
+    finally:
+        del os.environ["FAKE_CARDS"]
+
+
+def test_the_users_folder_hides_no_module_of_the_probe(machine, monkeypatch):
+    folder = machine.folder / "project"
+    folder.mkdir()
+    for name in ("ctypes", "traceback", "warnings", "json", "contextlib", "site", "encodings"):
+        (folder / f"{name}.py").write_text("raise RuntimeError('the wrong module')")
+    machine.prepare()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])  # as in a notebook
+    assert run_probe(30.0).stages["kernel:0"]["right"] is True
+
+
+def test_a_relative_entry_of_the_path_is_found_as_this_process_finds_it(machine, monkeypatch):
+    machine.prepare()
+    monkeypatch.chdir(FAKES.parent)
+    monkeypatch.setattr(sys, "path", ["fakes", *(one for one in sys.path if one != str(FAKES))])
+    assert run_probe(30.0).stages["torch"]["file"] == str(FAKES / "torch" / "__init__.py")
+
+
+def test_warnings_that_the_user_makes_errors_are_still_only_collected(machine, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    machine.prepare(torch={"available": False, "warning": "CUDA unknown error - this may be due to"})
+    answer = run_probe(30.0)
+    assert answer.stages["cuda"]["warnings"][0].startswith("CUDA initialization: CUDA unknown error")
+    assert answer.stages["cuda"]["error"]["type"] == "RuntimeError"
+
+
+def test_a_weaker_check_that_the_environment_asks_for_is_not_taken(machine, monkeypatch):
+    """PYTORCH_NVML_BASED_CUDA_CHECK makes is_available() true where cuInit fails."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    package = machine.folder / "told" / "torch"
+    package.mkdir(parents=True)
+    text = (FAKES / "torch" / "__init__.py").read_text()
+    asked = 'if os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"): return True\n        if "warning" in SAYS:'
+    (package / "__init__.py").write_text(text.replace('if "warning" in SAYS:', asked, 1))
+    machine.prepare(torch={"available": False, "warning": "x"})
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    answer = run_probe(30.0)
+    assert Path(answer.stages["torch"]["file"]).parent == package
+    assert answer.stages["cuda"]["available"] is False
+
+
+def test_a_folder_that_only_is_called_torch_is_named(machine, monkeypatch):
+    (machine.folder / "project" / "torch").mkdir(parents=True)
+    machine.prepare(torch="missing")
+    monkeypatch.setattr(sys, "path", [str(machine.folder / "project"), *sys.path])
+    answer = run_probe(30.0)
+    assert answer.stages["torch"]["folder"] == str(machine.folder / "project" / "torch")
+
+
+def test_this_process_loads_neither_torch_nor_nvml(machine):
+    machine.prepare()
+    code = (
+        "import sys; from hf_monitor import gpu; report = gpu.check_gpu_compatibility(); "
+        "print('torch' in sys.modules, 'pynvml' in sys.modules, [one.name for one in report.checks][0])"
+    )
+    path = os.pathsep.join(one for one in sys.path if one)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, "FAKE_TORCH": '{"available": false}'},
+    )
+    assert run.stdout == "False False probe\n", run.stderr
