@@ -126,8 +126,13 @@ class HostReader:
         """Give what does not change: ``cpu_count`` and ``ram_limit`` (``"container"`` or ``"machine"``)."""
         return {"cpu_count": self.cpu_count, "ram_limit": "machine" if self._limit is None else "container"}
 
-    def read(self) -> dict[str, float | None]:
+    def read(self, *, disk: bool = True) -> dict[str, float | None]:
         """Give what is so now; None where it cannot be read.
+
+        Parameters
+        ----------
+        disk : bool
+            Whether the disk is asked, too; a network disk may take its time.
 
         Returns
         -------
@@ -142,7 +147,8 @@ class HostReader:
             found["ram_used_mib"], found["ram_total_mib"] = self._ram()
         except (OSError, ValueError, IndexError):
             pass
-        found["disk_free_mib"] = self._disk_free()
+        if disk:
+            found["disk_free_mib"] = self._disk_free()
         return found
 
     def read_process(self) -> dict[str, float | None]:
@@ -166,7 +172,7 @@ class HostReader:
             idle, total = times.idle + getattr(times, "iowait", 0.0), float(sum(times[:8]))
         else:
             # user nice system idle iowait irq softirq steal; guest time is within user's (proc(5))
-            numbers = [float(number) for number in self._stat.read(256).split(b"\n", 1)[0].split()[1:9]]
+            numbers = [int(number) for number in self._stat.read(192).split(None, 9)[1:9]]
             idle, total = numbers[3] + numbers[4], sum(numbers)
         before, self._busy = self._busy, (idle, total)
         if before is None or total <= before[1]:
@@ -182,8 +188,8 @@ class HostReader:
 
             memory = psutil.virtual_memory()
             return round((memory.total - memory.available) / _MIB, 1), round(memory.total / _MIB, 1)
-        lines = self._meminfo.read(256).split(b"\n")  # MemTotal, MemFree, MemAvailable, in kB
-        total, available = int(lines[0].split()[1]), int(lines[2].split()[1])
+        words = self._meminfo.read(128).split(None, 8)  # MemTotal: n kB MemFree: n kB MemAvailable: n kB
+        total, available = int(words[1]), int(words[7])
         return round((total - available) / 1024, 1), round(total / 1024, 1)
 
     def _inactive(self) -> int:

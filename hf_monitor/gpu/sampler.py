@@ -34,7 +34,7 @@ STOP_S = 1.5
 """How long :meth:`SystemSampler.stop` waits for a driver that does not answer."""
 QUIET_S = 3600.0
 """So long without a word from the training, it is looked at once a minute: it hangs, or has ended unheard."""
-_PROCESSES_EVERY_S = 10.0
+_LOOK_AROUND_EVERY_S = 10.0  # other processes on the card, the disk
 
 _LINE = orjson.OPT_APPEND_NEWLINE
 
@@ -162,7 +162,7 @@ class SystemSampler:
         self._ended = threading.Event()
         self._pid = -1
         self._cost_s = 0.0
-        self._processes_at = 0.0
+        self._look_around_at = 0.0
         self._window: list[tuple[float | None, float | None]] = []
         self._reported: set[str] = set()
 
@@ -295,7 +295,7 @@ class SystemSampler:
         head = {"time": now, "attempt": attempt, "step": step, **self._rank, "phase": phase}
         lines = []
         readers = () if self._readers is None else self._readers.readers
-        look_around = time.monotonic() >= self._processes_at
+        look_around = time.monotonic() >= self._look_around_at
         for reader in readers:
             row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read()}
             if look_around:
@@ -305,10 +305,10 @@ class SystemSampler:
             self._window.append((row.get("utilization_percent"), row.get("memory_used_mib")))
             lines.append(orjson.dumps(row, option=_LINE))
         if look_around:
-            self._processes_at = time.monotonic() + _PROCESSES_EVERY_S
+            self._look_around_at = time.monotonic() + _LOOK_AROUND_EVERY_S
         row = {**head, "kind": "host" if self._with_host else "process"}
         if self._with_host:
-            row |= self._host.read()
+            row |= self._host.read(disk=look_around)
         else:
             for index in self._own:
                 row |= {"gpu": index, **self._torch(index)}

@@ -52,7 +52,7 @@ class Chaos(TrainerCallback):
             code, metric = next(self.combinations[name])
             sampler._readers = open_devices(self.scenario.visible())
             errors[metric] = code
-            sampler._processes_at = 0.0
+            sampler._look_around_at = 0.0
             sampler.sample()
             sampler.sample()
             errors.clear()
