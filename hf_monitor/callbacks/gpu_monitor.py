@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["GpuMonitorCallback"]
 
 
+def _own_gpus(args: Any) -> list[int]:
+    """Give torch's numbers of the cards that this process computes on."""
+    if args.device.type != "cuda":
+        return []
+    return [*range(args.n_gpu)] if args.n_gpu > 1 else [args.device.index or 0]
+
+
+def _used_gpus(args: Any, own: list[int]) -> list[int]:
+    """Give the cards of this machine that the training uses: a launcher gives each process the one of its number."""
+    if not own or args.parallel_mode.value != "distributed" or own != [args.local_process_index]:
+        return own
+    return [*range(int(os.environ.get("LOCAL_WORLD_SIZE") or 1))]
+
+
 class GpuMonitorCallback(TrainerCallback):
     """Sample GPU, host and process once a second into ``system.jsonl``, and record how the time of steps is spent.
 
@@ -79,13 +93,11 @@ class GpuMonitorCallback(TrainerCallback):
             writer = RankSamples(folder, args.process_index)
         from hf_monitor.gpu.sampler import SystemSampler
 
-        own: list[int] = []
-        if args.device.type == "cuda":
-            own = [*range(args.n_gpu)] if args.n_gpu > 1 else [args.device.index or 0]
+        own = _own_gpus(args)
         sampler = SystemSampler(writer, interval_s=self.interval_s, host=args.local_process_index == 0, own=own)
         sampler.step = state.global_step
         try:
-            sampler.start(device=str(args.device))
+            sampler.start(device=str(args.device), used_gpus=_used_gpus(args, own))
         except Exception as error:  # noqa: BLE001 - the policy: the run folder works, so this is about torch's devices
             report_once(self, "sampler", f"GPU and host are not sampled: {described(error)}")
             return

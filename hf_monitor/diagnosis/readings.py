@@ -117,7 +117,7 @@ class Readings:
 
     def _sort_out(self, system: Iterable[dict[str, Any]]) -> None:
         for row in system:
-            if _attempt(row) != self.attempt:
+            if _attempt(row) != self.attempt or row.get("rank"):  # another machine's cards have the same numbers
                 continue
             kind = row.get("kind")
             if kind == "event":
@@ -202,6 +202,9 @@ class Readings:
         """The devices that the training ran on: a card that it left alone is not its matter."""
         if self.on_cpu:
             return []
+        used = self._sampler.get("used_gpus")
+        if isinstance(used, list):
+            return sorted(gpu for gpu in self.gpus if gpu in used)
         if self.world_size > 1 or self.own_gpu is None:
             return sorted(self.gpus)
         return sorted(gpu for gpu, rows in self.gpus.items() if gpu == self.own_gpu or _holds_tensors(rows))

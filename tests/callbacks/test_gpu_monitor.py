@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from hf_monitor import GpuMonitorCallback, attach, load_run
+from hf_monitor import GpuMonitorCallback, attach, hardware_findings, load_run
 from hf_monitor.errors import InputError
 from hf_monitor.gpu.sampler import SystemSampler
 
@@ -108,6 +108,23 @@ def test_an_evaluation_and_a_checkpoint_are_not(monitored, make_dataset):
     )
     for row in run.metrics.of("timing")[1:]:
         assert row["other_seconds"] >= 4 * 0.05
+
+
+def test_a_training_that_waits_for_its_data_is_called_so_in_the_log(monitored, make_dataset, tmp_path):
+    _, run = monitored(train=Slow(make_dataset(8), 0.02), max_steps=80, logging_steps=20, eval_strategy="no")
+    (finding,) = [finding for finding in hardware_findings(run) if finding.rule == "data_bound"]
+    assert (finding.verdict, finding.severity) == ("found", "warning")
+    assert finding.value > 0.5  # two samples of 20 ms a step of a model this small
+    assert any("dataloader_num_workers" in text or "map" in text for text in finding.suggestions)
+    log = (tmp_path / "run/train.log").read_text()
+    assert log.count("data_bound") == 1
+
+
+def test_a_training_that_does_not_is_not(monitored, tmp_path):
+    _, run = monitored(max_steps=80, logging_steps=20, eval_strategy="no")
+    verdicts = {finding.rule: finding.verdict for finding in hardware_findings(run)}
+    assert verdicts["data_bound"] == "clear"
+    assert "data_bound" not in (tmp_path / "run/train.log").read_text()
 
 
 def test_samples_know_their_step_and_phase(monitored, make_dataset):

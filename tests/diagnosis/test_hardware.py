@@ -659,3 +659,20 @@ def test_values_that_are_no_values_are_skipped(folder):
 def test_throttle_words_that_are_no_words_are_skipped(folder):
     found = findings(busy(folder, throttle=[["sw_thermal"], {"a": 1}, None, 7, "sw_power_cap"]))
     assert (found["thermal_throttling"].verdict, found["power_throttling"].verdict) == ("clear", "found")
+
+
+# Several machines, several cards
+
+
+def test_samples_of_another_machine_are_not_taken_for_those_of_the_card_of_the_same_number(folder):
+    busy(folder).gpu(throttle=["hw_thermal"], memory_used_mib=24500.0, rank=8).host(ram_used_mib=32000.0, rank=8)
+    folder.system.append(folder.system[0] | {"rank": 8, "device": "cpu", "gpus": []})
+    assert set(verdicts(folder).values()) == {"clear"}
+
+
+def test_a_card_that_the_launch_leaves_alone_is_not_its_matter(folder):
+    busy(folder).gpu(gpu=1).gpu(gpu=2, memory_used_mib=10.0, utilization_percent=0.0)
+    folder.facts["devices"]["world_size"] = 2
+    folder.system[0]["used_gpus"] = [0, 1]
+    found = [finding for finding in hardware_findings(folder.run()) if finding.rule == "memory_headroom"]
+    assert [(finding.gpu, finding.verdict) for finding in found] == [(0, "clear"), (1, "clear")]

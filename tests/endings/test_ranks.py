@@ -44,6 +44,11 @@ def test_each_rank_has_its_log_and_rank_0_the_metrics(tmp_path):
     assert "rank 1 talks" not in log  # warnings and errors only
     assert "rank 1 is worried" not in (run.path / "train.log").read_text()
     assert not (run.path / "signals").exists()
+    samples = run.system
+    assert {row.get("rank", 0) for row in samples.of("host")} == {0}  # one machine, one host
+    assert {(row["rank"], row["attempt"]) for row in samples.of("process")} == {(1, 1)}
+    row = run.metrics.of("timing")[0]
+    assert row["samples_per_second"] * row["seconds"] == pytest.approx(4, rel=1e-3)  # 2 x 2 processes
 
 
 def test_the_rank_that_failed_is_named_with_its_error(tmp_path):
@@ -96,9 +101,16 @@ def test_two_nodes_write_without_clashing(tmp_path):
         assert "world size 2" in out
     run = load_run(tmp_path / "node0")
     assert (run.status, run.attempts[0]["world_size"]) == ("finished", 2)
-    assert sorted(path.name for path in (tmp_path / "node1" / "monitor").iterdir()) == ["rank1.jsonl", "rank1.log"]
+    assert sorted(path.name for path in (tmp_path / "node1" / "monitor").iterdir()) == [
+        "rank1.jsonl",
+        "rank1.log",
+        "system.rank1.jsonl",
+    ]
     assert not (tmp_path / "node0" / "monitor" / "rank1.log").exists()
     with pytest.raises(RunFolderError, match="one node of a launch"):
         load_run(tmp_path / "node1")
-    shutil.copy(tmp_path / "node1" / "monitor" / "rank1.jsonl", run.path)  # as on a disk that both share
+    for name in ("rank1.jsonl", "system.rank1.jsonl"):
+        shutil.copy(tmp_path / "node1" / "monitor" / name, run.path)  # as on a disk that both share
+    hosts = load_run(run.path).system.of("host")
+    assert {(row.get("rank", 0), row["attempt"]) for row in hosts} == {(0, 1), (1, 1)}  # two machines, two hosts
     assert (load_run(run.path).status, list(load_run(run.path)._ranks[1])) == ("finished", [1])
