@@ -673,6 +673,6 @@ def test_samples_of_another_machine_are_not_taken_for_those_of_the_card_of_the_s
 def test_a_card_that_the_launch_leaves_alone_is_not_its_matter(folder):
     busy(folder).gpu(gpu=1).gpu(gpu=2, memory_used_mib=10.0, utilization_percent=0.0)
     folder.facts["devices"]["world_size"] = 2
-    folder.system[0]["used_gpus"] = [0, 1]
+    folder.system[0] |= {"used_gpus": [0, 1], "gpus": [folder.system[0]["gpus"][0] | {"gpu": k} for k in range(3)]}
     found = [finding for finding in hardware_findings(folder.run()) if finding.rule == "memory_headroom"]
     assert [(finding.gpu, finding.verdict) for finding in found] == [(0, "clear"), (1, "clear")]
