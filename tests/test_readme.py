@@ -39,7 +39,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch):
 
 
 def test_there_are_blocks():
-    assert len(PYTHON) == 4
+    assert len(PYTHON) == 5
     assert len(SHELL) == 1
 
 
