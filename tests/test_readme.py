@@ -48,8 +48,12 @@ def test_python_block(number, names, tmp_path, capsys):
     exec(compile(PYTHON[number], f"README block {number}", "exec"), names)
     if "attach(trainer)" in PYTHON[number]:
         assert (tmp_path / "out" / "monitor" / "metrics.jsonl").exists()
-    if "load_run" in PYTHON[number]:
+    if "run.status" in PYTHON[number]:
         assert "finished" in capsys.readouterr().out
+    if "hardware_findings" in PYTHON[number]:
+        out = capsys.readouterr().out
+        assert "data_bound" in out
+        assert "process_rss_mib" in out or "..." in out
     if "Logger" in PYTHON[number]:
         log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
         assert "epoch 1" in log

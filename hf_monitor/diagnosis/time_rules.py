@@ -72,8 +72,9 @@ def _wait(readings: Readings) -> _Wait:
         return _Wait(share, of_samples(len(rows)), steps_of(rows))
     return _Wait(
         None,
-        reason=f"{len(windows)} logged windows of {n_steps} steps after the warm-up; {MIN_WINDOWS} of {MIN_STEPS} "
-        "steps are needed (a smaller logging_steps gives more).",
+        reason=f"{len(windows)} logged windows with {n_steps} steps in all after the warm-up; {MIN_WINDOWS} windows "
+        f"with {MIN_STEPS} steps are needed"
+        + (" (a smaller logging_steps gives more)." if len(windows) < MIN_WINDOWS else "."),
     )
 
 
