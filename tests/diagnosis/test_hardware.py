@@ -164,7 +164,7 @@ def test_too_few_windows_are_inconclusive(folder, shares, steps, why):
     found = findings(folder)["data_bound"]
     assert found.verdict == "inconclusive"
     assert why in found.reason
-    assert "logging_steps" in found.reason
+    assert ("logging_steps" in found.reason) == (len(shares) < 4)  # smaller ones help where windows are missing
 
 
 def test_without_windows_the_phases_of_the_samples_tell(folder):
