@@ -86,7 +86,8 @@ class GpuMonitorCallback(TrainerCallback):
         folder = run_dir_for(self.run_dir, args)
         writer: Any
         if self._main:
-            self._recorder = recorder_for(folder)
+            if self._recorder is None:
+                self._recorder = recorder_for(folder)
             self._recorder.begin(args, state, **kwargs)
             writer = self._recorder.writer
         else:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from hf_monitor import GpuMonitorCallback, attach, hardware_findings, load_run
 from hf_monitor.errors import InputError
@@ -120,8 +121,15 @@ def test_a_training_that_waits_for_its_data_is_called_so_in_the_log(monitored, m
     assert log.count("data_bound") == 1
 
 
+class Computing(TrainerCallback):
+    """Makes a step take as long as that of a larger model."""
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        time.sleep(0.05)
+
+
 def test_a_training_that_does_not_is_not(monitored, tmp_path):
-    _, run = monitored(max_steps=80, logging_steps=20, eval_strategy="no")
+    _, run = monitored(max_steps=80, logging_steps=20, eval_strategy="no", callbacks=[Computing()])
     verdicts = {finding.rule: finding.verdict for finding in hardware_findings(run)}
     assert verdicts["data_bound"] == "clear"
     assert "data_bound" not in (tmp_path / "run/train.log").read_text()

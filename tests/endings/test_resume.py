@@ -54,7 +54,8 @@ def test_a_resumed_training_is_a_new_attempt_of_the_same_run(train, tmp_path):
     assert steps(run.metrics) == [*((1, s) for s in (1, 2, 3, 4)), *((2, s) for s in (5, 6, 7, 8))]
     assert steps(run.metrics, "eval") == [(1, 2), (1, 4), (2, 6), (2, 8)]
     assert steps(run.rows) == [*((1, s) for s in range(1, 6)), *((2, s) for s in range(5, 9))]  # raw: all of it
-    assert [(row["attempt"], row["step"], row["lost_to"]) for row in run.lost] == [(1, 5, 2)]
+    assert [(row["attempt"], row["step"], row["lost_to"]) for row in run.lost.of("train")] == [(1, 5, 2)]
+    assert {(row["attempt"], row["step"], row["lost_to"]) for row in run.lost} == {(1, 5, 2)}  # with its timing
     assert run.lost_steps == [(1, 5, 6, 2)]  # step 6 was taken, and not logged
     begin = [row for row in run.events if row["event"] == "train_begin"][-1]
     assert begin["resumed_attempt"] == 1
