@@ -126,6 +126,8 @@ class GpuMonitorCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Hear that an evaluation is done."""
+        if self._recorder is None and state.is_world_process_zero:
+            self._recorder = recorder_for(run_dir_for(self.run_dir, args))  # the others have theirs from now on, too
         self._after("save" if control.should_save else "data")
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
