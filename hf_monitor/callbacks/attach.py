@@ -34,7 +34,7 @@ log = logging.getLogger("hf_monitor")
 _MOST_CALLERS = 20
 _WRAPPED = (
     *("train", "training_step", "log", "evaluate", "predict", "evaluation_loop"),
-    *("get_eval_dataloader", "get_test_dataloader"),
+    *("get_eval_dataloader", "get_test_dataloader", "get_batch_samples"),
 )
 
 
@@ -143,6 +143,7 @@ class Monitor:
         @functools.wraps(type(trainer).evaluation_loop)
         def evaluation_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
             self._announce(dataloader, kwargs.get("metric_key_prefix", "eval"))
+            gpu_monitor.turn("evaluate")
             return call["evaluation_loop"](dataloader, *args, **kwargs)
 
         @functools.wraps(type(trainer).get_eval_dataloader)
@@ -164,6 +165,10 @@ class Monitor:
             recorder.after_step(trainer, loss, args[0] if args else kwargs.get("num_items_in_batch"))
             return loss
 
+        @functools.wraps(type(trainer).get_batch_samples)
+        def get_batch_samples(epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
+            return call["get_batch_samples"](gpu_monitor.timed(epoch_iterator), *args, **kwargs)
+
         @functools.wraps(type(trainer).log)
         def log(logs: Any, *args: Any, **kwargs: Any) -> Any:
             self._recorder.told(self._trainer.state, logs)  # for the main process, which writes and may ask for it
@@ -174,6 +179,7 @@ class Monitor:
         self._recorder.loss.watch(trainer, training_step)
         trainer.train, trainer.evaluation_loop, trainer.training_step = train, evaluation_loop, training_step
         trainer.evaluate, trainer.predict = watched("evaluate"), watched("predict")
+        trainer.get_batch_samples = get_batch_samples
         trainer.get_eval_dataloader, trainer.get_test_dataloader = get_eval_dataloader, get_test_dataloader
 
     def _come_to(self, error: BaseException, caller: FrameType | None) -> None:

@@ -113,6 +113,9 @@ class HostReader:
             self._statm = _Proc(root / "proc/self/statm")
         except OSError:
             self._stat = self._meminfo = self._statm = None  # psutil's turn
+        with suppress(OSError, ValueError, IndexError):
+            if self._limit is not None and self._meminfo is not None and self._limit[0] > self._machine_ram()[1] * _MIB:
+                self._limit = None  # more than there is: no limit
         if self._limit is not None:
             for name in ("memory.current", "memory.usage_in_bytes"):
                 with suppress(OSError):
@@ -188,6 +191,10 @@ class HostReader:
 
             memory = psutil.virtual_memory()
             return round((memory.total - memory.available) / _MIB, 1), round(memory.total / _MIB, 1)
+        return self._machine_ram()
+
+    def _machine_ram(self) -> tuple[float, float]:
+        assert self._meminfo is not None
         words = self._meminfo.read(128).split(None, 8)  # MemTotal: n kB MemFree: n kB MemAvailable: n kB
         total, available = int(words[1]), int(words[7])
         return round((total - available) / 1024, 1), round(total / 1024, 1)

@@ -8,7 +8,9 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import orjson
@@ -34,13 +36,46 @@ STOP_S = 1.5
 """How long :meth:`SystemSampler.stop` waits for a driver that does not answer."""
 QUIET_S = 3600.0
 """So long without a word from the training, it is looked at once a minute: it hangs, or has ended unheard."""
+SILENT_S, SILENT_TIMES = 10.0, 20.0
+"""So long without a word, and so many times longer than ever before, a sample is no longer called one of training."""
 _LOOK_AROUND_EVERY_S = 10.0  # other processes on the card, the disk
 
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
+_running: weakref.WeakValueDictionary[tuple[str, tuple[str, ...]], SystemSampler] = weakref.WeakValueDictionary()
+
+
+class _Window:
+    """Sums over the samples of a logged window."""
+
+    __slots__ = ("busy", "busy_samples", "most_used", "samples")
+
+    def __init__(self) -> None:
+        self.samples = self.busy_samples = 0
+        self.busy, self.most_used = 0.0, -1.0
+
+    def add(self, utilization_percent: float | None, memory_used_mib: float | None) -> None:
+        self.samples += 1
+        if utilization_percent is not None:
+            self.busy += utilization_percent
+            self.busy_samples += 1
+        if memory_used_mib is not None and memory_used_mib > self.most_used:
+            self.most_used = memory_used_mib
+
+    def values(self) -> dict[str, float]:
+        found: dict[str, float] = {"gpu_samples": self.samples} if self.samples else {}
+        if self.busy_samples:
+            found["gpu_utilization_percent"] = round(self.busy / self.busy_samples, 1)
+        if self.most_used >= 0:
+            found["gpu_memory_used_mib"] = self.most_used
+        return found
+
+
 class Sink(Protocol):
     """Where samples go: a :class:`RunWriter`, or in processes above rank 0 a file of their own."""
+
+    run_dir: Path
 
     @property
     def attempt(self) -> int:
@@ -51,6 +86,9 @@ class Sink(Protocol):
 
     def encoded(self, name: str, lines: bytes) -> None:
         """Append lines that hold numbers and our own words only."""
+
+    def flush(self) -> object:
+        """Try now what could not be written before."""
 
 
 def _torch_memory(index: int) -> dict[str, float]:
@@ -112,7 +150,8 @@ class SystemSampler:
     step : int
         What the training sets, and the rows then say: the optimizer steps taken.
     phase : str
-        ``"train"`` (within a step), ``"data"`` (between steps), ``"evaluate"``, ``"save"``; also in the rows.
+        ``"train"`` (within a step), ``"data"`` (waiting for a batch), ``"evaluate"``, ``"save"``, ``"other"``; also in
+        the rows. There it is ``"silent"`` where nothing was heard for much longer than ever before.
     interval_s : float
         As it is now.
     samples : int
@@ -144,7 +183,7 @@ class SystemSampler:
         if not isinstance(interval_s, int | float) or isinstance(interval_s, bool) or not 0 < interval_s < 1e6:
             raise InputError(f"interval_s must be a number of seconds above 0, got {interval_s!r}. The usual is 1.0.")
         self.step = 0
-        self.phase = "begin"
+        self.phase = "train"
         self.samples = 0
         self.interval_s = self._base_s = float(interval_s)
         self.heard_at = time.monotonic()
@@ -163,7 +202,11 @@ class SystemSampler:
         self._pid = -1
         self._cost_s = 0.0
         self._look_around_at = 0.0
-        self._window: list[tuple[float | None, float | None]] = []
+        self._window = _Window()
+        self._longest_s = 0.0  # between two words of the training
+        self._seen: tuple[int, str] = (0, "")
+        self._before: dict[int, tuple[float, ...]] = {}  # torch's peaks when this training began
+        self._peaks: dict[int, list[float]] = {}
         self._reported: set[str] = set()
 
     def start(self, **facts: Any) -> Self:
@@ -186,9 +229,14 @@ class SystemSampler:
         devices = torch_devices() if self._devices is None else self._devices
         if self._all_own:
             self._own = [device.index for device in devices]
-        self._ended, self._pid, self._window, self.samples = threading.Event(), os.getpid(), [], 0
+        self._ended, self._pid, self._window, self.samples = threading.Event(), os.getpid(), _Window(), 0
         self._reported, self.interval_s, self._cost_s = set(), self._base_s, 0.0
-        self.heard_at = time.monotonic()
+        self.heard_at, self._longest_s = time.monotonic(), 0.0
+        self._before, self._peaks = {}, {}
+        before = _running.get(key := (str(self._sink.run_dir), tuple(self._rank)))
+        if before is not None and before is not self:
+            before.stop()  # its training ended with an error, most likely, of which nobody has told it
+        _running[key] = self
         self._thread = threading.Thread(target=self._run, args=(self._ended, devices, facts), daemon=True)
         self._thread.name = "hf_monitor sampler"
         self._thread.start()
@@ -208,6 +256,8 @@ class SystemSampler:
             return True
         atexit.unregister(self.stop)
         self._ended.set()
+        if thread is threading.current_thread():  # the last reference to whoever owned this went away in a sample
+            return True
         thread.join(STOP_S)
         if thread.is_alive():
             self._report("stop", f"the sampler of {len(self._own)} GPU(s) hangs in the driver and is left behind")
@@ -219,8 +269,15 @@ class SystemSampler:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
+    def turn(self, phase: str) -> None:
+        """Hear from the training what it does from now on."""
+        now = time.monotonic()
+        if now - self.heard_at > self._longest_s and self.phase in ("train", "data"):
+            self._longest_s = now - self.heard_at
+        self.heard_at, self.phase = now, phase
+
     def drain(self) -> dict[str, float]:
-        """Give what the GPUs did since the last call, in short: for the row of a logged window.
+        """Give what the GPUs did while training since the last call, in short: for the row of a logged window.
 
         Returns
         -------
@@ -228,17 +285,8 @@ class SystemSampler:
             ``gpu_utilization_percent`` (mean over samples and GPUs), ``gpu_memory_used_mib`` (largest of one GPU),
             ``gpu_samples``; empty where nothing is known.
         """
-        window, self._window = self._window, []
-        if not window:
-            return {}
-        found: dict[str, float] = {"gpu_samples": len(window)}
-        busy = [value for value, _ in window if value is not None]
-        used = [value for _, value in window if value is not None]
-        if busy:
-            found["gpu_utilization_percent"] = round(sum(busy) / len(busy), 1)
-        if used:
-            found["gpu_memory_used_mib"] = max(used)
-        return found
+        window, self._window = self._window, _Window()
+        return window.values()
 
     def _run(self, ended: threading.Event, devices: Sequence[TorchDevice], facts: Mapping[str, Any]) -> None:
         readers: Readers | None = None
@@ -254,12 +302,17 @@ class SystemSampler:
                 self._report("sample", f"GPU and host are not sampled: {type(error).__name__}: {error}")
             if last:
                 break
-            self._pay(time.thread_time() - began)
+            try:
+                self._pay(time.thread_time() - began)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report("sample", f"GPU and host are not sampled: {type(error).__name__}: {error}")
             quiet = time.monotonic() - self.heard_at > QUIET_S
             due = max(due + (max(self.interval_s, LONGEST_INTERVAL_S) if quiet else self.interval_s), time.monotonic())
             ended.wait(due - time.monotonic())
+        with contextlib.suppress(Exception):  # the disk's or the driver's own affair, of which was told
+            self._sink.flush()
         if readers is not None:
-            with contextlib.suppress(Exception):  # the driver's own affair
+            with contextlib.suppress(Exception):
                 readers.close()
 
     def _open(self, devices: Sequence[TorchDevice], facts: Mapping[str, Any]) -> Readers | None:
@@ -290,9 +343,9 @@ class SystemSampler:
 
     def sample(self) -> None:
         """Take one sample and write it: a row a GPU, and one of host and process."""
-        now = time.time()
-        attempt, step, phase = self._sink.attempt, self.step, self.phase
-        head = {"time": now, "attempt": attempt, "step": step, **self._rank, "phase": phase}
+        phase = self._phase_now()
+        head = {"time": time.time(), "attempt": self._sink.attempt, "step": self.step, **self._rank, "phase": phase}
+        training = phase in ("train", "data")
         lines = []
         readers = () if self._readers is None else self._readers.readers
         look_around = time.monotonic() >= self._look_around_at
@@ -300,9 +353,10 @@ class SystemSampler:
             row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read()}
             if look_around:
                 row |= reader.read_processes(self._launch)
-            if reader.index in self._own:
+            if self._all_own or reader.index in self._own:
                 row |= self._torch(reader.index)
-            self._window.append((row.get("utilization_percent"), row.get("memory_used_mib")))
+            if training:
+                self._window.add(row.get("utilization_percent"), row.get("memory_used_mib"))
             lines.append(orjson.dumps(row, option=_LINE))
         if look_around:
             self._look_around_at = time.monotonic() + _LOOK_AROUND_EVERY_S
@@ -320,11 +374,33 @@ class SystemSampler:
                 self._event({"event": "unavailable", **news})
                 self._say(reader, news)
 
+    def _phase_now(self) -> str:
+        """Give the phase, unless nobody has been heard for so long that it can hardly be true any more."""
+        if self._seen != (seen := (self.step, self.phase)):  # a loop of the user's own sets these, and says nothing
+            self._seen = seen
+            self.heard_at = max(self.heard_at, time.monotonic() - self._base_s)
+        silent = time.monotonic() - self.heard_at
+        if silent > SILENT_S and silent > SILENT_TIMES * self._longest_s and seen[1] in ("train", "data"):
+            return "silent"
+        return seen[1]
+
     def _torch(self, index: int) -> Mapping[str, float]:
+        """Ask torch's allocator; of its peaks, which last as long as the process, only those of this training."""
         try:
-            return self._torch_memory(index)
+            found = dict(self._torch_memory(index))
         except Exception:  # noqa: BLE001 - torch before CUDA began, or after it broke: there is no such value
             return {}
+        if self._all_own and not found.get("torch_reserved_mib"):
+            return {}  # not a card of this process
+        now = found.get("torch_allocated_mib", 0.0), found.get("torch_reserved_mib", 0.0)
+        names = ("torch_allocated_peak_mib", "torch_reserved_peak_mib")
+        peaks = tuple(found.get(name, 0.0) for name in names)
+        before = self._before.setdefault(index, peaks)
+        highest = self._peaks.setdefault(index, [*now])
+        for k, name in enumerate(names):
+            highest[k] = max(highest[k], peaks[k] if peaks[k] != before[k] else now[k])
+            found[name] = highest[k]
+        return found
 
     def _event(self, values: Mapping[str, Any]) -> None:
         self._sink.rows("system.jsonl", [{"step": self.step, "kind": "event", **values}])

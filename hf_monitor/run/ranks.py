@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.run.backlog import RETRY_SECONDS
 from hf_monitor.run.files import AppendFile
 from hf_monitor.run.process import process_identity
 from hf_monitor.run.rows import encode_row, iter_lines, plain
 from hf_monitor.run.secrets import SecretMask
 
-__all__ = ["RankFile", "RankSamples", "read_rank_samples", "read_ranks"]
+__all__ = ["RankFile", "RankSamples", "read_rank_samples", "read_ranks", "time_of"]
 
 
 class RankFile:
@@ -83,6 +84,7 @@ class RankSamples:
     def __init__(self, run_dir: str | os.PathLike[str], rank: int) -> None:
         self.run_dir, self.rank = Path(run_dir).absolute(), rank
         self._file = AppendFile(self.run_dir / f"system.rank{rank}.jsonl")
+        self._retry_at = 0.0
         self._mask = SecretMask.of_process()
 
     def rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -101,7 +103,7 @@ class RankSamples:
         return len(rows)
 
     def encoded(self, name: str, lines: bytes) -> None:
-        """Append lines that hold numbers and our own words only.
+        """Append lines that hold numbers and our own words only; what cannot be written is tried again.
 
         Raises
         ------
@@ -109,6 +111,19 @@ class RankSamples:
             If the file cannot be written.
         """
         self._file.append(lines)
+        if self._file.waiting and time.monotonic() >= self._retry_at:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self.flush()
+
+    def flush(self) -> None:
+        """Try now what could not be written before.
+
+        Raises
+        ------
+        OSError
+            If it still cannot.
+        """
+        self._file.flush()
 
 
 def read_rank_samples(run_dir: Path, begins: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -171,11 +186,17 @@ def read_ranks(run_dir: Path, begins: list[dict[str, Any]]) -> dict[int, dict[in
     return found
 
 
+def time_of(row: Mapping[str, Any]) -> float:
+    """Give a row's time; 0 where it has none that is one."""
+    found = row.get("time")
+    return float(found) if isinstance(found, int | float) and found - found == 0 else 0.0
+
+
 def _attempt_of(
     begin: Mapping[str, Any], begins: list[dict[str, Any]], same_in: Sequence[str] = ("launch", "training")
 ) -> int:
     def distance(other: Mapping[str, Any]) -> float:
-        return abs(float(other.get("time") or 0.0) - float(begin.get("time") or 0.0))
+        return abs(time_of(other) - time_of(begin))
 
     same = [other for other in begins if all(other.get(key) == begin.get(key) for key in same_in)]
     return int(min(same, key=distance).get("attempt") or 0) if same else 0

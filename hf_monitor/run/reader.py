@@ -15,7 +15,7 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.process import is_alive
-from hf_monitor.run.ranks import read_rank_samples, read_ranks
+from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
 from hf_monitor.run.rows import iter_lines
 from hf_monitor.run.run_json import FORMAT
 from hf_monitor.run.signals import read_traces, was_cleared
@@ -156,7 +156,7 @@ class Run:
         """Samples of GPU, processor and memory, in the order of time; of ranks above 0 those of their own processes."""
         own = self._read("system.jsonl")
         others = read_rank_samples(self.path, self._begins)
-        return Rows(sorted([*own, *others], key=lambda row: row.get("time") or 0.0)) if others else own
+        return Rows(sorted([*own, *others], key=time_of)) if others else own
 
     @cached_property
     def trials(self) -> Rows:

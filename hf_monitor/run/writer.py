@@ -29,7 +29,7 @@ from hf_monitor.run.trouble import Trouble, reason_of
 
 log = logging.getLogger("hf_monitor")
 
-__all__ = ["FORMAT", "RESERVED_KEYS", "RunWriter"]
+__all__ = ["FORMAT", "RESERVED_KEYS", "RunWriter", "announce_by_logging"]
 
 RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 """Keys that every row has; a value logged under one of these names is kept as ``<name>_``."""
@@ -38,7 +38,8 @@ _MOST_NAMES = 10_000
 _EMPTIED = "the folder was emptied"
 
 
-def _announce(message: str) -> None:
+def announce_by_logging(message: str) -> None:
+    """Announce where no log does: at the level of information, which is mostly not shown."""
     log.info(message)
 
 
@@ -88,7 +89,7 @@ class RunWriter:
         self._lock = threading.RLock()
         self._opened = False
         self.trouble = Trouble(self.run_dir)
-        self.announce: Callable[[str], None] = _announce
+        self.announce: Callable[[str], None] = announce_by_logging
         self._proven = False  # has the attempt a row on the disk?
         self._tend_at = 0.0
         self._step = 0

@@ -3,12 +3,14 @@
 import os
 import threading
 import time
+from collections import Counter
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
 from hf_monitor import GpuMonitorCallback, attach, hardware_findings, load_run
+from hf_monitor.callbacks import gpu_monitor
 from hf_monitor.errors import InputError
 from hf_monitor.gpu.sampler import SystemSampler
 
@@ -133,6 +135,125 @@ def test_a_training_that_does_not_is_not(monitored, tmp_path):
     verdicts = {finding.rule: finding.verdict for finding in hardware_findings(run)}
     assert verdicts["data_bound"] == "clear"
     assert "data_bound" not in (tmp_path / "run/train.log").read_text()
+
+
+class Busy(TrainerCallback):
+    """A callback of the user's own that takes its time between steps and at an epoch's end."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        time.sleep(0.02)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        time.sleep(0.3)
+
+
+def test_what_other_callbacks_do_is_no_wait_for_data(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=80, logging_steps=20, eval_strategy="no")
+    attach(trainer, tmp_path / "run")
+    trainer.add_callback(Busy())  # after ours
+    trainer.train()
+    run = load_run(tmp_path / "run")
+    rows = run.metrics.of("timing")
+    assert all(row["other_seconds"] >= 19 * 0.02 for row in rows)
+    # A fetch takes a millisecond; had it been counted, the wait would be above 20 ms a step.
+    assert all(row["data_wait_seconds"] < 0.01 for row in rows[1:])
+
+
+def test_evaluations_and_checkpoints_at_an_epochs_end_are_sampled_as_such(make_trainer, make_dataset, tmp_path):
+    trainer = make_trainer(
+        evaluation={"ko": Slow(make_dataset(3), 0.1), "en": Slow(make_dataset(3), 0.1)},
+        eval_strategy="epoch",
+        logging_strategy="epoch",
+        num_train_epochs=2,
+        max_steps=-1,
+    )
+    attach(trainer, tmp_path / "run").find(GpuMonitorCallback).interval_s = 0.01
+    trainer.train()
+    phases = Counter(row["phase"] for row in load_run(tmp_path / "run").system.of("host"))
+    assert phases["evaluate"] > 0.7 * phases.total()  # 1.2 s of sleep; the second set as well as the first
+    assert phases["data"] < 0.1 * phases.total()
+
+
+def test_alone_they_are_too(make_trainer, make_dataset, tmp_path):
+    callback = GpuMonitorCallback(tmp_path / "run", interval_s=0.01)
+    trainer = make_trainer(
+        callbacks=[callback],
+        evaluation=Slow(make_dataset(6), 0.1),
+        eval_strategy="epoch",
+        num_train_epochs=1,
+        max_steps=-1,
+    )
+    trainer.train()
+    phases = Counter(row["phase"] for row in load_run(tmp_path / "run").system.of("host"))
+    assert phases["evaluate"] > 0.7 * phases.total()
+
+
+def test_alone_a_warning_is_shown_where_no_log_takes_it(make_trainer, make_dataset, tmp_path, caplog):
+    trainer = make_trainer(
+        callbacks=[GpuMonitorCallback(tmp_path / "run")],
+        train=Slow(make_dataset(8), 0.02),
+        max_steps=80,
+        logging_steps=20,
+        eval_strategy="no",
+    )
+    trainer.train()
+    assert [record.message.count("data_bound") for record in caplog.records if record.name == "hf_monitor"] == [1]
+
+
+def test_a_long_run_is_not_read_while_the_user_waits(monitored, make_dataset, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_monitor, "MOST_BYTES", 1000)
+    monitored(max_steps=3)
+    log = (tmp_path / "run/train.log").read_text()
+    assert "too much to judge in a moment: hardware_findings(load_run(" in log
+
+
+def test_alone_the_batch_that_auto_find_batch_size_found_counts(make_trainer, tmp_path):
+    trainer = make_trainer(callbacks=[GpuMonitorCallback(tmp_path / "run")], auto_find_batch_size=True, max_steps=4)
+    compute, tried = trainer.compute_loss, []
+
+    def too_large_at_first(model, inputs, *args, **kwargs):
+        if model.training and len(inputs["input_ids"]) > 1:
+            tried.append(1)
+            raise RuntimeError("CUDA out of memory.")
+        return compute(model, inputs, *args, **kwargs)
+
+    trainer.compute_loss = too_large_at_first
+    trainer.train()
+    assert tried
+    rows = load_run(tmp_path / "run").metrics.of("timing")
+    assert [round(row["samples_per_second"] * row["seconds"]) for row in rows] == [1, 1, 1, 1]
+
+
+def test_of_a_model_without_a_decoder_of_its_own_the_labels_are_no_further_tokens():
+    callback = GpuMonitorCallback()
+    batch = {"input_ids": torch.zeros(2, 5), "labels": torch.zeros(2, 5)}
+    callback.count(batch)
+    callback._counts_labels = True
+    callback.count(batch)
+    callback.count({"pixel_values": torch.zeros(3, 2)})
+    callback.count("nothing of the kind")
+    assert (callback.clock.n_samples, callback.clock.n_tokens) == (7, 10 + 20)
+
+
+def test_the_batches_are_handed_on_as_they_come():
+    class Batches:
+        length = 3
+
+        def __init__(self):
+            self.left = [{"a": 1}, {"b": 2}]
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            return self.left.pop(0)
+
+    batches = Batches()
+    first, second = batches.left
+    fetches = GpuMonitorCallback().timed(batches)
+    assert iter(fetches) is fetches
+    assert (next(fetches), next(fetches), fetches.length) == (first, second, 3)
+    with pytest.raises(StopIteration):
+        next(fetches)
 
 
 def test_samples_know_their_step_and_phase(monitored, make_dataset):

@@ -80,3 +80,44 @@ def test_throughput_counts_waits_and_all_processes(hand):
     hand.step(1.5, data=0.5)
     found = hand.clock.window(processes=2)
     assert (found["samples_per_second"], found["tokens_per_second"]) == (8.0, 640.0)
+
+
+def test_where_fetches_are_told_all_else_between_steps_is_no_wait(hand):
+    hand.clock.hears_fetches = True
+    hand.step(1.0)
+    hand.wait(3.0)  # another callback's on_step_end
+    hand.clock.fetch_begin()
+    hand.wait(0.5)
+    hand.clock.fetch_end()
+    hand.clock.fetch_begin()  # of the second micro-batch
+    hand.wait(0.5)
+    hand.clock.fetch_end()
+    hand.wait(2.0)  # tokens counted over all processes
+    hand.step(1.0)
+    found = hand.clock.window()
+    assert (found["seconds"], found["data_wait_seconds"], found["other_seconds"]) == (3.0, 0.5, 5.0)
+
+
+def test_the_start_of_the_workers_at_an_epochs_begin_is_wait_for_data(hand):
+    hand.clock.hears_fetches = True
+    hand.step(1.0)
+    hand.wait(7.0)  # an evaluation at the epoch's end
+    hand.clock.epoch_begin()
+    hand.wait(2.0)
+    hand.clock.fetch_begin()
+    hand.wait(1.0)
+    hand.clock.fetch_end()
+    hand.step(1.0)
+    found = hand.clock.window()
+    assert (found["data_wait_seconds"], found["other_seconds"], found["seconds"]) == (1.5, 7.0, 5.0)
+
+
+def test_alone_an_epochs_end_and_begin_are_no_wait(hand):
+    hand.step(1.0)
+    hand.wait(7.0)
+    hand.clock.other_end()  # on_epoch_end
+    hand.wait(4.0)
+    hand.clock.epoch_begin()
+    hand.step(1.0, data=0.5)
+    found = hand.clock.window()
+    assert (found["seconds"], found["other_seconds"]) == (2.5, 11.0)

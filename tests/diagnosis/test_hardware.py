@@ -157,7 +157,11 @@ def test_a_gpu_near_ninety_percent_is_inconclusive(folder):
 
 @pytest.mark.parametrize(
     ("shares", "steps", "why"),
-    [([], 10, "0 logged windows"), ([0.5] * 3, 10, "2 logged windows"), ([0.5] * 6, 2, "5 logged windows with 10 steps")],
+    [
+        ([], 10, "0 logged windows"),
+        ([0.5] * 3, 10, "2 logged windows"),
+        ([0.5] * 6, 2, "5 logged windows with 10 steps"),
+    ],
 )
 def test_too_few_windows_are_inconclusive(folder, shares, steps, why):
     folder.begin().windows(shares, steps=steps).gpu(30).host(30)

@@ -115,3 +115,22 @@ def test_where_no_limit_is_said_there_is_none(tmp_path, text):
 
 def test_a_disk_that_does_not_answer_is_none(tmp_path):
     assert HostReader(tmp_path / "gone").read()["disk_free_mib"] is None
+
+
+def test_a_limit_above_what_the_machine_has_is_none(tmp_path):
+    root = write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/cgroup.controllers": "memory\n",
+            "sys/fs/cgroup/memory.max": f"{512 * 2**30}\n",
+            "sys/fs/cgroup/memory.current": f"{60 * 2**30}\n",
+            "proc/stat": "cpu 1 1 1 1 1 1 1 1\n",
+            "proc/meminfo": "MemTotal: 67108864 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\n",
+            "proc/self/statm": "10 5 1\n",
+        },
+    )
+    reader = HostReader(tmp_path, root)
+    found = reader.read()
+    assert (found["ram_used_mib"], found["ram_total_mib"]) == (61440.0, 65536.0)
+    assert reader.facts()["ram_limit"] == "machine"

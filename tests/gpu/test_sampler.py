@@ -1,5 +1,6 @@
 """SystemSampler over a fake driver: what it writes, what it survives, what it costs."""
 
+import errno
 import json
 import logging
 import os
@@ -18,8 +19,8 @@ from hf_monitor.run.ranks import RankSamples
 TORCH = {
     "torch_allocated_mib": 1.0,
     "torch_reserved_mib": 2.0,
-    "torch_allocated_peak_mib": 3.0,
-    "torch_reserved_peak_mib": 4.0,
+    "torch_allocated_peak_mib": 1.0,
+    "torch_reserved_peak_mib": 2.0,
 }
 
 
@@ -31,13 +32,14 @@ def start(tmp_path):
     def make(devices=(), *, interval_s=1000.0, writer=None, wait=True, **more):
         writer = writer or RunWriter(tmp_path / "run")
         sampler = SystemSampler(
-            writer, interval_s=interval_s, devices=devices, torch_memory=lambda index: TORCH, **more
+            writer, interval_s=interval_s, devices=devices, torch_memory=lambda index: make.torch, **more
         )
         started.append(sampler.start())
         if wait:
             until(lambda: sampler.samples)
         return sampler
 
+    make.torch = TORCH  # what torch's allocator says
     yield make
     for sampler in started:
         sampler.stop()
@@ -255,14 +257,149 @@ def test_what_a_window_saw_is_drained(fake_nvml, start):
     scenario = fake.one_4090()
     fake_nvml(scenario)
     sampler = start(scenario.visible())
-    until(lambda: sampler._window)
     sampler.drain()
-    scenario.gpus[0].utilization, scenario.gpus[0].used_mib = 50, 3000
-    sampler.sample()
-    scenario.gpus[0].utilization, scenario.gpus[0].used_mib = 100, 2000
-    sampler.sample()
+    gpu = scenario.gpus[0]
+    for gpu.utilization, gpu.used_mib, sampler.phase in (
+        (50, 3000, "train"),
+        (100, 2000, "data"),
+        (5, 20000, "evaluate"),  # not a part of the training's time, which the window is about
+        (5, 20000, "other"),
+    ):
+        sampler.sample()
     assert sampler.drain() == {"gpu_samples": 2, "gpu_utilization_percent": 75.0, "gpu_memory_used_mib": 3000.0}
     assert sampler.drain() == {}
+
+
+def test_peaks_of_an_earlier_training_are_not_this_ones(fake_nvml, start, tmp_path):
+    scenario = fake.one_4090()
+    fake_nvml(scenario)
+    earlier = TORCH | {"torch_allocated_peak_mib": 900.0, "torch_reserved_peak_mib": 1000.0}
+    start.torch = earlier
+    sampler = start(scenario.visible())
+    start.torch = earlier | {"torch_reserved_mib": 50.0}
+    sampler.sample()
+    start.torch = earlier
+    sampler.sample()
+    start.torch = earlier | {"torch_reserved_peak_mib": 1100.0}
+    sampler.sample()
+    rows = load_run(tmp_path / "run").system.of("gpu")
+    assert [row["torch_reserved_peak_mib"] for row in rows] == [2.0, 50.0, 50.0, 1100.0]
+    assert {row["torch_allocated_peak_mib"] for row in rows} == {1.0}
+
+
+def test_by_default_the_cards_that_hold_something_of_this_process_are_its_own(fake_nvml, start, tmp_path):
+    scenario = fake.three_unlike()
+    fake_nvml(scenario)
+    held = {0: TORCH, 1: dict.fromkeys(TORCH, 0.0), 2: TORCH}
+    sampler = SystemSampler(
+        RunWriter(tmp_path / "run"), interval_s=1e5, devices=scenario.visible(), torch_memory=held.__getitem__
+    ).start()
+    assert sampler.stop()
+    rows = load_run(tmp_path / "run").system.of("gpu")
+    assert {row["gpu"] for row in rows if "torch_reserved_mib" in row} == {0, 2}
+
+
+def test_a_training_that_is_not_heard_any_more_is_not_said_to_train(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampler_module, "SILENT_S", 0.05)
+    sampler = start()
+    sampler.turn("train")
+    sampler.turn("data")
+    time.sleep(0.1)
+    sampler.sample()
+    sampler.turn("train")
+    sampler.sample()
+    sampler.turn("evaluate")  # an evaluation may take as long as it likes
+    sampler._longest_s = 0.0
+    time.sleep(0.1)
+    sampler.sample()
+    phases = [row["phase"] for row in load_run(tmp_path / "run").system.of("host")]
+    assert phases[1:] == ["silent", "train", "evaluate"]
+
+
+def test_a_step_that_always_takes_long_is_not_silence(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampler_module, "SILENT_S", 0.01)
+    sampler = start()
+    sampler.turn("train")
+    time.sleep(0.05)
+    sampler.turn("train")
+    time.sleep(0.05)
+    sampler.sample()
+    assert load_run(tmp_path / "run").system.of("host")[-1]["phase"] == "train"
+
+
+def test_a_loop_of_ones_own_is_heard_by_its_steps(start, monkeypatch):
+    monkeypatch.setattr(sampler_module, "QUIET_S", 0.5)
+    sampler = start(interval_s=0.005)
+    for sampler.step in range(1, 120):
+        time.sleep(0.01)
+    before = sampler.samples
+    until(lambda: sampler.samples > before, seconds=5)  # not once a minute
+
+
+def test_the_next_sampler_of_a_folder_takes_the_place_of_one_that_was_left_running(start, tmp_path):
+    writer = RunWriter(tmp_path / "run")
+    first = start(writer=writer)
+    second = start(writer=writer)
+    assert not first._thread
+    assert second._thread.is_alive()
+    assert second.stop()
+
+
+def test_what_a_full_disk_kept_back_is_written_when_there_is_space(tmp_path, monkeypatch, caplog):
+    sink = RankSamples(tmp_path / "run", 1)
+    sampler = SystemSampler(sink, interval_s=0.005, devices=(), host=False).start()
+    until(lambda: sampler.samples)
+    write, full = os.write, True
+
+    def refuse(fd, data):
+        if full and b"process_rss_mib" in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", refuse)
+    until(lambda: warnings(caplog))
+    full = False
+    before = sampler.samples
+    until(lambda: sampler.samples > before + 3)
+    assert sampler.stop()
+    lines = (tmp_path / "run/system.rank1.jsonl").read_bytes().splitlines()
+    assert len(lines) >= 1 + sampler.samples  # those that failed are there, too
+    assert len(warnings(caplog)) == 1
+
+
+def test_an_event_that_cannot_be_written_does_not_end_the_thread(tmp_path, monkeypatch, caplog):
+    sink = RankSamples(tmp_path / "run", 1)
+    monkeypatch.setattr(sampler_module, "MOST_OF_A_CORE", 1e-9)
+    monkeypatch.setattr(sampler_module, "LONGEST_INTERVAL_S", 0.01)
+
+    def refuse(name, rows):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    sampler = SystemSampler(sink, interval_s=0.001, devices=(), host=False)
+    true = sink.rows
+    sampler.start()
+    until(lambda: sampler.samples)
+    monkeypatch.setattr(sink, "rows", refuse)
+    sampler._cost_s, sampler.interval_s = 0.0, 0.001
+    until(lambda: warnings(caplog))
+    monkeypatch.setattr(sink, "rows", true)
+    before = sampler.samples
+    until(lambda: sampler.samples > before)
+    assert sampler.stop()
+
+
+def test_the_last_reference_may_go_away_in_the_samplers_own_thread(start):
+    sampler = start(interval_s=0.001)
+    done = []
+
+    def stop_here():
+        if not done:
+            done.append(sampler.stop())
+        return {}
+
+    sampler._host.read_process = stop_here
+    until(lambda: done)
+    assert done == [True]
 
 
 def test_other_ranks_sample_themselves_and_are_read_with_the_attempt(fake_nvml, start, tmp_path):
@@ -278,7 +415,7 @@ def test_other_ranks_sample_themselves_and_are_read_with_the_attempt(fake_nvml, 
     rows = run.system.of("process")
     assert {(row["rank"], row["gpu"], row["attempt"]) for row in rows} == {(1, 1, 1)}
     assert rows[-1]["step"] == 3
-    assert rows[-1]["torch_reserved_peak_mib"] == 4.0
+    assert rows[-1]["torch_reserved_peak_mib"] == 2.0
     assert rows[-1]["process_rss_mib"] > 0
     assert {row["gpu"] for row in run.system.of("gpu")} == {0, 1, 2}
     assert not (tmp_path / "run/rank1.jsonl").exists()
