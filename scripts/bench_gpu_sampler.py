@@ -10,6 +10,9 @@ adds its own time, to all alike. ``--real`` uses the real one.
 Each subject runs in processes of its own, in several rounds whose order alternates; CPU time of the calling thread
 (``time.thread_time_ns``), the first calls dropped. Shown are medians over the rounds of each round's median and 99th
 percentile. "Whole" is what the tool's own thread does for one sample, without sending or, but for us, storing it.
+
+That is one sample after the other, as code is compared. In a training there is a second between two, the processor's
+caches hold other things by then, and everything takes several times as long: the last column, for the whole samples.
 """
 
 from __future__ import annotations
@@ -231,7 +234,7 @@ def missing(package: str) -> bool:
     return importlib.util.find_spec(package.replace("-", "_")) is None
 
 
-def work(name: str, n_gpus: int, samples: int, real: bool) -> dict[str, float]:
+def work(name: str, n_gpus: int, samples: int, real: bool, pause_s: float = 0.0) -> dict[str, float]:
     """Measure one subject in this process, in microseconds of CPU time."""
     if not real:
         import pynvml
@@ -240,15 +243,29 @@ def work(name: str, n_gpus: int, samples: int, real: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         sample = SUBJECTS[name][3](n_gpus, Path(folder))
         times = []
-        for _ in range(WARMUP + samples):
+        warmup = WARMUP if not pause_s else 3
+        for _ in range(warmup + samples):
+            time.sleep(pause_s)
             began = time.thread_time_ns()
             sample()
             times.append(time.thread_time_ns() - began)
-    ordered = sorted(times[WARMUP:])
+    ordered = sorted(times[warmup:])
     return {
         "median": statistics.median(ordered) / 1000,
         "p99": ordered[math.ceil(0.99 * len(ordered)) - 1] / 1000,
     }
+
+
+def measure(name: str, args: argparse.Namespace, samples: int, pause: float = 0.0) -> dict[str, float]:
+    """Measure one subject in a process of its own."""
+    command = [sys.executable, __file__, "--worker", name, "--gpus", str(args.gpus), "--samples", str(samples)]
+    command += ["--pause", str(pause), *(["--real"] if args.real else [])]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        sys.exit(f"{name} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(lines[-1][7:])
+    return found
 
 
 def main() -> int:
@@ -258,14 +275,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help=f"some of: {','.join(SUBJECTS)}")
     parser.add_argument("--real", action="store_true", help="the real driver, and torch's CUDA")
+    parser.add_argument("--paced", type=int, default=40, help="samples at 1 Hz (default: 40; 0: none)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--pause", type=float, default=0.0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         if args.real:
             import torch
 
             torch.zeros(1, device="cuda")
-        print("RESULT " + json.dumps(work(args.worker, args.gpus, args.samples, args.real)))
+        print("RESULT " + json.dumps(work(args.worker, args.gpus, args.samples, args.real, args.pause)))
         return 0
     names = args.only.split(",") if args.only else list(SUBJECTS)
     if unknown := set(names) - set(SUBJECTS):
@@ -276,19 +295,16 @@ def main() -> int:
         names.remove(name)
     for number in range(args.rounds + 1):  # the first one warms the disk's cache
         for name in names if number % 2 else reversed(names):
-            command = [sys.executable, __file__, "--worker", name, "--gpus", str(args.gpus)]
-            command += ["--samples", str(args.samples), *(["--real"] if args.real else [])]
-            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-            if done.returncode or not lines:
-                print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
-                return 1
+            found = measure(name, args, args.samples)
             if number:
-                results.setdefault(name, []).append(json.loads(lines[-1][7:]))
+                results.setdefault(name, []).append(found)
+    paced = {}
+    if args.paced:
+        paced = {n: measure(n, args, args.paced, pause=1.0)["median"] for n in names if SUBJECTS[n][2] == "whole"}
     driver = "the real driver" if args.real else f"a driver made of Python with {args.gpus} x {NAME}"
     print(f"\n{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, {driver}")
     print(f"{args.rounds} rounds of {args.samples} samples; microseconds of CPU time a sample\n")
-    print(f"| {'part':5} | {'what':45} | median | p99 | of ours |\n|---|---|---|---|---|")
+    print(f"| {'part':5} | {'what':45} | median | p99 | of ours | at 1 Hz |\n|---|---|---|---|---|---|")
     middle = {
         name: {key: statistics.median(found[key] for found in rounds) for key in ("median", "p99")}
         for name, rounds in results.items()
@@ -297,8 +313,9 @@ def main() -> int:
         title, package, part, _ = SUBJECTS[name]
         ours = next((o for o in ("ours_gpu", "ours_host", "ours") if SUBJECTS[o][2] == part and o in middle), None)
         ratio = f"{middle[name]['median'] / middle[ours]['median']:.1f}" if ours else "-"
+        at = f"{paced[name]:.0f}" if name in paced else ""
         label = f"{package} {importlib.metadata.version(package)}: {title}"
-        print(f"| {part:5} | {label:45} | {middle[name]['median']:.0f} | {middle[name]['p99']:.0f} | {ratio} |")
+        print(f"| {part:5} | {label:45} | {middle[name]['median']:.0f} | {middle[name]['p99']:.0f} | {ratio} | {at} |")
     if "ours" in middle and not args.real and args.gpus == 1:
         reached = middle["ours"]["median"] <= GOAL_MEDIAN_US and middle["ours"]["p99"] <= GOAL_P99_US
         print(

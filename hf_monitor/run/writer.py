@@ -36,6 +36,7 @@ RESERVED_KEYS = frozenset({"time", "attempt", "step", "kind"})
 
 _MOST_NAMES = 10_000
 _EMPTIED = "the folder was emptied"
+_PATIENCE = 10.0 - RETRY_SECONDS
 
 
 def announce_by_logging(message: str) -> None:
@@ -301,8 +302,8 @@ class RunWriter:
         head = {"time": time.time(), "attempt": attempt, "step": step, "kind": kind}
         self._put("metrics.jsonl", orjson.dumps({**head, **values}, option=orjson.OPT_APPEND_NEWLINE))
 
-    def _put(self, name: str, lines: bytes) -> None:
-        if monotonic() >= self._tend_at:
+    def _put(self, name: str, lines: bytes, *, patience: float = 0.0) -> None:
+        if monotonic() >= self._tend_at + patience:
             self._tend()
         file = self._files.get(name) or self.file(name)
         try:
@@ -455,14 +456,15 @@ class RunWriter:
     def encoded(self, name: str, lines: bytes) -> None:
         r"""Append lines to the file called `name` that the caller has encoded, each one strict JSON with a ``\n``.
 
-        Only for numbers and our own words: no secret is looked for in them.
+        Only for numbers and our own words: no secret is looked for in them. Made for many small samples: whether the
+        folder is still there is left to the rows of the training to find out, for ten seconds.
 
         Raises
         ------
         RunFolderError
             As :meth:`row`.
         """
-        self._put(name, lines)
+        self._put(name, lines, patience=_PATIENCE if self.trouble.since is None else 0.0)
 
     def close(self) -> None:
         """Close the files, after a last try to write what waits. A later row opens them again, in the same attempt."""

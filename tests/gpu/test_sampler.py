@@ -233,9 +233,10 @@ def test_an_error_of_ours_is_said_once_and_sampling_goes_on(fake_nvml, start, tm
 
 
 def test_a_folder_that_is_deleted_is_one_warning_and_made_again(start, tmp_path, caplog):
-    sampler = start(interval_s=0.005)
+    writer = RunWriter(tmp_path / "run")
+    sampler = start(interval_s=0.005, writer=writer)
     shutil.rmtree(tmp_path / "run")
-    until(lambda: (tmp_path / "run/system.jsonl").is_file())
+    until(lambda: writer.row("train", 1, {"loss": 1.0}) or (tmp_path / "run/system.jsonl").is_file())
     sampler.stop()
     assert len(warnings(caplog)) == 1
     assert load_run(tmp_path / "run").system.of("host")
