@@ -138,7 +138,7 @@ def _our_sample(n_gpus: int, folder: Path) -> Callable[[], Any]:
     from hf_monitor.gpu.sampler import SystemSampler
 
     torch = dict.fromkeys(("torch_allocated_mib", "torch_reserved_mib", "torch_allocated_peak_mib"), 1234.5)
-    sampler = SystemSampler(RunWriter(folder), interval_s=1e5, devices=_devices(n_gpus), torch_memory=lambda i: torch)
+    sampler = SystemSampler(RunWriter(folder), interval_s=1e4, devices=_devices(n_gpus), torch_memory=lambda i: torch)
     sampler.start()
     while not sampler.samples:
         time.sleep(0.01)
@@ -283,6 +283,8 @@ def main() -> int:
         if args.real:
             import torch
 
+            if not torch.cuda.is_available():
+                sys.exit("--real needs a GPU that torch can use; `hf-monitor gpu` says what is wrong")
             torch.zeros(1, device="cuda")
         print("RESULT " + json.dumps(work(args.worker, args.gpus, args.samples, args.real, args.pause)))
         return 0

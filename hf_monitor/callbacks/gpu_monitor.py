@@ -15,11 +15,11 @@ from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._step_clock import StepClock
+from hf_monitor.gpu.sampler import SystemSampler, check_interval
 from hf_monitor.run.ranks import RankSamples
 from hf_monitor.run.writer import announce_by_logging
 
 if TYPE_CHECKING:
-    from hf_monitor.gpu.sampler import SystemSampler
     from hf_monitor.run.writer import RunWriter
 
 __all__ = ["Fetches", "GpuMonitorCallback"]
@@ -75,10 +75,11 @@ class GpuMonitorCallback(TrainerCallback):
     Raises
     ------
     InputError
-        From ``on_train_begin``, if `interval_s` is not a positive number.
+        If `interval_s` is not a positive number.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str] | None = None, *, interval_s: float = 1.0) -> None:
+        check_interval(interval_s)
         self.run_dir = run_dir
         self.interval_s = interval_s
         self.clock = StepClock()
@@ -89,6 +90,7 @@ class GpuMonitorCallback(TrainerCallback):
         self._main = False
         self._counted = False  # attach() counts what comes
         self._batch = 0
+        self._n_processes = 1
         self._counts_labels = False
         self._rest = "data"  # what comes after a step, where nobody tells of fetches
 
@@ -101,6 +103,7 @@ class GpuMonitorCallback(TrainerCallback):
         self._rest = "data"
         self._main, self._samples = state.is_world_process_zero, None
         self._batch = (state.train_batch_size or args.train_batch_size) * args.gradient_accumulation_steps
+        self._n_processes = max(1, args.world_size)
         config = getattr(kwargs.get("model"), "config", None)
         self._counts_labels = bool(getattr(config, "is_encoder_decoder", False))
         if not self._main and not args.process_index:
@@ -114,8 +117,6 @@ class GpuMonitorCallback(TrainerCallback):
             writer = self._recorder.writer
         else:
             writer = self._samples = RankSamples(folder, args.process_index)
-        from hf_monitor.gpu.sampler import SystemSampler
-
         own = _own_gpus(args)
         sampler = SystemSampler(writer, interval_s=self.interval_s, host=args.local_process_index == 0, own=own)
         sampler.step, sampler.phase = state.global_step, "begin"
@@ -197,13 +198,16 @@ class GpuMonitorCallback(TrainerCallback):
     def _record(self, args: Any, state: Any, control: Any, *, logs: Mapping[str, Any]) -> None:
         if kind_of(logs, state) not in ("train", "train_summary"):
             return
-        found = self.clock.window(max(1, args.world_size))
+        found = self.clock.window(self._n_processes)
         if self._sampler is not None:
             found |= self._sampler.drain()
+        self._write(state.global_step, found)
+
+    def _write(self, step: int, found: dict[str, float]) -> None:
         if self._main and self._recorder is not None:
-            self._recorder.writer.numbers("timing", state.global_step, found)
+            self._recorder.writer.numbers("timing", step, found)
         elif self._samples is not None:
-            self._samples.rows("system.jsonl", [{"step": state.global_step, "kind": "timing", **found}])
+            self._samples.rows("system.jsonl", [{"step": step, "kind": "timing", **found}])
 
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -253,6 +257,11 @@ class GpuMonitorCallback(TrainerCallback):
             self._stop_sampler.detach()
             sampler.phase = "end"
             sampler.stop()
+            if self.clock.steps:  # an error came before they were logged
+                try:
+                    self._write(sampler.step, self.clock.window(self._n_processes) | sampler.drain())
+                except Exception as error:  # noqa: BLE001 - the policy: the error of the training is to be seen
+                    report_once(self, "window", f"the last steps' timing is not recorded: {described(error)}")
 
 
 class Fetches:

@@ -24,7 +24,7 @@ from hf_monitor.run.process import launch_id
 from hf_monitor.run.ranks import RankSamples
 from hf_monitor.run.writer import RunWriter
 
-__all__ = ["SystemSampler"]
+__all__ = ["SystemSampler", "check_interval"]
 
 log = logging.getLogger("hf_monitor")
 
@@ -105,6 +105,20 @@ def _torch_memory(index: int) -> dict[str, float]:
     }
 
 
+def check_interval(interval_s: Any) -> None:
+    """Refuse what is no interval.
+
+    Raises
+    ------
+    InputError
+        If it is not a number of seconds, above 0 and at most a day.
+    """
+    if isinstance(interval_s, bool) or not isinstance(interval_s, int | float) or not 0 < interval_s <= 86400:
+        raise InputError(
+            f"interval_s must be a number of seconds above 0 (at most 86400), got {interval_s!r}. The usual is 1.0."
+        )
+
+
 def _facts_of(reader: DeviceReader) -> dict[str, Any]:
     facts = reader.facts()
     match = tier_of(reader.name, facts["memory_total_mib"])
@@ -132,7 +146,7 @@ class SystemSampler:
 
     Parameters
     ----------
-    writer : RunWriter
+    writer : RunWriter or path-like
         Of the run folder; ``system.jsonl`` lies there.
     interval_s : float
         Seconds between two samples.
@@ -160,19 +174,20 @@ class SystemSampler:
     Raises
     ------
     InputError
-        If `interval_s` is not a positive number.
+        If `interval_s` is not a positive number, or `writer` is something else.
 
     Examples
     --------
     >>> from hf_monitor import RunWriter
-    >>> with SystemSampler(RunWriter("outputs/my_run")) as sampler:  # doctest: +SKIP
-    ...     for sampler.step in range(100):
-    ...         train_one_step()
+    >>> writer = RunWriter("outputs/my_run")
+    >>> with SystemSampler(writer) as sampler:  # doctest: +SKIP
+    ...     for sampler.step in range(1, 101):
+    ...         writer.row("train", sampler.step, {"loss": train_one_step()})
     """
 
     def __init__(
         self,
-        writer: RunWriter | RankSamples,
+        writer: RunWriter | RankSamples | str | os.PathLike[str],
         *,
         interval_s: float = 1.0,
         devices: Sequence[TorchDevice] | None = None,
@@ -180,8 +195,14 @@ class SystemSampler:
         host: bool = True,
         torch_memory: Callable[[int], Mapping[str, float]] = _torch_memory,
     ) -> None:
-        if not isinstance(interval_s, int | float) or isinstance(interval_s, bool) or not 0 < interval_s < 1e6:
-            raise InputError(f"interval_s must be a number of seconds above 0, got {interval_s!r}. The usual is 1.0.")
+        check_interval(interval_s)
+        if isinstance(writer, str | os.PathLike):
+            writer = RunWriter(writer)
+        if not isinstance(writer, RunWriter | RankSamples):
+            raise InputError(
+                f"SystemSampler takes a RunWriter or the path of a run folder, got {type(writer).__name__}: "
+                "SystemSampler(RunWriter('my_run'))."
+            )
         self.step = 0
         self.phase = "train"
         self.samples = 0
@@ -237,6 +258,7 @@ class SystemSampler:
         if before is not None and before is not self:
             before.stop()  # its training ended with an error, most likely, of which nobody has told it
         _running[key] = self
+        facts = {"device": f"cuda:{self._own[0]}" if self._own else "cpu", **facts}
         self._thread = threading.Thread(target=self._run, args=(self._ended, devices, facts), daemon=True)
         self._thread.name = "hf_monitor sampler"
         self._thread.start()

@@ -359,8 +359,30 @@ def test_a_forked_child_has_no_sampler_and_may_begin_its_own(tmp_path):
     assert run.broken_lines["system.jsonl"] == 0
 
 
-@pytest.mark.parametrize("interval", [0, -1.0, float("nan"), "1", None, True])
-def test_an_interval_that_is_none_is_refused_before_the_training(make_trainer, tmp_path, interval):
-    trainer = make_trainer(callbacks=[GpuMonitorCallback(tmp_path / "run", interval_s=interval)])
-    with pytest.raises(InputError, match="interval_s must be a number of seconds above 0, got"):
+@pytest.mark.parametrize("interval", [0, -1.0, float("nan"), "1", None, True, 1e9])
+def test_an_interval_that_is_none_is_refused_when_the_callback_is_made(interval):
+    with pytest.raises(InputError, match=r"interval_s must be a number of seconds above 0 .*, got"):
+        GpuMonitorCallback("run", interval_s=interval)
+
+
+@pytest.mark.parametrize("writer", [None, 3, load_run])
+def test_a_sampler_wants_a_writer_or_a_path(writer):
+    with pytest.raises(InputError, match=f"RunWriter or the path of a run folder, got {type(writer).__name__}"):
+        SystemSampler(writer)
+
+
+def test_the_steps_before_an_error_have_their_timing(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=9, logging_steps=3, eval_strategy="no")
+    monitor = attach(trainer, tmp_path / "run")
+    compute = trainer.compute_loss
+
+    def fails_at_step_6(*args, **kwargs):
+        if trainer.state.global_step == 5:
+            raise RuntimeError("boom")
+        return compute(*args, **kwargs)
+
+    trainer.compute_loss = fails_at_step_6
+    with pytest.raises(RuntimeError):
         trainer.train()
+    assert [(row["step"], row["steps"]) for row in monitor.run().metrics.of("timing")] == [(3, 3), (5, 2)]
+    assert monitor.run().status == "crashed"

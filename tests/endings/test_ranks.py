@@ -47,7 +47,9 @@ def test_each_rank_has_its_log_and_rank_0_the_metrics(tmp_path):
     samples = run.system
     assert {row.get("rank", 0) for row in samples.of("host")} == {0}  # one machine, one host
     assert {(row["rank"], row["attempt"]) for row in samples.of("process")} == {(1, 1)}
-    assert [(row["rank"], row["attempt"], row["step"]) for row in samples.of("timing")] == [(1, 1, k) for k in range(1, 7)]
+    assert [(row["rank"], row["attempt"], row["step"]) for row in samples.of("timing")] == [
+        (1, 1, k) for k in range(1, 7)
+    ]
     row = run.metrics.of("timing")[0]
     assert row["samples_per_second"] * row["seconds"] == pytest.approx(4, rel=1e-3)  # 2 x 2 processes
 

@@ -92,7 +92,7 @@ def test_a_training_ends_as_without_us(
         return trainer.model.state_dict()
 
     steps = len(CODES) * len(ASKED)
-    ours = GpuMonitorCallback(tmp_path / "run", interval_s=1e5)
+    ours = GpuMonitorCallback(tmp_path / "run", interval_s=1e4)
     chaos = Chaos(scenario, ours)
     with_it = train([ours, chaos], "with", steps, "steps")
     run = load_run(tmp_path / "run")
@@ -115,7 +115,7 @@ def test_it_begins_and_ends_with_every_error_too(fake_nvml, tmp_path, caplog):
     errors = scenario.gpus[0].errors
     for code, metric in itertools.product(CODES, ASKED):
         errors[metric] = code
-        sampler = SystemSampler(writer, interval_s=1e5, devices=scenario.visible()).start()
+        sampler = SystemSampler(writer, interval_s=1e4, devices=scenario.visible()).start()
         sampler._thread.join(0.001)
         assert sampler.stop()
         errors.clear()
@@ -131,7 +131,7 @@ def test_a_driver_that_does_not_open_is_one_line(fake_nvml, tmp_path, caplog, co
     scenario = fake.one_4090()
     scenario.init_error = code
     fake_nvml(scenario)
-    sampler = SystemSampler(RunWriter(tmp_path / "run"), interval_s=1e5, devices=scenario.visible()).start()
+    sampler = SystemSampler(RunWriter(tmp_path / "run"), interval_s=1e4, devices=scenario.visible()).start()
     assert sampler.stop()
     (line,) = warnings(caplog)
     assert "only torch's own readings" in line

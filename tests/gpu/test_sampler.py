@@ -293,7 +293,7 @@ def test_by_default_the_cards_that_hold_something_of_this_process_are_its_own(fa
     fake_nvml(scenario)
     held = {0: TORCH, 1: dict.fromkeys(TORCH, 0.0), 2: TORCH}
     sampler = SystemSampler(
-        RunWriter(tmp_path / "run"), interval_s=1e5, devices=scenario.visible(), torch_memory=held.__getitem__
+        RunWriter(tmp_path / "run"), interval_s=1e4, devices=scenario.visible(), torch_memory=held.__getitem__
     ).start()
     assert sampler.stop()
     rows = load_run(tmp_path / "run").system.of("gpu")
