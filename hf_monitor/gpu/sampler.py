@@ -16,10 +16,12 @@ from typing import Any, Protocol, Self
 import orjson
 
 from hf_monitor.errors import InputError
+from hf_monitor.gpu.allocator import Allocator, torch_memory
 from hf_monitor.gpu.devices import TorchDevice, torch_devices
 from hf_monitor.gpu.host import HostReader
 from hf_monitor.gpu.readings import DeviceReader, Readers, open_devices
 from hf_monitor.gpu.tiers import tier_of
+from hf_monitor.gpu.window import Window
 from hf_monitor.run.process import launch_id
 from hf_monitor.run.ranks import RankSamples
 from hf_monitor.run.writer import RunWriter
@@ -28,7 +30,6 @@ __all__ = ["SystemSampler", "check_interval"]
 
 log = logging.getLogger("hf_monitor")
 
-_MIB = 2**20
 MOST_OF_A_CORE = 0.005
 """Share of a core that sampling may take; above it the interval grows."""
 LONGEST_INTERVAL_S = 60.0
@@ -44,32 +45,6 @@ _LINE = orjson.OPT_APPEND_NEWLINE
 
 
 _running: weakref.WeakValueDictionary[tuple[str, tuple[str, ...]], SystemSampler] = weakref.WeakValueDictionary()
-
-
-class _Window:
-    """Sums over the samples of a logged window."""
-
-    __slots__ = ("busy", "busy_samples", "most_used", "samples")
-
-    def __init__(self) -> None:
-        self.samples = self.busy_samples = 0
-        self.busy, self.most_used = 0.0, -1.0
-
-    def add(self, utilization_percent: float | None, memory_used_mib: float | None) -> None:
-        self.samples += 1
-        if utilization_percent is not None:
-            self.busy += utilization_percent
-            self.busy_samples += 1
-        if memory_used_mib is not None and memory_used_mib > self.most_used:
-            self.most_used = memory_used_mib
-
-    def values(self) -> dict[str, float]:
-        found: dict[str, float] = {"gpu_samples": self.samples} if self.samples else {}
-        if self.busy_samples:
-            found["gpu_utilization_percent"] = round(self.busy / self.busy_samples, 1)
-        if self.most_used >= 0:
-            found["gpu_memory_used_mib"] = self.most_used
-        return found
 
 
 class Sink(Protocol):
@@ -89,20 +64,6 @@ class Sink(Protocol):
 
     def flush(self) -> object:
         """Try now what could not be written before."""
-
-
-def _torch_memory(index: int) -> dict[str, float]:
-    """Give what torch's allocator holds on a device, in MiB; the peaks are those since torch last forgot them."""
-    import torch
-
-    stats = torch.cuda.memory.memory_stats_as_nested_dict(index)  # a tenth of what memory_stats() costs
-    allocated, reserved = stats["allocated_bytes"]["all"], stats["reserved_bytes"]["all"]
-    return {
-        "torch_allocated_mib": round(allocated["current"] / _MIB, 1),
-        "torch_reserved_mib": round(reserved["current"] / _MIB, 1),
-        "torch_allocated_peak_mib": round(allocated["peak"] / _MIB, 1),
-        "torch_reserved_peak_mib": round(reserved["peak"] / _MIB, 1),
-    }
 
 
 def check_interval(interval_s: Any) -> None:
@@ -193,7 +154,7 @@ class SystemSampler:
         devices: Sequence[TorchDevice] | None = None,
         own: Sequence[int] | None = None,
         host: bool = True,
-        torch_memory: Callable[[int], Mapping[str, float]] = _torch_memory,
+        torch_memory: Callable[[int], Mapping[str, float]] = torch_memory,
     ) -> None:
         check_interval(interval_s)
         if isinstance(writer, str | os.PathLike):
@@ -212,7 +173,8 @@ class SystemSampler:
         self._sink: Sink = writer
         self._devices = devices
         self._with_host = host
-        self._torch_memory = torch_memory
+        self._ask = torch_memory
+        self._allocator = Allocator(torch_memory, only_used=own is None)
         self._rank = {"rank": writer.rank} if isinstance(writer, RankSamples) else {}
         self._host = HostReader(writer.run_dir)
         self._own: Sequence[int] = () if own is None else own
@@ -223,11 +185,9 @@ class SystemSampler:
         self._pid = -1
         self._cost_s = 0.0
         self._look_around_at = 0.0
-        self._window = _Window()
+        self._window = Window()
         self._longest_s = 0.0  # between two words of the training
         self._seen: tuple[int, str] = (0, "")
-        self._before: dict[int, tuple[float, ...]] = {}  # torch's peaks when this training began
-        self._peaks: dict[int, list[float]] = {}
         self._reported: set[str] = set()
 
     def start(self, **facts: Any) -> Self:
@@ -250,10 +210,10 @@ class SystemSampler:
         devices = torch_devices() if self._devices is None else self._devices
         if self._all_own:
             self._own = [device.index for device in devices]
-        self._ended, self._pid, self._window, self.samples = threading.Event(), os.getpid(), _Window(), 0
+        self._ended, self._pid, self._window, self.samples = threading.Event(), os.getpid(), Window(), 0
         self._reported, self.interval_s, self._cost_s = set(), self._base_s, 0.0
         self.heard_at, self._longest_s = time.monotonic(), 0.0
-        self._before, self._peaks = {}, {}
+        self._allocator = Allocator(self._ask, only_used=self._all_own)
         before = _running.get(key := (str(self._sink.run_dir), tuple(self._rank)))
         if before is not None and before is not self:
             before.stop()  # its training ended with an error, most likely, of which nobody has told it
@@ -307,7 +267,7 @@ class SystemSampler:
             ``gpu_utilization_percent`` (mean over samples and GPUs), ``gpu_memory_used_mib`` (largest of one GPU),
             ``gpu_samples``; empty where nothing is known.
         """
-        window, self._window = self._window, _Window()
+        window, self._window = self._window, Window()
         return window.values()
 
     def _run(self, ended: threading.Event, devices: Sequence[TorchDevice], facts: Mapping[str, Any]) -> None:
@@ -376,7 +336,7 @@ class SystemSampler:
             if look_around:
                 row |= reader.read_processes(self._launch)
             if self._all_own or reader.index in self._own:
-                row |= self._torch(reader.index)
+                row |= self._allocator.read(reader.index)
             if training:
                 self._window.add(row.get("utilization_percent"), row.get("memory_used_mib"))
             lines.append(orjson.dumps(row, option=_LINE))
@@ -387,7 +347,7 @@ class SystemSampler:
             row |= self._host.read(disk=look_around)
         else:
             for index in self._own:
-                row |= {"gpu": index, **self._torch(index)}
+                row |= {"gpu": index, **self._allocator.read(index)}
         lines.append(orjson.dumps({**row, **self._host.read_process()}, option=_LINE))
         self._sink.encoded("system.jsonl", b"".join(lines))
         self.samples += 1
@@ -405,24 +365,6 @@ class SystemSampler:
         if silent > SILENT_S and silent > SILENT_TIMES * self._longest_s and seen[1] in ("train", "data"):
             return "silent"
         return seen[1]
-
-    def _torch(self, index: int) -> Mapping[str, float]:
-        """Ask torch's allocator; of its peaks, which last as long as the process, only those of this training."""
-        try:
-            found = dict(self._torch_memory(index))
-        except Exception:  # noqa: BLE001 - torch before CUDA began, or after it broke: there is no such value
-            return {}
-        if self._all_own and not found.get("torch_reserved_mib"):
-            return {}  # not a card of this process
-        now = found.get("torch_allocated_mib", 0.0), found.get("torch_reserved_mib", 0.0)
-        names = ("torch_allocated_peak_mib", "torch_reserved_peak_mib")
-        peaks = tuple(found.get(name, 0.0) for name in names)
-        before = self._before.setdefault(index, peaks)
-        highest = self._peaks.setdefault(index, [*now])
-        for k, name in enumerate(names):
-            highest[k] = max(highest[k], peaks[k] if peaks[k] != before[k] else now[k])
-            found[name] = highest[k]
-        return found
 
     def _event(self, values: Mapping[str, Any]) -> None:
         self._sink.rows("system.jsonl", [{"step": self.step, "kind": "event", **values}])
