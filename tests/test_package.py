@@ -142,3 +142,8 @@ print(json.dumps({"package": str(package), "typed": (package / "py.typed").exist
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result == {"package": str(site / "hf_monitor"), "typed": True, "status": "finished"}
+    done = subprocess.run([inner, "-m", "hf_monitor", "gpu", "--json"], cwd=tmp_path, capture_output=True, text=True)
+    report = json.loads(done.stdout)
+    assert done.returncode == (0 if report["usable"] else 1)
+    assert report["torch_version"]  # the probe runs in that environment, too
+    assert (site / "bin" / "hf-monitor").is_file()
