@@ -141,8 +141,8 @@ TEXT_COLUMNS = (
     *("prompt", "instruction", "completion", "messages", "conversation", "translation", "premise", "hypothesis"),
 )
 """Parts of the names that columns of raw text have: where one is there and ``input_ids`` is not, texts are tokenized
-while the training goes on. From data sets that are much used (CNN/DailyMail, XSum, SAMSum, GLUE, SQuAD, WMT, chats); names that
-tables have, too ("target", "source"), are none of them. Our own choice."""
+while the training goes on. From data sets that are much used (CNN/DailyMail, XSum, SAMSum, GLUE, SQuAD, WMT, chats),
+without names that tables have, too ("target", "source"). Our own choice."""
 
 BUSY_HOST_PERCENT = 90.0
 """Mean load of all cores from which more workers are not suggested: they would only take turns. SageMaker Debugger's
