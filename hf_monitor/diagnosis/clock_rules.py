@@ -8,7 +8,8 @@ from typing import Any
 
 from hf_monitor.diagnosis.finding import Finding, Severity, Verdict, inconclusive
 from hf_monitor.diagnosis.intervals import Interval, share_interval
-from hf_monitor.diagnosis.readings import Readings, number, numbers, steps_of, too_few
+from hf_monitor.diagnosis.readings import Readings
+from hf_monitor.diagnosis.rows import number, numbers, steps_of, too_few
 from hf_monitor.diagnosis.thresholds import CLOCK_SHARE, THROTTLED_SHARE
 from hf_monitor.diagnosis.wording import evidence_of, of_samples, percent, rounded, too_near
 

@@ -18,7 +18,8 @@ _GPU_RULES = ("thermal_throttling", "power_throttling", "memory_headroom", "memo
 def hardware_findings(run: Run) -> list[Finding]:
     """Judge how the latest training of a run used its hardware.
 
-    Of a launch on several machines, that of rank 0 is judged. Only samples of training count, not those of evaluation or saving; where there are at least three logged windows,
+    Of a launch on several machines, that of rank 0 is judged; the wait for data is that of the rank that waited most.
+    Only samples of training count, not those of evaluation or saving; where there are at least three logged windows,
     speed and clocks are judged without the first. The thresholds and their reasons are in
     :mod:`hf_monitor.diagnosis.thresholds`; a share or mean is judged by its 95 % confidence interval, so that one near
     a threshold is "inconclusive" rather than a matter of luck.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
-from hf_monitor.diagnosis.readings import Readings, mapping, number, numbers, steps_of
+from hf_monitor.diagnosis.readings import Readings
+from hf_monitor.diagnosis.rows import mapping, number, numbers, steps_of
 from hf_monitor.diagnosis.thresholds import (
     DISK_CHECKPOINTS,
     DISK_FREE_MIB,

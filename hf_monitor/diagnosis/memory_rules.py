@@ -7,7 +7,8 @@ from typing import Any
 
 from hf_monitor.diagnosis import suggestions
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
-from hf_monitor.diagnosis.readings import Readings, number, numbers, steps_of
+from hf_monitor.diagnosis.readings import Readings
+from hf_monitor.diagnosis.rows import number, numbers, steps_of
 from hf_monitor.diagnosis.thresholds import (
     MEMORY_BAND,
     MEMORY_EDGE_SHARE,

@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from hf_monitor.diagnosis.thresholds import MIN_SAMPLES, MIN_SECONDS, WARM_UP_WINDOWS
-from hf_monitor.diagnosis.wording import of_samples
+from hf_monitor.diagnosis.ranks import Rank, Window, cuda_index, rank_of, same_machine, warmed, window_of
+from hf_monitor.diagnosis.rows import mapping, number
+from hf_monitor.diagnosis.thresholds import WARM_UP_WINDOWS
 from hf_monitor.run import Run
 
-__all__ = ["Readings", "Window", "mapping", "number", "numbers", "read", "steps_of", "too_few"]
+__all__ = ["Readings", "read"]
 
 _Row = Mapping[str, Any]
 _TRAINING = ("train", "data")
-_HUGE = 1e15  # beyond any step, MiB or second; a float of it is exact
-
-
-def number(value: Any, low: float = 0.0, high: float = _HUGE) -> float | None:
-    """Give a finite number within the bounds, else None: rows may hold anything."""
-    if (type(value) is float or type(value) is int) and low <= value <= high:  # of JSON, so no subclass but bool
-        return float(value)
-    return None
-
-
-def numbers(rows: Iterable[_Row], key: str, high: float = _HUGE) -> list[float]:
-    """Give the numbers (0 to `high`) that rows have under a key, in order; without those that have none."""
-    # As `number` says, written out: half a million samples are read a dozen times.
-    return [
-        value for row in rows if (type(value := row.get(key)) is float or type(value) is int) and 0.0 <= value <= high
-    ]
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Give a value if it is a dict, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def steps_of(rows: Sequence[_Row]) -> tuple[int, int] | None:
-    """Give the first and the last step of rows; None where they name none."""
-    ends = _ends(rows, "step")
-    return None if ends is None else (int(ends[0]), int(ends[1]))
-
-
-def _ends(rows: Sequence[_Row], key: str) -> tuple[float, float] | None:
-    """Give the first and the last number under a key that grows from row to row."""
-    first = next((found for row in rows if (found := number(row.get(key))) is not None), None)
-    last = next((found for row in reversed(rows) if (found := number(row.get(key))) is not None), None)
-    return None if first is None or last is None else (min(first, last), max(first, last))
-
-
-def too_few(rows: Sequence[_Row], n: int) -> str:
-    """Say why `n` readings of these rows are too few; empty where they are enough."""
-    if n < MIN_SAMPLES:
-        return f"{of_samples(n)} of the training after the warm-up; {MIN_SAMPLES} are needed."
-    times = _ends(rows, "time")
-    seconds = 0.0 if times is None else times[1] - times[0]
-    if seconds < MIN_SECONDS:
-        return f"the samples span {seconds:.0f} s of training; {MIN_SECONDS:.0f} s are needed."
-    return ""
-
-
-class Window(NamedTuple):
-    """A logged window of training."""
-
-    step: int
-    steps: int
-    seconds: float
-    """Of training only: steps and waiting for data."""
-    data_wait_share: float
 
 
 class Readings:
@@ -76,10 +22,8 @@ class Readings:
     Attributes
     ----------
     attempt : int
-    windows : list of Window
-        Without the first where there are at least ``WARM_UP_WINDOWS``.
-    n_windows : int
-        How many there were.
+    windows : dict of int to list of Window
+        By rank, 0 always among them; without the first where a rank has at least ``WARM_UP_WINDOWS``.
     gpus : dict of int to list of dict
         Samples of the training phases ("train", "data") by device, the warm-up included.
     host : list of dict
@@ -100,11 +44,9 @@ class Readings:
         begins = [k for k, row in enumerate(own) if row.get("event") == "train_begin" and row.get("kind") == "event"]
         own = own[begins[-1] :] if begins else own  # auto_find_batch_size begins again, with another batch
         self._begun = number(own[0].get("time")) if begins else None
-        timed = [(row, window) for row in own if row.get("kind") == "timing" and (window := _window(row)) is not None]
-        self.n_windows = len(timed)
-        warm_up = len(timed) >= WARM_UP_WINDOWS
-        self.windows = [window for _, window in timed[warm_up:]]
-        self._warm = number(timed[0][0].get("time")) if warm_up else None
+        timed = [(row, window) for row in own if row.get("kind") == "timing" and (window := window_of(row)) is not None]
+        self._warm = number(timed[0][0].get("time")) if len(timed) >= WARM_UP_WINDOWS else None
+        self._ranks: dict[int, Rank] = {}
         self._sampler: dict[str, Any] = {}
         self._unavailable: dict[tuple[Any, Any], str] = {}
         self.gpus: dict[int, list[dict[str, Any]]] = {}
@@ -113,11 +55,17 @@ class Readings:
         self.warm_host: list[dict[str, Any]] = []
         self.n_samples = 0
         self._sort_out(system)
+        others = {rank: warmed(found.windows) for rank, found in sorted(self._ranks.items()) if found.windows}
+        self.windows: dict[int, list[Window]] = {0: warmed([window for _, window in timed]), **others}
         self.device = self._device()
 
     def _sort_out(self, system: Iterable[dict[str, Any]]) -> None:
         for row in system:
-            if _attempt(row) != self.attempt or row.get("rank"):  # another machine's cards have the same numbers
+            if _attempt(row) != self.attempt:
+                continue
+            if rank := rank_of(row):  # another machine's cards have the same numbers
+                if rank > 0:
+                    self._ranks.setdefault(rank, Rank()).take(row)
                 continue
             kind = row.get("kind")
             if kind == "event":
@@ -191,11 +139,24 @@ class Readings:
         """The device of this process among the sampled ones; None where it was not sampled, or is not known."""
         if self.device is None:
             return next(iter(self.gpus)) if len(self.gpus) == 1 else None
-        name, _, index = self.device.partition(":")
-        if name != "cuda":
-            return None
-        gpu = int(index) if index.isdecimal() else 0
+        gpu = cuda_index(self.device)
         return gpu if gpu in self.gpus else None
+
+    def gpu_of(self, rank: int) -> int | None:
+        """Give the sampled device that a process computes on; None where it is another machine's, or not known."""
+        if rank == 0:
+            return self.own_gpu
+        begin = self._ranks[rank].begin if rank in self._ranks else {}
+        entry: _Row = next((entry for entry in self._attempts if number(entry.get("attempt")) == self.attempt), {})
+        gpu = cuda_index(begin.get("device"))
+        # Where a launcher shows each process its own card only, all call it cuda:0, and only rank 0's was sampled.
+        if gpu not in self.gpus or gpu == cuda_index(self.device) or not same_machine(begin, entry):
+            return None
+        return gpu
+
+    def rows_of(self, gpu: int | None) -> list[dict[str, Any]]:
+        """Give the samples of a device after the warm-up; empty for None."""
+        return [] if gpu is None else self.warm_gpus.get(gpu, [])
 
     @property
     def used_gpus(self) -> list[int]:
@@ -203,8 +164,8 @@ class Readings:
         if self.on_cpu:
             return []
         used = self._sampler.get("used_gpus")
-        if isinstance(used, list):
-            return sorted(gpu for gpu in self.gpus if gpu in used)
+        if isinstance(used, list):  # what the arguments promise; a device_map may have put tensors on more
+            return sorted(gpu for gpu, rows in self.gpus.items() if gpu in used or _holds_tensors(rows))
         if self.world_size > 1 or self.own_gpu is None:
             return sorted(self.gpus)
         return sorted(gpu for gpu, rows in self.gpus.items() if gpu == self.own_gpu or _holds_tensors(rows))
@@ -243,18 +204,5 @@ def _trained_attempt(rows: Sequence[_Row], system: Sequence[_Row]) -> int:
     return max(map(_attempt, begun or timed or system), default=0)
 
 
-def _window(row: _Row) -> Window | None:
-    """Make a window of a row; None where it lacks what the rules need."""
-    seconds, steps = number(row.get("seconds"), 1e-9), number(row.get("steps"), 1.0)
-    if seconds is None or steps is None:
-        return None
-    share = number(row.get("data_wait_share"), high=1.001)
-    if share is None:
-        wait = number(row.get("data_wait_seconds"))
-        share = None if wait is None else number(wait * steps / seconds, high=1.001)
-    return None if share is None else Window(int(number(row.get("step")) or 0), int(steps), seconds, min(1.0, share))
-
-
 def _holds_tensors(rows: Sequence[_Row]) -> bool:
-    keys = ("torch_reserved_peak_mib", "torch_reserved_mib", "torch_allocated_mib")
-    return any((number(row.get(key)) or 0.0) > 0.0 for row in rows for key in keys)
+    return any((number(row.get("torch_allocated_mib")) or 0.0) > 0.0 for row in rows)

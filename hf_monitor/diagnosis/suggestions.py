@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hf_monitor.diagnosis.readings import Readings, mapping, number, numbers
+from hf_monitor.diagnosis.readings import Readings
+from hf_monitor.diagnosis.rows import mapping, number, numbers
 from hf_monitor.diagnosis.thresholds import (
     BUSY_HOST_PERCENT,
     FEW_WORKERS,
     MEMORY_EDGE_SHARE,
+    TEXT_COLUMNS,
     USUAL_WORKERS,
 )
 
@@ -15,7 +17,7 @@ __all__ = ["for_data", "for_memory_edge", "for_memory_headroom", "for_speed"]
 
 def for_data(readings: Readings) -> tuple[str, ...]:
     """Suggest how batches can be made faster."""
-    return tuple(filter(None, (_workers(readings), _cached_tokens(readings), _pinned(readings))))
+    return tuple(filter(None, (_workers(readings), _cached_samples(readings), _pinned(readings))))
 
 
 def for_speed(readings: Readings, gpu: int | None) -> tuple[str, ...]:
@@ -66,14 +68,22 @@ def _workers(readings: Readings) -> str | None:
     return f"dataloader_num_workers={advised} ({now}; the machine has {cores} cores)"
 
 
-def _cached_tokens(readings: Readings) -> str | None:
+def _cached_samples(readings: Readings) -> str | None:
     data = mapping(mapping(readings.fact("data")).get("train"))
-    columns = data.get("columns")
-    if isinstance(columns, list) and "input_ids" in columns:
+    found = data.get("columns")
+    columns = [column.lower() for column in found if isinstance(column, str)] if isinstance(found, list) else []
+    if "input_ids" in columns:
         return None
+    if any(word in column for column in columns for word in TEXT_COLUMNS):
+        return (
+            "tokenize before the training with dataset.map(..., batched=True), which keeps the result on the disk "
+            "(not in set_transform, the collator or __getitem__, which do it anew in every epoch)"
+        )
+    where = f"{data['class']}.__getitem__" if not columns and isinstance(data.get("class"), str) else "__getitem__"
+    transform = "the transform" if columns else where
     return (
-        "tokenize before the training with dataset.map(..., batched=True), which keeps the result on the disk "
-        "(not in set_transform, the collator or __getitem__, which do it anew in every epoch)"
+        f"look at what {transform} and the collator do for each sample (reading files, decoding, tokenizing), and "
+        "do it once before the training where it is the same in every epoch"
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "FAR",
     "FEW_WORKERS",
     "LONG_SAMPLES",
+    "MANY_STEPS",
     "MEMORY_BAND",
     "MEMORY_EDGE_SHARE",
     "MEMORY_HEADROOM_SHARE",
@@ -24,6 +25,7 @@ __all__ = [
     "MIN_STEPS",
     "MIN_WINDOWS",
     "OTHER_MEMORY_SHARE",
+    "TEXT_COLUMNS",
     "THROTTLED_SHARE",
     "USUAL_WORKERS",
     "WARM_UP_WINDOWS",
@@ -44,6 +46,11 @@ MIN_WINDOWS = 3
 
 MIN_STEPS = 20
 """Optimizer steps in these windows: with fewer, one slow batch is more than 5 % of all."""
+
+MANY_STEPS = 100
+"""Optimizer steps from which fewer windows than ``MIN_WINDOWS`` count, too (``logging_steps`` is 500 by default). They
+give no interval, but the wait in them was measured step by step: one that is ``FAR`` from its threshold is there, or is
+not. Of 100 steps one slow batch would have to take as long as 25 others to be a fifth of the time."""
 
 WARM_UP_WINDOWS = 3
 """From so many windows on the first is left out: it holds the start of the data loader's workers, cuDNN's choice of
@@ -128,6 +135,14 @@ num_cpus``)."""
 
 USUAL_WORKERS = 4
 """Workers suggested at most: batches of texts are light, and each worker is a process with its own memory."""
+
+TEXT_COLUMNS = (
+    *("text", "document", "article", "summary", "highlights", "dialogue", "sentence", "passage", "question", "answer"),
+    *("prompt", "instruction", "completion", "messages", "conversation", "translation", "premise", "hypothesis"),
+)
+"""Parts of the names that columns of raw text have: where one is there and ``input_ids`` is not, texts are tokenized
+while the training goes on. From data sets that are much used (CNN/DailyMail, XSum, SAMSum, GLUE, SQuAD, WMT, chats),
+without names that tables have, too ("target", "source"). Our own choice."""
 
 BUSY_HOST_PERCENT = 90.0
 """Mean load of all cores from which more workers are not suggested: they would only take turns. SageMaker Debugger's

@@ -6,30 +6,19 @@ from typing import Any, NamedTuple
 
 from hf_monitor.diagnosis import suggestions
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
-from hf_monitor.diagnosis.intervals import Interval, mean_interval, share_interval
-from hf_monitor.diagnosis.readings import Readings, mapping, number, numbers, steps_of, too_few
+from hf_monitor.diagnosis.intervals import Interval, mean_interval
+from hf_monitor.diagnosis.readings import Readings
+from hf_monitor.diagnosis.rows import mapping, number, numbers, steps_of, too_few
 from hf_monitor.diagnosis.thresholds import (
     BUSY_CPU_SHARE,
     BUSY_GPU_PERCENT,
     DATA_WAIT_HIGH_SHARE,
     DATA_WAIT_SHARE,
-    MIN_STEPS,
-    MIN_WINDOWS,
 )
+from hf_monitor.diagnosis.waits import Wait, wait_of
 from hf_monitor.diagnosis.wording import evidence_of, of_samples, percent, too_near
 
 __all__ = ["time_findings"]
-
-
-class _Wait(NamedTuple):
-    """How long the training waited for data."""
-
-    share: Interval | None
-    source: str = ""
-    """Of what the share is made, in words."""
-    steps: tuple[int, int] | None = None
-    reason: str = ""
-    """Why there is no share."""
 
 
 class _Load(NamedTuple):
@@ -54,39 +43,19 @@ class _Load(NamedTuple):
 
 def time_findings(readings: Readings) -> list[Finding]:
     """Say whether the training was data-bound, and whether it was compute-bound."""
-    wait, load = _wait(readings), _load(readings)
-    return [_data_bound(readings, wait, load), _compute_bound(readings, wait, load)]
+    wait = wait_of(readings)
+    data_bound = _data_bound(readings, wait)
+    return [data_bound, _compute_bound(readings, wait, data_bound)]
 
 
-def _wait(readings: Readings) -> _Wait:
-    windows = readings.windows
-    n_steps = sum(window.steps for window in windows)
-    if len(windows) >= MIN_WINDOWS and n_steps >= MIN_STEPS:
-        share = mean_interval([window.data_wait_share for window in windows], [window.seconds for window in windows])
-        steps = (min(window.step for window in windows), max(window.step for window in windows))
-        return _Wait(share, f"{len(windows)} windows of {n_steps} steps", steps)
-    # Few windows (logging_steps is 500 by default), but the sampler noted what the training was doing.
-    rows = readings.warm_host or _own_rows(readings)
-    if not too_few(rows, len(rows)):
-        share = share_interval([row.get("phase") == "data" for row in rows])
-        return _Wait(share, of_samples(len(rows)), steps_of(rows))
-    return _Wait(
-        None,
-        reason=f"{len(windows)} logged windows with {n_steps} steps in all after the warm-up; {MIN_WINDOWS} windows "
-        f"with {MIN_STEPS} steps are needed"
-        + (" (a smaller logging_steps gives more)." if len(windows) < MIN_WINDOWS else "."),
-    )
-
-
-def _load(readings: Readings) -> _Load:
+def _load(readings: Readings, gpu: int | None) -> _Load:
     if readings.on_cpu:
         return _cpu_load(readings)
-    gpu = readings.own_gpu
     what = "the GPU" if gpu is None else f"GPU {gpu}"
     if gpu is None:
         reason = "there are no readings of the training's GPU."
         return _Load(None, 100.0, "%", BUSY_GPU_PERCENT, what, reason)
-    rows = _own_rows(readings)
+    rows = readings.rows_of(gpu)
     values = numbers(rows, "utilization_percent", 100.0)
     if rows and not values:
         reason = "the hardware does not say how busy it is"
@@ -114,23 +83,28 @@ def _cpu_load(readings: Readings) -> _Load:
     return _Load(idle, 1.0, "share", BUSY_CPU_SHARE, what, reason)
 
 
-def _evidence(wait: _Wait, load: _Load) -> dict[str, Any]:
+def _evidence(wait: Wait, load: _Load) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if wait.share is not None:
         found |= {"data_wait_share": round(wait.share.value, 4), "data_wait_interval": evidence_of(wait.share)}
         found["data_wait_from"] = wait.source
+    if wait.world_size > 1 and wait.shares:
+        found["data_wait_rank"] = wait.rank
+        found["data_wait_share_of_ranks"] = {str(rank): round(share, 4) for rank, share in wait.shares.items()}
     if load.idle is not None:
         name = "utilization_percent" if load.unit == "%" else "cpu_share"
         found |= {name: round(load.full * (1 - load.idle.value), 4), "idle_interval": evidence_of(load.idle)}
     return found
 
 
-def _data_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
+def _data_bound(readings: Readings, wait: Wait) -> Finding:
     rule, unit = "data_bound", "share"
+    gpu = readings.gpu_of(wait.rank)
     if wait.share is None:
         sentence = "How long the training waited for data is not known."
-        return inconclusive(rule, sentence, wait.reason, unit=unit, threshold=DATA_WAIT_SHARE, gpu=readings.own_gpu)
-    share = wait.share
+        return inconclusive(rule, sentence, wait.reason, unit=unit, threshold=DATA_WAIT_SHARE, gpu=gpu)
+    # The card of the rank that waits: those of the others are busy with waiting for it, by NCCL's kernels.
+    share, load = wait.share, _load(readings, gpu)
     # On the CPU the process itself is busy when it makes the batches, so that its load says nothing.
     idle = None if readings.on_cpu else load.idle
     busy = f"{load.what} busy {percent(1 - idle.value)} of it" if idle is not None else ""
@@ -147,8 +121,13 @@ def _data_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
     else:
         verdict, more = "found", f", with {busy}" if busy else ""
         if idle is not None and idle.value > 2 * share.value:  # so that nobody hopes for more than the wait can give
-            more += "; something else leaves it idle too: steps that are too small, or work on the host"
-    sentence = f"The training waited for its next batch {percent(share.value)} of its time ({wait.source}){more}."
+            more += f"; something else leaves it idle too: {_small_steps(readings)}"
+    if wait.unheard and verdict == "clear":
+        verdict, reason = "inconclusive", f"{wait.unheard}; all wait for the one whose data comes last."
+    if wait.world_size > 1:
+        more += f"; {wait.unheard or f'of {wait.world_size} ranks it waited most'}"
+    who = f"{wait.who[0].upper()}{wait.who[1:]}"
+    sentence = f"{who} waited for its next batch {percent(share.value)} of its time ({wait.source}){more}."
     return Finding(
         rule=rule,
         verdict=verdict,
@@ -162,38 +141,48 @@ def _data_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
         suggestions=suggestions.for_data(readings) if verdict == "found" else (),
         reason=reason,
         evidence=_evidence(wait, load),
-        gpu=readings.own_gpu,
+        gpu=gpu,
     )
 
 
-def _compute_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
-    """On a GPU its utilisation says it all, as it is taken while waiting too; a CPU may be busy with making batches."""
+def _compute_bound(readings: Readings, wait: Wait, data_bound: Finding) -> Finding:
+    """Judge by the load of rank 0's device.
+
+    A GPU's utilisation says it all, as it is taken while waiting too; but a CPU may be busy with making batches, and a
+    GPU with waiting for another rank's.
+    """
+    gpu = readings.own_gpu
+    load = _load(readings, gpu)
     idle, share = load.idle, wait.share
     if idle is None:
         sentence = f"How busy {load.what} was is not known."
-        return inconclusive(
-            "compute_bound", sentence, load.reason, unit=load.unit, threshold=load.threshold, gpu=readings.own_gpu
-        )
+        return inconclusive("compute_bound", sentence, load.reason, unit=load.unit, threshold=load.threshold, gpu=gpu)
+    busy_with_data = readings.on_cpu or wait.world_size > 1
     verdict: Verdict = "inconclusive"
     reason = more = ""
     if idle.above(load.allowed):
         verdict = "clear"
-        if share is not None and share.below(DATA_WAIT_SHARE) and not readings.on_cpu:
-            more = " Neither computing nor data holds it up: steps are small, or the host is slow to start them."
-    elif readings.on_cpu and share is not None and share.above(DATA_WAIT_SHARE):
+        no_wait = share is not None and share.below(DATA_WAIT_SHARE) and not wait.unheard
+        if no_wait and not readings.on_cpu:
+            more = f" Neither computing nor data holds it up: {_small_steps(readings)}."
+    elif busy_with_data and data_bound.verdict == "found":
         verdict = "clear"
+        more = "" if readings.on_cpu or wait.rank == 0 else " It is busy, too, while it waits for that rank."
     elif not idle.below(load.allowed):
         reason = _near_busy(idle, load)
-    elif readings.on_cpu and share is None:
-        reason = wait.reason
-    elif readings.on_cpu and share is not None and not share.below(DATA_WAIT_SHARE):
-        reason = too_near(share.low, share.high, DATA_WAIT_SHARE, "its wait for data")
+    elif busy_with_data and data_bound.verdict == "inconclusive":
+        reason = (
+            f"it is busy, too, where {'it makes' if readings.on_cpu else 'others wait for'} data, and of that wait: "
+        )
+        reason += data_bound.reason
     else:
         verdict, more = "found", " Computing is what takes the time, as it should be."
-    waited = "" if share is None else f", which waited for data {percent(share.value)} of it"
+    waited = ""
+    if share is not None:
+        waited = f", {'which' if wait.world_size == 1 else wait.who} waited for data {percent(share.value)} of it"
     what = f"{load.what[0].upper()}{load.what[1:]}"
     sentence = f"{what} was busy {percent(1 - idle.value)} of the training's time ({of_samples(idle.n)}){waited}.{more}"
-    rows = readings.warm_host if readings.on_cpu else _own_rows(readings)
+    rows = readings.warm_host if readings.on_cpu else readings.rows_of(gpu)
     return Finding(
         rule="compute_bound",
         verdict=verdict,
@@ -203,16 +192,18 @@ def _compute_bound(readings: Readings, wait: _Wait, load: _Load) -> Finding:
         threshold=load.threshold,
         n_samples=idle.n,
         steps=steps_of(rows),
-        suggestions=suggestions.for_speed(readings, readings.own_gpu) if verdict == "found" else (),
+        suggestions=suggestions.for_speed(readings, gpu) if verdict == "found" else (),
         reason=reason,
         evidence=_evidence(wait, load),
-        gpu=readings.own_gpu,
+        gpu=gpu,
     )
+
+
+def _small_steps(readings: Readings) -> str:
+    if readings.world_size == 1 and len(readings.used_gpus) > 1:
+        return "the cards that share the model take turns, steps are small, or the host is slow to start them"
+    return "steps are small, or the host is slow to start them"
 
 
 def _near_busy(idle: Interval, load: _Load) -> str:
     return too_near(1 - idle.high, 1 - idle.low, load.threshold / load.full, f"how busy {load.what} was")
-
-
-def _own_rows(readings: Readings) -> list[dict[str, Any]]:
-    return [] if readings.own_gpu is None else readings.warm_gpus.get(readings.own_gpu, [])

@@ -15,6 +15,10 @@ def percent(share: float) -> str:
 
 def too_near(low: float, high: float, threshold: float, what: str = "this") -> str:
     """Say why an interval of shares (0 to 1) tells nothing, as the reason of a finding."""
+    if float("inf") in map(abs, (low, high)):
+        return (
+            f"{what} is too near {percent(threshold)} to tell from so few windows (a smaller logging_steps gives more)."
+        )
     bounds = [percent(min(max(bound, 0.0), 1.0)) for bound in (low, high)]
     return f"{what} is too near {percent(threshold)} to tell (95 % interval {bounds[0]} to {bounds[1]})."
 

@@ -1,7 +1,8 @@
 """What is asked of a device: the values of a sample, the functions that give each of them, newest first.
 
 A way that a device or driver does not know is found out once, and the next one is tried; the first way that answers is
-kept, so that the meaning of a value does not change within a run.
+kept, so that the meaning of a value does not change within a run. For the memory, which torch knows, too, the next one
+is tried after any failure.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from hf_monitor.gpu.nvml import Failure, Unsaid
@@ -171,6 +172,10 @@ class Question:
     failures: int = 0
     rest_until: float = 0.0
     telling: Failure | None = None
+    eager: bool = False
+    """Whether another way is taken after a failure that may pass, too, as long as none has answered yet."""
+    hopeless: set[int] = field(default_factory=set)
+    """The ways that the device will never know."""
 
     @property
     def way(self) -> Way:
@@ -187,25 +192,45 @@ class Question:
         self.ask, self.convert = self.asks[number], self.ways[number].convert
 
     def next_way(self, failure: Failure) -> bool:
-        """Turn to the next way after one that the device will never know; False where there is none or one is kept."""
-        if self.settled or self.telling is None or self.telling.code == "NVML_ERROR_FUNCTION_NOT_FOUND":
+        """Turn to the next way where this one failed for good; False where there is none or one is kept."""
+        told = self.telling
+        if self.settled or told is None or told.code == "NVML_ERROR_FUNCTION_NOT_FOUND":
             self.telling = failure  # an old function that is missing, too, says less than why the new one failed
-        if self.settled or self.number + 1 == len(self.ways):
+        elif told.lasting and not failure.lasting:
+            self.telling = failure
+        if failure.lasting:
+            self.hopeless.add(self.number)
+        elif self.settled or not self.eager:
             return False
-        self._turn_to(self.number + 1)
+        left = [k for k in range(self.number + 1, len(self.ways)) if k not in self.hopeless]
+        if self.settled or not left:
+            return False
+        self._turn_to(left[0])
         return True
 
     def succeeded(self) -> None:
         """Keep the way that answered."""
         self.settled, self.failures = True, 0
 
-    def failed(self, failure: Failure, now: int) -> None:
-        """Rest: for ever after a lasting failure, for a while after some others in a row."""
+    def failed(self, failure: Failure, now: int) -> Failure:
+        """Rest: for ever where nothing is left to try, for a while after some failures in a row.
+
+        Returns
+        -------
+        Failure
+            What is to be told of it: the failure of the way that says most.
+        """
         self.failures += 1
-        if failure.lasting:
+        telling, self.telling = self.telling or failure, None
+        left = [k for k in range(len(self.ways)) if k not in self.hopeless]
+        if not left or (self.settled and failure.lasting):
             self.rest_until = math.inf
-        elif self.failures >= PATIENCE:
+            return replace(telling, lasting=True)
+        if not self.settled:
+            self._turn_to(left[0])
+        if self.failures >= PATIENCE:
             self.rest_until = now + RETRY_READS
+        return replace(telling, lasting=False)
 
 
 def _bound(nvml: Any, way: Way, handles: Mapping[str, Any], memory_info: Callable[[], Any] | None) -> Callable[[], Any]:
@@ -219,8 +244,8 @@ def _unknown_function() -> Any:
     raise Unsaid("NVML_ERROR_FUNCTION_NOT_FOUND", "this nvidia-ml-py does not know the function yet")
 
 
-def _question(name: str, ways: list[Way]) -> Question:
-    return Question(name, ways, _unknown_function, ways[0].convert, [])
+def _question(name: str, ways: list[Way], *, eager: bool = False) -> Question:
+    return Question(name, ways, _unknown_function, ways[0].convert, [], eager=eager)
 
 
 def questions(scopes: list[str], *, is_mig: bool, with_torch: bool) -> tuple[list[Question], Question | None]:
@@ -249,6 +274,6 @@ def questions(scopes: list[str], *, is_mig: bool, with_torch: bool) -> tuple[lis
         if name == "memory_used_mib" and with_torch:
             ways.append(_OF_TORCH)
         if ways:
-            sample.append(_question(name, ways))
+            sample.append(_question(name, ways, eager=name == "memory_used_mib"))
     processes = [way._replace(scope=scope) for scope in own for way in _PROCESSES]
     return sample, _question("other_processes", processes) if processes else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from hf_monitor.gpu.devices import TorchDevice, find, unmatched
 from hf_monitor.gpu.limits import limits
-from hf_monitor.gpu.nvml import Failure, Session, Unsaid, answer_of, failure_of, open_session
+from hf_monitor.gpu.nvml import Failure, Session, answer_of, failure_of, open_session
+from hf_monitor.gpu.processes import ProcessTable
 from hf_monitor.gpu.questions import METRICS, MIB, MOST_BYTES, RETRY_READS, Question, questions
 
 __all__ = ["METRICS", "DeviceReader", "Readers", "open_devices"]
@@ -38,8 +38,8 @@ class DeviceReader:
         Why a metric is None, by its name; ``"device"`` for all of them.
     """
 
-    def __init__(self, device: TorchDevice, session: Session | None, failure: Failure | None):
-        self._device, self._session = device, session
+    def __init__(self, device: TorchDevice, session: Session | None, failure: Failure | None, table: ProcessTable):
+        self._device, self._session, self._table = device, session, table
         self._match = match = find(session.nvml, device) if session is not None else unmatched(device, failure)
         self.index, self.name = device.index, device.name
         self.uuid, self.pci_address = match.uuid, match.pci_address
@@ -56,6 +56,8 @@ class DeviceReader:
             list(match.handles()), is_mig=match.is_mig, with_torch=device.memory_info is not None
         )
         self._bind()
+        if self._processes is not None:
+            table.add(self._list_processes, device.in_use)
         if match.failure is not None:
             self._tell("device", match.failure)
         self.read()  # finds out which functions there are; what they said is of no interest
@@ -142,7 +144,7 @@ class DeviceReader:
                 self._tell("device", failure)
                 raise _DeviceGone
             renewed = failure.code == "NVML_ERROR_UNINITIALIZED" and self._renew()
-            if not renewed and not (failure.lasting and question.next_way(failure)):
+            if not renewed and not question.next_way(failure):
                 break
             try:
                 value = question.convert(question.ask())
@@ -151,8 +153,7 @@ class DeviceReader:
             else:
                 question.succeeded()
                 return value
-        question.failed(failure, self._reads)
-        self._tell(question.name, question.telling if failure.lasting and question.telling else failure)
+        self._tell(question.name, question.failed(failure, self._reads))
         return None
 
     def _renew(self) -> bool:
@@ -188,6 +189,7 @@ class DeviceReader:
         dict
             ``other_processes`` (int) and ``other_memory_mib`` (MiB). None where the driver does not say, or where it
             names process ids of another table: in a container it may see the host's, and ours cannot be told from them.
+            What one card shows of that holds for all.
         """
         values: dict[str, Any] = {"other_processes": None, "other_memory_mib": None}
         question = self._processes
@@ -200,7 +202,7 @@ class DeviceReader:
             except Exception as error:  # noqa: BLE001 - as in read()
                 running = self._ask_again(question, error)
             if running is not None:
-                values = _others(running, set(own), self._device.in_use)
+                values = self._table.others(running, set(own), self._device.in_use)
                 question.succeeded()
                 self.reasons.pop(question.name, None)
         except _DeviceGone:
@@ -208,6 +210,12 @@ class DeviceReader:
         except Exception as error:  # noqa: BLE001 - as in read()
             self._tell(question.name, failure_of(error))
         return values
+
+    def _list_processes(self) -> Sequence[Any] | None:
+        """Ask for the processes for the sake of another card; None where that rests. May raise what a driver does."""
+        if self._processes is None or self._reads < max(self._rest_until, self._processes.rest_until):
+            return None
+        return cast(Sequence[Any], self._processes.ask())
 
     def news(self) -> list[dict[str, Any]]:
         """Give what was found missing since the last call, each (metric, code) once in the life of this reader.
@@ -243,22 +251,6 @@ class DeviceReader:
             self.reasons.pop("device", None)
 
 
-def _others(running: Sequence[Any], own: set[int], in_use: Callable[[], bool] | None) -> dict[str, Any]:
-    """Count processes and add up their memory."""
-    import psutil
-
-    me = os.getpid()
-    own.add(me)
-    pids = {process.pid for process in running}
-    if me not in pids and ((in_use is not None and in_use()) or not all(psutil.pid_exists(pid) for pid in pids - own)):
-        # Seen from a container, where the driver lists the host's ids, or leaves out all that it cannot translate.
-        raise Unsaid("FOREIGN_PIDS", "the driver lists processes by ids of another table (a container's host)")
-    others = [process for process in running if process.pid not in own]
-    used = [process.usedGpuMemory for process in others]
-    memory = None if any(bytes_ is None or bytes_ >= MOST_BYTES for bytes_ in used) else sum(used) / MIB
-    return {"other_processes": len({process.pid for process in others}), "other_memory_mib": memory}
-
-
 class Readers:
     """The readers of some devices, and NVML, which they share; close it at the end (or use it in ``with``).
 
@@ -276,7 +268,8 @@ class Readers:
         self._session, failure = open_session()
         self.problem = None if failure is None else f"no NVML readings: {failure.reason} ({failure.code})"
         self.driver_version = self._session.driver_version if self._session is not None else None
-        self.readers = [DeviceReader(device, self._session, failure) for device in devices]
+        table = ProcessTable()
+        self.readers = [DeviceReader(device, self._session, failure, table) for device in devices]
 
     def close(self) -> None:
         """Give NVML back; others in this process that use it are not disturbed. May be called again."""

@@ -28,12 +28,21 @@ GPU = {
 BEGIN = 1_000_000.0
 
 
+def timings(shares, seconds, steps, time, step):
+    return [
+        {"time": time + k * seconds, "step": step + k * steps, "kind": "timing"}
+        | {"steps": steps, "seconds": seconds, "step_seconds": seconds / steps, "other_seconds": 0.0}
+        | {"data_wait_seconds": share * seconds / steps, "data_wait_share": share}
+        for k, share in enumerate(shares, start=1)
+    ]
+
+
 class Folder:
     """Writes a run folder by hand, as the sampler and the callback write it: one window of ten steps every 10 s."""
 
     def __init__(self, path):
         self.path = path
-        self.metrics, self.system = [], []
+        self.metrics, self.system, self.ranks = [], [], {}
         self.facts = {
             "format": 1,
             "run_id": "test",
@@ -45,7 +54,7 @@ class Folder:
         }
 
     def begin(self, attempt=1, *, step=0, time=BEGIN, device="cuda:0", gpus=(GPU,), cpu_count=8):
-        self.facts["attempts"].append({"attempt": attempt})
+        self.facts["attempts"].append({"attempt": attempt, "launch": "a launch", "host": "here", "boot_id": "boot"})
         self.metrics.append({"time": time, "attempt": attempt, "step": step, "kind": "event", "event": "train_begin"})
         self.system.append(
             {"time": time, "attempt": attempt, "step": step, "kind": "event", "event": "sampler_begin"}
@@ -54,12 +63,17 @@ class Folder:
         return self
 
     def windows(self, shares, *, attempt=1, seconds=10.0, steps=10, time=BEGIN, step=0):
-        for k, share in enumerate(shares, start=1):
-            self.metrics.append(
-                {"time": time + k * seconds, "attempt": attempt, "step": step + k * steps, "kind": "timing"}
-                | {"steps": steps, "seconds": seconds, "step_seconds": seconds / steps, "other_seconds": 0.0}
-                | {"data_wait_seconds": share * seconds / steps, "data_wait_share": share}
-            )
+        rows = timings(shares, seconds, steps, time, step)
+        self.metrics += [row | {"attempt": attempt} for row in rows]
+        return self
+
+    def rank(self, rank, shares, *, device=None, host="here", seconds=10.0, steps=10, time=BEGIN, step=0):
+        """Add what a process above rank 0 writes into its own file; the attempt is rank 0's to settle."""
+        begin = {"time": time + 0.5, "step": step, "kind": "event", "event": "sampler_begin", "interval_s": 1.0}
+        begin |= {"device": device or f"cuda:{rank}", "launch": "a launch", "host": host, "boot_id": "boot"}
+        rows = [begin, *timings(shares, seconds, steps, time, step)]
+        self.ranks.setdefault(rank, []).extend(row | {"attempt": 0, "rank": rank} for row in rows)
+        self.facts["devices"]["world_size"] = max(self.facts["devices"]["world_size"], rank + 1)
         return self
 
     def gpu(self, n=100, *, attempt=1, gpu=0, time=BEGIN, phase="train", every=1.0, **values):
@@ -107,6 +121,8 @@ class Folder:
         (self.path / "run.json").write_bytes(encode_row(self.facts))
         (self.path / "metrics.jsonl").write_bytes(b"".join(map(encode_row, self.metrics)))
         (self.path / "system.jsonl").write_bytes(b"".join(map(encode_row, self.system)))
+        for rank, rows in self.ranks.items():
+            (self.path / f"system.rank{rank}.jsonl").write_bytes(b"".join(map(encode_row, rows)))
         return load_run(self.path)
 
 

@@ -45,6 +45,9 @@ KEYS = st.sampled_from(
         "seconds",
         "data_wait_share",
         "data_wait_seconds",
+        "rank",
+        "used_gpus",
+        "host",
     ]
 )
 WORDS = st.sampled_from(
@@ -175,7 +178,9 @@ def test_no_value_within_a_good_training_makes_the_findings_raise(tmp_path, data
         for k in range(8)
     ]
     facts = data.draw(FACTS)
-    for rows in ([begin], system, metrics):
+    of_rank = [{"attempt": 1, "kind": "event", "event": "sampler_begin", "device": "cuda:1", "host": "here", "rank": 1}]
+    of_rank += [{**row, "rank": 1, "data_wait_share": 0.6} for row in metrics[1:]]
+    for rows in ([begin], system, metrics, of_rank):
         for place in data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=6)):
             rows[place] = rows[place] | data.draw(SAMPLES)
-    judged(tmp_path, facts, metrics, [begin, *system])
+    judged(tmp_path, facts, metrics, [begin, *system, *of_rank])

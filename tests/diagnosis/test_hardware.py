@@ -115,6 +115,13 @@ def test_a_wait_of_between_ten_and_twenty_percent_is_told_without_a_warning(fold
     assert (found.verdict, found.severity) == ("found", "info")
 
 
+@pytest.mark.parametrize(("share", "severity"), [(0.19, "info"), (0.21, "warning")])
+def test_a_wait_is_a_warning_from_twenty_percent_on(folder, share, severity):
+    folder.begin().windows([share] * 8).gpu(utilization_percent=60.0).host()
+    found = findings(folder)["data_bound"]
+    assert (found.verdict, found.severity) == ("found", severity)
+
+
 def test_a_wait_that_explains_little_of_the_idle_gpu_says_so(folder):
     folder.begin().windows([0.15] * 8).gpu(utilization_percent=30.0).host()
     assert "something else leaves it idle too" in findings(folder)["data_bound"].sentence
@@ -176,6 +183,47 @@ def test_without_windows_the_phases_of_the_samples_tell(folder):
     found = findings(folder)["data_bound"]
     assert (found.verdict, found.value, found.n_samples) == ("found", 0.5, 100)
     assert "100 samples" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("shares", "steps", "verdict"),
+    [
+        ([0.9, 0.30, 0.32], 500, "found"),  # the first of three is left out
+        ([0.30], 500, "found"),
+        ([0.9, 0.02, 0.01], 500, "clear"),
+        ([0.9, 0.15, 0.15], 500, "inconclusive"),  # two that are alike are no interval
+        ([0.9, 0.07, 0.07], 500, "inconclusive"),
+        ([0.30, 0.32], 40, "inconclusive"),
+    ],
+)
+def test_few_windows_of_many_steps_tell_what_is_far_and_never_the_samples(folder, shares, steps, verdict):
+    folder.begin().windows(shares, steps=steps, seconds=30.0).gpu(90, utilization_percent=50.0)
+    folder.host(90, phase="train" if verdict == "found" else "data")  # says the contrary
+    found = findings(folder)["data_bound"]
+    assert found.verdict == verdict
+    if verdict == "inconclusive":
+        assert "logging_steps" in found.reason
+        assert "inf" not in str(found)
+    if steps == 500:
+        left = shares[len(shares) == 3 :]
+        assert found.value == pytest.approx(sum(left) / len(left))
+        assert found.n_samples == len(left)
+        assert found.evidence["data_wait_interval"] is None
+
+
+def test_how_busy_a_gpu_was_comes_from_samples_of_training_only(folder):
+    folder.begin().windows([0.4] * 8)
+    for phase, busy_percent in (
+        ("train", 40.0),
+        ("data", 60.0),
+        ("evaluate", 100.0),
+        ("save", 100.0),
+        ("other", 100.0),
+    ):
+        folder.gpu(100, phase=phase, utilization_percent=busy_percent)
+    found = findings(folder)
+    assert found["compute_bound"].value == pytest.approx(50.0)
+    assert (found["data_bound"].verdict, found["data_bound"].evidence["utilization_percent"]) == ("found", 50.0)
 
 
 def test_few_samples_in_little_time_do_not_tell_how_busy_a_gpu_was(folder):
@@ -390,6 +438,25 @@ def test_memory_that_the_hardware_does_not_give_is_inconclusive(folder):
     assert found["memory_headroom"].reason == "the hardware does not say how much memory the card has."
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_each_card_is_judged_by_its_own_total_and_limits(folder, order):
+    cards = {
+        0: {"gpu": 0, "memory_total_mib": 24564.0, "temperature_slowdown_c": 95.0, "power_limit_w": 400.0},
+        1: {"gpu": 1, "memory_total_mib": 12288.0, "temperature_slowdown_c": 88.0, "power_limit_w": 200.0},
+    }
+    folder.begin(gpus=[cards[gpu] for gpu in order]).windows([0.02] * 10).host()
+    folder.system[0]["used_gpus"] = [0, 1]
+    nothing = {"torch_reserved_mib": None, "torch_reserved_peak_mib": None, "torch_allocated_peak_mib": None}
+    for gpu in (0, 1):
+        folder.gpu(100, gpu=gpu, memory_used_mib=6144.0, throttle=["sw_thermal"], **nothing)
+    for gpu, share, degrees, watts in ((0, 6144 / 24564, 95, 340), (1, 0.5, 88, 170)):
+        found = {one.rule: one for one in hardware_findings(folder.run()) if one.gpu == gpu}
+        assert found["memory_headroom"].value == pytest.approx(share)
+        assert f"slows down at {degrees} °C" in found["thermal_throttling"].sentence
+        assert f"-i {gpu} -pl {watts} " in suggested(found["thermal_throttling"])
+        assert found["other_process"].threshold == pytest.approx(0.05 * cards[gpu]["memory_total_mib"])
+
+
 def test_total_memory_may_come_from_the_facts(folder):
     busy(folder)
     folder.system[0]["gpus"] = []
@@ -451,7 +518,6 @@ def slow(folder, **begin):
 def test_workers_are_suggested_where_there_are_none_and_cores_are_free(folder):
     found = findings(slow(folder))["data_bound"]
     assert "dataloader_num_workers=4 (it is 0" in suggested(found)
-    assert "dataset.map" in suggested(found)
     assert "pin_memory" not in suggested(found)
 
 
@@ -489,7 +555,27 @@ def test_pinned_memory_is_suggested_where_it_is_off_on_cuda(folder):
 
 def test_a_tokenized_data_set_is_not_to_be_tokenized(folder):
     folder.facts["data"] = {"train": {"class": "Dataset", "columns": ["input_ids", "labels"]}}
-    assert "dataset.map" not in suggested(findings(slow(folder))["data_bound"])
+    text = suggested(findings(slow(folder))["data_bound"])
+    assert "dataset.map" not in text
+    assert "look at" not in text
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"class": "Dataset", "columns": ["text", "label"]}, "dataset.map(..., batched=True)"),
+        ({"class": "Dataset", "columns": ["id", "Article", "highlights"]}, "dataset.map(..., batched=True)"),
+        ({"class": "Dataset", "columns": ["image", "label"]}, "what the transform and the collator do"),
+        ({"class": "ImageFolder", "n_samples": 10}, "what ImageFolder.__getitem__ and the collator do"),
+        ({}, "what __getitem__ and the collator do"),
+        ({"columns": [None, 3], "class": ["x"]}, "what __getitem__ and the collator do"),
+    ],
+)
+def test_tokenizing_is_to_be_done_before_only_where_there_are_texts(folder, data, expected):
+    folder.facts["data"] = {"train": data}
+    text = suggested(findings(slow(folder))["data_bound"])
+    assert expected in text
+    assert ("dataset.map" in text) == ("dataset.map" in expected)
 
 
 @pytest.mark.parametrize(
@@ -675,7 +761,7 @@ def test_samples_of_another_machine_are_not_taken_for_those_of_the_card_of_the_s
 
 
 def test_a_card_that_the_launch_leaves_alone_is_not_its_matter(folder):
-    busy(folder).gpu(gpu=1).gpu(gpu=2, memory_used_mib=10.0, utilization_percent=0.0)
+    busy(folder).gpu(gpu=1).gpu(gpu=2, memory_used_mib=10.0, utilization_percent=0.0, torch_allocated_mib=None)
     folder.facts["devices"]["world_size"] = 2
     folder.system[0] |= {"used_gpus": [0, 1], "gpus": [folder.system[0]["gpus"][0] | {"gpu": k} for k in range(3)]}
     found = [finding for finding in hardware_findings(folder.run()) if finding.rule == "memory_headroom"]

@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fake_nvml as fake
@@ -134,6 +135,59 @@ def test_memory_comes_from_the_best_source_there_is(fake_nvml, missing, source, 
     assert facts["memory_source"] == source
     assert facts["memory_total_mib"] == (24210 if source == "torch" else 24564)
     assert reader.news() == []
+
+
+BOTH = "memory_used_mib"
+V1, V2 = "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetMemoryInfo_v2"
+
+
+@pytest.mark.parametrize(
+    ("errors", "source", "used"),
+    [
+        ({V2: pynvml.NVML_ERROR_UNKNOWN}, "nvml_v1", 1364.0),
+        ({V2: pynvml.NVML_ERROR_TIMEOUT}, "nvml_v1", 1364.0),
+        ({V2: OSError("access violation")}, "nvml_v1", 1364.0),
+        ({BOTH: pynvml.NVML_ERROR_UNKNOWN}, "torch", 900.0),
+        ({V2: NOT_SUPPORTED, V1: pynvml.NVML_ERROR_TIMEOUT}, "torch", 900.0),
+        ({V2: pynvml.NVML_ERROR_TIMEOUT, V1: NOT_SUPPORTED}, "torch", 900.0),
+        ({BOTH: 999}, "torch", 900.0),
+    ],
+)
+def test_memory_has_a_next_source_after_any_failure_until_one_has_answered(fake_nvml, errors, source, used):
+    scenario = Scenario([FakeGpu(errors=dict(errors))])
+    fake_nvml(scenario)
+    (reader,) = open_devices(scenario.visible()).readers
+    assert reader.facts()["memory_source"] == source
+    scenario.gpus[0].errors.clear()
+    assert [reader.read()["memory_used_mib"] for _ in range(3)] == [used] * 3  # and stays, as that is another figure
+    assert reader.facts()["memory_source"] == source
+    assert reader.news() == []
+
+
+@pytest.mark.parametrize("total", [0, 2**43])
+def test_memory_of_a_total_that_cannot_be_comes_from_torch(fake_nvml, total):
+    scenario = Scenario([FakeGpu(total_mib=total)])
+    fake_nvml(scenario)
+    (reader,) = open_devices(scenario.visible()).readers
+    assert reader.read()["memory_used_mib"] == 900.0
+    assert (reader.facts()["memory_source"], reader.facts()["memory_total_mib"]) == ("torch", 24210)
+
+
+@pytest.mark.parametrize("passing", [V1, V2])
+def test_memory_that_one_source_may_still_give_is_asked_for_again(fake_nvml, passing):
+    scenario = Scenario([FakeGpu(torch_used_mib=None)])
+    gpu = scenario.gpus[0]
+    gpu.errors = {V1: NOT_SUPPORTED, V2: NOT_SUPPORTED, passing: pynvml.NVML_ERROR_TIMEOUT}
+    driver = fake_nvml(scenario)
+    (reader,) = open_devices(scenario.visible()).readers
+    for _ in range(30):
+        assert reader.read()["memory_used_mib"] is None
+    (news,) = reader.news()
+    assert (news["code"], news["lasting"]) == ("NVML_ERROR_TIMEOUT", False)
+    assert [driver.calls[name, gpu.uuid] for name in (V1, V2)] == ([3, 1] if passing == V1 else [1, 3])
+    gpu.errors.clear()
+    samples = [reader.read()["memory_used_mib"] for _ in range(60)]
+    assert samples[-1] == (1364.0 if passing == V1 else 1000.0)
 
 
 def test_memory_that_nobody_gives_has_a_reason(fake_nvml):
@@ -534,14 +588,57 @@ class TestProcesses:
         assert reader.reasons == {}
 
     def test_a_list_without_this_process_is_not_complete_where_it_uses_the_device(self, fake_nvml):
-        from dataclasses import replace
-
         scenario = one_4090()
         fake_nvml(scenario)
         used, unused = (replace(scenario.visible()[0], in_use=lambda answer=answer: answer) for answer in (True, False))
-        first, second = open_devices([used, unused]).readers
-        assert first.read_processes()["other_processes"] is None
-        assert second.read_processes()["other_processes"] == 0
+        for device, expected in ((used, None), (unused, 0)):
+            (reader,) = open_devices([device]).readers
+            assert reader.read_processes()["other_processes"] == expected
+
+    def three(self, fake_nvml, lists, in_use=1):
+        """Three cards with their lists of processes, of which this process uses one."""
+        scenario = three_unlike()
+        driver = fake_nvml(scenario)
+        devices = scenario.visible(cuda_device_order="PCI_BUS_ID")
+        for gpu, processes in zip(scenario.gpus, lists, strict=True):
+            gpu.processes = processes
+        devices = [replace(device, in_use=lambda k=k: k == in_use) for k, device in enumerate(devices)]
+        return driver, scenario.gpus, open_devices(devices).readers
+
+    def test_what_one_card_shows_of_the_ids_holds_for_all(self, fake_nvml):
+        """In a container every list may be empty; only that of the card in use is known to be wrong."""
+        _, _, readers = self.three(fake_nvml, [[], [], []])
+        assert [reader.read_processes()["other_processes"] for reader in readers] == [None] * 3
+        assert {reader.reasons["other_processes"][:31] for reader in readers} == {"the driver lists processes by i"}
+        assert [[one["code"] for one in reader.news()] for reader in readers] == [["FOREIGN_PIDS"]] * 3
+
+    def test_an_id_that_nobody_has_makes_the_empty_lists_of_other_cards_mean_nothing(self, fake_nvml):
+        with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+            gone.wait()
+        _, _, readers = self.three(fake_nvml, [[(gone.pid, 1)], [], []], in_use=None)
+        assert [reader.read_processes()["other_processes"] for reader in readers] == [None] * 3
+        _, _, readers = self.three(fake_nvml, [[(gone.pid, 1)], [(os.getpid(), 1)], []], in_use=None)
+        assert [reader.read_processes()["other_processes"] for reader in readers] == [None, 0, 0]  # it had ended
+
+    def test_lists_that_name_this_process_are_of_its_own_table(self, fake_nvml):
+        _, gpus, readers = self.three(fake_nvml, [[], [(os.getpid(), 900)], [(1, 7)]])
+        assert [reader.read_processes()["other_processes"] for reader in readers] == [0, 0, 1]
+        with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+            gone.wait()
+        gpus[2].processes = [(gone.pid, 1)]  # it has ended between the driver's answer and our look
+        found = [reader.read_processes()["other_processes"] for _ in range(2) for reader in readers]
+        assert found == [0, 0, None] * 2
+        gpus[2].processes = []
+        assert [reader.read_processes()["other_processes"] for reader in readers] == [0, 0, 0]
+
+    def test_a_card_in_use_that_does_not_answer_shows_nothing_of_the_others(self, fake_nvml):
+        driver, gpus, readers = self.three(fake_nvml, [[], [], []])
+        gpus[1].errors["other_processes"] = pynvml.NVML_ERROR_NO_PERMISSION
+        calls = []
+        for _ in range(2):
+            assert [reader.read_processes()["other_processes"] for reader in readers] == [0, None, 0]
+            calls.append(sum(driver.calls[name, gpus[1].uuid] for name, of in METRIC_OF.items() if "other" in of))
+        assert calls[0] == calls[1]  # what it will never say it is not asked for, for the others' sake neither
 
     def test_an_older_driver_is_asked_the_older_question(self, fake_nvml):
         scenario = one_4090()
