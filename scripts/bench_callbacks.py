@@ -72,7 +72,8 @@ def _both_files_end_with(folder: Path, step: int, loss: float) -> bool:
     rows, text = ((folder / "run" / name).read_bytes() for name in ("metrics.jsonl", "train.log"))
     if not (rows.endswith(b"\n") and text.endswith(b"\n")):
         return False
-    row = json.loads(rows.splitlines()[-1])
+    last = [json.loads(line) for line in rows.splitlines()[-2:]]
+    row = [row for row in last if row["kind"] == "train"][-1]  # a row "timing" may come after it
     return bool(row["step"] == step and row["loss"] == loss and f"step {step}/".encode() in text.splitlines()[-1])
 
 

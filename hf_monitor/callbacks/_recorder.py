@@ -88,6 +88,7 @@ class Recorder:
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
+        self.before_end: weakref.WeakMethod[Any] | None = None  # whoever writes rows on its own, and must have ended
         self.loss = LossRecord()
         self._told: tuple[Any, int, Any] = (None, 0, None)  # what was logged, at which step, what it was
 
@@ -302,6 +303,7 @@ class Recorder:
         if state is self._begin_state:
             self._running, self._weights_step = False, step
             self.loss.end()
+        self._end_others()
         self.writer.flush()
         ended: dict[str, Any] = {}
         if (signal := collect(self.writer.run_dir)) is not None:  # somebody's handler made an orderly end of it
@@ -311,6 +313,11 @@ class Recorder:
         self.writer.event("train_end", state.global_step, **ended)
         self.writer.flush(last=True)
         self._unwatch()
+
+    def _end_others(self) -> None:
+        end = self.before_end() if self.before_end is not None else None
+        if end is not None:
+            end()
 
     def _unwatch(self) -> None:
         disarm(self)
@@ -359,6 +366,7 @@ class Recorder:
         if began:
             self._running, self._weights_step = False, step
             self.loss.end()
+            self._end_others()
         try:
             self.writer.event("error", step, rank=0, **self.describe(error))
             self.recorded_error = id(error)

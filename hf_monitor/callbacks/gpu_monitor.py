@@ -126,6 +126,8 @@ class GpuMonitorCallback(TrainerCallback):
             report_once(self, "sampler", f"GPU and host are not sampled: {described(error)}")
             return
         self._sampler = sampler
+        if self._recorder is not None:
+            self._recorder.before_end = weakref.WeakMethod(self.stop)  # what is left then has to be counted
         self._stop_sampler = weakref.finalize(self, sampler.stop)  # a Trainer that is given up after an error
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -251,7 +253,7 @@ class GpuMonitorCallback(TrainerCallback):
         return Fetches(batches, self)
 
     def stop(self) -> None:
-        """Stop sampling; nothing happens where nothing is sampled."""
+        """Stop sampling; nothing happens where nothing is sampled. Never raises."""
         sampler, self._sampler = self._sampler, None
         if sampler is not None:
             self._stop_sampler.detach()

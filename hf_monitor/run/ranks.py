@@ -199,4 +199,5 @@ def _attempt_of(
         return abs(time_of(other) - time_of(begin))
 
     same = [other for other in begins if all(other.get(key) == begin.get(key) for key in same_in)]
-    return int(min(same, key=distance).get("attempt") or 0) if same else 0
+    found = min(same, key=distance).get("attempt") if same else 0
+    return found if isinstance(found, int) else 0
