@@ -59,11 +59,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _end_output() -> None:
-    """Write what is left; where the reader has gone (``| head``), nobody complains, nor Python at its exit."""
+    """Write what is left; where the reader has gone (``| head``) or the disk is full, Python adds no complaint."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -110,11 +110,18 @@ def _gpu(options: argparse.Namespace) -> int:
 
     with contextlib.redirect_stdout(sys.stderr):  # whatever is printed meanwhile is not the report
         report = check_gpu_compatibility(timeout_s=options.timeout)
-    with contextlib.suppress(BrokenPipeError):
+    try:
         if options.json:
             print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
         else:
             from hf_monitor.gpu.report_text import print_report
 
             print_report(report)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:  # a full disk: whoever reads the file must not take it for the answer
+        print(f"hf-monitor: error: the report cannot be written: {error}", file=sys.stderr)
+        return _WRONG_USAGE
     return _USABLE if report.usable else _NOT_USABLE

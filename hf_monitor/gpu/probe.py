@@ -51,11 +51,11 @@ def _captured() -> Iterator[list[str]]:
 
 
 def _installed_torch() -> str | None:
-    from importlib import metadata
-
     try:
+        from importlib import metadata
+
         return metadata.version("torch")
-    except metadata.PackageNotFoundError:
+    except Exception:  # noqa: BLE001 - what hides a module from torch may hide it from this import too
         return None
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import sysconfig
 import traceback
-from pathlib import Path
 from typing import Any
 
 __all__ = ["hidden_by"]
@@ -30,19 +29,17 @@ def hidden_by(error: BaseException) -> str | None:
     # A module that could not be imported is in sys.modules no more, but its file is in the traceback.
     files = [getattr(sys.modules.get(name), "__file__", None) for name in sys.stdlib_module_names]
     files += [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    own = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    places = {Path(one).resolve() for one in sys.path if one and not one.endswith(".zip")}
+    own = os.path.dirname(os.__file__)  # noqa: PTH120 - whatever is imported for this (pathlib) could be the hidden one
+    places = {os.path.abspath(one) for one in sys.path} - {own}  # noqa: PTH100
     for file in files:
-        if not file or file.startswith("<"):
+        folder, name = os.path.split(str(file))
+        if name == "__init__.py":
+            folder, name = os.path.split(folder)
+        stem = name.removesuffix(".py")
+        if stem not in sys.stdlib_module_names and name != "torch.py":
             continue
-        path = Path(file).resolve()
-        module = path.parent if path.name == "__init__.py" else path
-        if module.stem not in (sys.stdlib_module_names | {"torch"}) or module.parent not in places:
-            continue
-        if module.stem == "torch" and path.name == "__init__.py":
-            continue  # a package, as torch is one
-        if not any(module.is_relative_to(one) for one in own) and "-packages" not in module.parent.name:
-            return str(module)
+        if folder in places and not folder.endswith("-packages") and not folder.startswith(own + os.sep):
+            return os.path.join(folder, name)  # noqa: PTH118
     return None
 
 

@@ -21,8 +21,8 @@ __all__ = ["Answer", "run_probe"]
 # user's is on the path; then it looks where this process looks, so that a random.py beside the training script hides
 # from torch what it would hide in the training.
 _START = (
-    "import contextlib, ctypes, faulthandler, json, os, pathlib, signal, subprocess, sys, sysconfig, traceback, "
-    "warnings; sys.path[:] = json.loads(sys.argv[1]); from hf_monitor.gpu.probe import main; main(*sys.argv[2:])"
+    "import contextlib, ctypes, faulthandler, json, os, signal, subprocess, sys, traceback, warnings; "
+    "sys.path[:] = json.loads(sys.argv[1]); from hf_monitor.gpu.probe import main; main(*sys.argv[2:])"
 )
 _PATIENCE_S = 2.0  # for a process that was killed; one that waits in the kernel for a lost card cannot be
 _HEAD_START_S = 3.0  # for NVML, so that the free memory it reports is what there was before

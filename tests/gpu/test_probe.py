@@ -177,10 +177,7 @@ def test_a_check_that_is_killed_takes_its_probe_with_it(machine, monkeypatch):
 
 def test_a_probe_that_nobody_ends_ends_itself_even_where_c_code_keeps_the_gil(machine, monkeypatch):
     """As on a system without PR_SET_PDEATHSIG."""
-    code = (
-        "import sys; from hf_monitor.gpu import probe; probe._PR_SET_PDEATHSIG = 0; "
-        "probe.main('torch', '2')"
-    )
+    code = "import sys; from hf_monitor.gpu import probe; probe._PR_SET_PDEATHSIG = 0; probe.main('torch', '2')"
     monkeypatch.setenv("FAKE_HANG_IN_C", "1")
     process, probe = started(machine, monkeypatch, code)
     assert process.pid == probe
