@@ -18,6 +18,7 @@ from hf_monitor.gpu.wheels import install_jetson, install_rocm, install_torch, w
 
 __all__ = ["Case", "cuda_pair", "same_address"]
 
+_NO_LIBRARY = 12  # nvml.h
 _WORDS = {
     "nvml": "while it asked the driver (NVML)",
     "device": "while it asked GPU {device} for its name and memory",
@@ -139,8 +140,9 @@ class Case:
 
     @property
     def amd_only(self) -> bool:
-        """Whether the only GPUs that are seen are of AMD."""
-        return bool(self.evidence.amd_cards) and not self.evidence.nvidia_seen and not self.cards
+        """Whether the only GPUs that are seen are of AMD, and nobody installed NVIDIA's driver."""
+        nvidia = self.evidence.nvidia_seen or self.cards or self.nvml.get("code") not in (None, _NO_LIBRARY)
+        return bool(self.evidence.amd_cards) and not nvidia
 
     @property
     def variable(self) -> tuple[str, str | None]:

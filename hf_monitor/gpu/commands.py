@@ -126,7 +126,7 @@ def install_fabric_manager(evidence: Evidence, driver_version: str | None, names
     On HGX B200 and B300 it manages the switches over InfiniBand: with NVLSM, which opens ib_umad
     (github.com/NVIDIA/gpu-operator/issues/2781, github.com/siderolabs/extensions/pull/717).
     """
-    blackwell = re.search(r"\b(HGX )?B[123]00\b", names) is not None
+    blackwell = re.search(r"\bB[123]00\b", names) is not None
     where = " On this card its switches are managed over InfiniBand, by nvlsm through ib_umad." if blackwell else ""
     if evidence.container:
         where += " It runs on the host, not in this container."
@@ -175,5 +175,5 @@ def without_library(evidence: Evidence, path: str, word: str, search_path: str) 
 def set_variable(evidence: Evidence, name: str, value: str | None) -> str:
     """Give what sets (or with None removes) an environment variable."""
     if evidence.system == "Windows":
-        return f"set {name}={value or ''}"
+        return f'set "{name}={value or ""}"'  # without the quotes a space before && would belong to the value
     return f"unset {name}" if value is None else f"export {name}={value}"

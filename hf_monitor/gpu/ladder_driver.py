@@ -29,7 +29,7 @@ def hardware_rung(case: Case) -> Problem | str:
     names = [str(card.get("name") or "one that cannot be reached") for card in case.cards]
     if names or case.libcuda.get("count"):
         return ", ".join(names) or f"{case.libcuda['count']} through CUDA"
-    if case.amd_only:
+    if case.amd_only or (case.torch.get("hip") and seen.amd_cards):
         return "AMD at " + ", ".join(seen.amd_cards)
     if seen.system == "Darwin" and seen.machine == "arm64":
         return "Apple silicon"
@@ -112,7 +112,7 @@ def _no_library(case: Case, said: str) -> Problem:
     if seen.wsl:
         return _wsl(case, said)
     if seen.container:
-        if case.nvml.get("code") == 0:
+        if case.nvml.get("code") == 0 and seen.container != "apptainer":
             capabilities = case.environment.get("NVIDIA_DRIVER_CAPABILITIES") or "not set"
             return problem("container_without_compute", said, capabilities=capabilities, start=start_with_gpu(case))
         return _no_gpu_given(case, said, "the libraries")

@@ -48,7 +48,8 @@ def device_problem(case: Case, index: int) -> Problem | None:
     if case.answer.stage in (f"device:{index}", f"kernel:{index}"):
         return case.probe_problem("device", "kernel")
     device, kernel = case.stage(f"device:{index}"), case.stage(f"kernel:{index}")
-    text = (device.get("error") or kernel.get("error") or {}).get("message", "")
+    error = device.get("error") or kernel.get("error") or {}
+    text = error.get("message", "")
     card, architectures = case.card_name(index), case.cuda.get("architectures") or []
     capability = device.get("capability")
     if capability and architectures:
@@ -66,9 +67,11 @@ def device_problem(case: Case, index: int) -> Problem | None:
             )
     if named := of_card(case, 0, text, card, index):
         return named
-    if not text and kernel.get("right") is not False:
+    if not error and kernel.get("right") is not False:
         return None  # never come to: the device before it stopped the probe
-    message = text.split("\n")[0] or "the result is not the CPU's; the card or its memory is broken."
+    message = (
+        text.split("\n")[0] or error.get("type") or "the result is not the CPU's; the card or its memory is broken."
+    )
     blocking = set_variable(case.evidence, "CUDA_LAUNCH_BLOCKING", "1")
     return problem("kernel_failed", text, card=card, message=message, index=index, python=case.python, set=blocking)
 
