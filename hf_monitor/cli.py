@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the command says (``hf-monitor gpu``: 0 usable, 1 not), 2 for wrong usage or where the report cannot be written, 130 after Ctrl-C.
+        What the command says (``hf-monitor gpu``: 0 usable, 1 not), 2 for wrong usage and for a report that cannot be
+        written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -81,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
             "Say whether torch can train on the GPU of this machine. Where it can: each device, its memory, precision "
             "and tier, with a batch size to begin with. Where it cannot: the cause, and a command to copy."
         ),
-        epilog="Exit code: 0 usable, 1 not usable, 2 wrong usage, or the report cannot be written. Only a terminal gets colour, and not with NO_COLOR.",
+        epilog=(
+            "Exit code: 0 usable, 1 not usable, 2 wrong usage, or the report cannot be written. Only a terminal gets "
+            "colour, and not with NO_COLOR."
+        ),
     )
     gpu.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else")
     gpu.add_argument(

@@ -189,11 +189,13 @@ class Case:
         return f"{install_torch(pip, newest)}   # for the newest card; no torch has code for all cards here"
 
     def probe_problem(self, *stages: str) -> Problem | None:
-        """Give the problem of a probe that ended in one of these stages; ``"nvml"`` has a process of its own."""
+        """Give the problem of a process that ended in one of these stages (``""``: before the first of them)."""
         ended, stage, reason = self.answer.ended, self.answer.stage or "", self.answer.reason
-        if "nvml" in stages and self.nvml.get("ended"):
-            ended, stage, reason = self.nvml["ended"], "nvml", str(self.nvml["reason"])
-        if ended == "ok" or stage.split(":")[0] not in stages:
+        own = next((name for name in stages if self.stage(name).get("ended")), None)
+        if own is not None:
+            stage, found = own, self.stage(own)
+            ended, reason = found["ended"], str(found["reason"])
+        if ended == "ok" or stage not in stages:
             return None
         command = kernel_log(self.evidence)
         if stage == "torch":

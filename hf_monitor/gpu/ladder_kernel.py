@@ -45,8 +45,8 @@ def device_problem(case: Case, index: int) -> Problem | None:
     """Give what keeps one of torch's devices from being used; None where nothing does."""
     if index in case.working:
         return None
-    if case.answer.stage in (f"device:{index}", f"kernel:{index}"):
-        return case.probe_problem("device", "kernel")
+    if crash := case.probe_problem(f"device:{index}", f"kernel:{index}"):
+        return crash
     device, kernel = case.stage(f"device:{index}"), case.stage(f"kernel:{index}")
     error = device.get("error") or kernel.get("error") or {}
     text = error.get("message", "")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hf_monitor.gpu.probe_nvml import ask_nvml, loaded_from
-from hf_monitor.gpu.probe_shadow import hidden_by
+from hf_monitor.gpu.probe_shadow import hidden_by, installed_torch
 
 __all__ = ["MARK", "main"]
 
@@ -50,15 +50,6 @@ def _captured() -> Iterator[list[str]]:
         texts.extend(str(one.message)[:2000] for one in caught)
 
 
-def _installed_torch() -> str | None:
-    try:
-        from importlib import metadata
-
-        return metadata.version("torch")
-    except Exception:  # noqa: BLE001 - what hides a module from torch may hide it from this import too
-        return None
-
-
 def _torch() -> dict[str, Any]:
     with _captured() as texts:
         try:
@@ -74,12 +65,12 @@ def _torch() -> dict[str, Any]:
         except ModuleNotFoundError as error:
             if error.name == "torch":
                 return {"missing": True}
-            return {"error": _error(error), "hidden_by": hidden_by(error), "installed": _installed_torch()}
+            return {"error": _error(error), "hidden_by": hidden_by(error), "installed": installed_torch()}
         except Exception as error:  # noqa: BLE001 - a broken installation may raise anything; it is what is looked for
             return {
                 "error": _error(error),
                 "hidden_by": hidden_by(error),
-                "installed": _installed_torch(),
+                "installed": installed_torch(),
             }
     return {**found, "warnings": texts}
 
@@ -194,7 +185,7 @@ def _end_with(parent_limit_s: float) -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
-def main(part: str = "", limit_s: str = "") -> None:
+def main(part: str = "", limit_s: str = "", first: str = "0") -> None:
     """Run every stage, and write what each one found to what was stdout.
 
     Parameters
@@ -203,6 +194,8 @@ def main(part: str = "", limit_s: str = "") -> None:
         ``"nvml"``, ``"torch"``; both where empty.
     limit_s : str
         After so many seconds this process ends itself; as text, since it comes from a command line.
+    first : str
+        The device to begin with: the ones before it were tried by another process.
     """
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on a library that prints reaches stderr
@@ -223,14 +216,14 @@ def main(part: str = "", limit_s: str = "") -> None:
     if part != "torch":
         stage("nvml", ask_nvml)
     if part != "nvml":
-        _ask_torch(stage)
+        _ask_torch(stage, int(first))
     stage("end", dict)
     # The libraries' own clean-up may hang where the driver is ill; everything is said.
     out.flush()
     os._exit(0)
 
 
-def _ask_torch(stage: Callable[..., dict[str, Any]]) -> None:
+def _ask_torch(stage: Callable[..., dict[str, Any]], first: int) -> None:
     torch = stage("torch", _torch)
     stage("libcuda", _libcuda)
     if "version" not in torch:
@@ -239,7 +232,9 @@ def _ask_torch(stage: Callable[..., dict[str, Any]]) -> None:
     if cuda.get("mps"):
         stage("device:0", _apple)
         stage("kernel:0", _kernel, "mps")
-    for index in range(cuda.get("count", 0)):  # a card is done before the next, which may end this process, is touched
+    for index in range(
+        first, cuda.get("count", 0)
+    ):  # a card is done before the next, which may end this process, is touched
         stage(f"device:{index}", _device, index)
         stage(f"kernel:{index}", _kernel, f"cuda:{index}")
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import Any
 
-__all__ = ["hidden_by"]
+__all__ = ["hidden_by", "installed_torch"]
 
 
 def hidden_by(error: BaseException) -> str | None:
@@ -48,3 +48,13 @@ def _not_torch(module: Any) -> str | None:
     if file := getattr(module, "__file__", None):
         return None if hasattr(module, "__path__") else str(file)
     return next((str(one) for one in getattr(module, "__path__", ())), None)
+
+
+def installed_torch() -> str | None:
+    """Give the version of the torch that pip installed, also where it cannot be imported."""
+    try:
+        from importlib import metadata
+
+        return metadata.version("torch")
+    except Exception:  # noqa: BLE001 - what hides a module from torch may hide it from this import too
+        return None

@@ -44,8 +44,9 @@ class Answer:
     stage : str or None
         The one in which it crashed or hung.
     reason : str
-        In words: a signal, an exit code, the limit that was passed. These three are of torch's process; where that
-        of NVML did not end well, the stage ``"nvml"`` has an ``ended`` and a ``reason`` of its own.
+        In words: a signal, an exit code, the limit that was passed. These three are of torch's first process. The stage
+        ``"nvml"``, and each ``"device:..."`` and ``"kernel:..."``, has an ``ended`` and a ``reason`` of its own where a
+        process ended in it.
     output : str
         The end of what it and the libraries printed.
     seconds : float
@@ -62,11 +63,11 @@ class Answer:
 class _Part:
     """A process that asks for a part of it, and what it has written so far."""
 
-    def __init__(self, part: str, limit_s: float) -> None:
+    def __init__(self, part: str, limit_s: float, first: int = 0) -> None:
         flag = "-I" if sys.flags.isolated else "-P"
         own_limit_s = f"{limit_s + _PATIENCE_S:.3f}"  # where nobody is left to kill it
         self.process = subprocess.Popen(
-            [sys.executable, flag, "-c", _START, json.dumps(_search_path()), part, own_limit_s],
+            [sys.executable, flag, "-c", _START, json.dumps(_search_path()), part, own_limit_s, str(first)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -119,6 +120,8 @@ class _Part:
             ended = "crashed"
             reason = f"ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         stages.pop("end", None)
+        if begun and ":" in begun:
+            stages[begun] = {"ended": ended, "reason": reason}
         return Answer(stages, ended, begun, reason, bytes(self.err).decode(errors="replace"))
 
 
@@ -144,6 +147,14 @@ def _environment() -> dict[str, str]:
     return {
         name: value for name, value in os.environ.items() if len(os.fsencode(value)) + len(name) < _LONGEST_VARIABLE
     }
+
+
+def _first_untried(answer: Answer) -> int | None:
+    """Give the card after the one on which a process crashed: it may be a good one."""
+    _, _, index = (answer.stage or "").partition(":")
+    if answer.ended != "crashed" or not index:
+        return None
+    return int(index) + 1 if int(index) + 1 < int(answer.stages.get("cuda", {}).get("count", 0)) else None
 
 
 def _read(text: bytes) -> tuple[dict[str, dict[str, Any]], str | None]:
@@ -197,6 +208,11 @@ def run_probe(timeout_s: float) -> Answer:
         parts[0].wait(min(_HEAD_START_S, timeout_s / 4))
         parts.append(_Part("torch", max(0.0, deadline - time.monotonic())))
         answer = parts[1].answer(timeout_s, deadline)
+        more = answer
+        while (first := _first_untried(more)) is not None and time.monotonic() < deadline:
+            parts.append(_Part("torch", deadline - time.monotonic(), first))
+            more = parts[-1].answer(timeout_s, deadline)
+            answer.stages.update({name: found for name, found in more.stages.items() if ":" in name})
         nvml = parts[0].answer(timeout_s, deadline)
     except OSError as error:  # no such program, no process or memory left
         for part in parts:

@@ -739,7 +739,7 @@ REMARKS = [
         "dmesg",
     ),
     (
-        "probe_crashed",  # of the third card, which was not come to, nothing is said
+        "probe_crashed",
         {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {"kernel": "crash"}, {}]}},
         "computation on GPU 1",
         "dmesg",
@@ -752,7 +752,8 @@ REMARKS = [
     ),
     (
         "probe_timeout",
-        {"environment": {"FAKE_CARDS": 2}, "torch": {"devices": [{}, {"memory": "hang"}]}, "timeout_s": 4.0},
+        # of the third card, which was not come to, nothing is said
+        {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {"memory": "hang"}, {}]}, "timeout_s": 4.0},
         "while it asked GPU 1 for its name and memory",
         "dmesg",
     ),
@@ -782,6 +783,7 @@ def test_what_does_not_keep_the_gpu_from_being_used_is_a_note(machine, code, wha
     ("value", "kernels", "command"),
     [
         (None, ["wrong", None], "export CUDA_VISIBLE_DEVICES=1"),
+        (None, ["crash", None], "export CUDA_VISIBLE_DEVICES=1"),
         ("2,0,1", [None, "wrong", None], "export CUDA_VISIBLE_DEVICES=2,1"),
     ],
 )

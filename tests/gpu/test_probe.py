@@ -138,11 +138,21 @@ def test_nvml_that_crashes_or_hangs_keeps_nothing_else_from_being_asked(machine,
 
 
 def test_a_card_is_done_before_the_next_one_is_touched(machine):
-    machine.prepare(torch={"devices": [{}, {"memory": "crash"}, {}]})
-    answer = run_probe(30.0)
-    assert (answer.ended, answer.stage) == ("crashed", "device:1")
+    machine.prepare(torch={"devices": [{}, {"memory": "hang"}, {}]})
+    answer = run_probe(4.0)
+    assert (answer.ended, answer.stage) == ("timeout", "device:1")
     assert answer.stages["kernel:0"]["right"] is True
+    assert answer.stages["device:1"] == {"ended": "timeout", "reason": "no answer within 4 s"}
     assert "device:2" not in answer.stages
+
+
+def test_after_a_crash_on_one_card_the_others_are_still_tried(machine):
+    machine.prepare(torch={"devices": [{"kernel": "crash"}, {}, {"memory": "crash"}, {}]})
+    answer = run_probe(60.0)
+    assert (answer.ended, answer.stage) == ("crashed", "kernel:0")
+    crashed = {"ended": "crashed", "reason": "ended by SIGSEGV"}
+    assert (answer.stages["kernel:0"], answer.stages["device:2"]) == (crashed, crashed)
+    assert [answer.stages[f"kernel:{index}"]["right"] for index in (1, 3)] == [True, True]
 
 
 CHECK = "import sys; from hf_monitor.gpu.run_probe import run_probe; run_probe(float(sys.argv[1]))"
