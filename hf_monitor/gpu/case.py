@@ -164,7 +164,7 @@ class Case:
         """Give the command that installs the torch for this driver and all of its cards; else what comes nearest."""
         pip = pip_command(self.evidence)
         if self.amd_only:
-            return install_rocm(pip)
+            return install_rocm(pip + ("" if self.torch.get("missing") else " --force-reinstall"))
         if self.evidence.tegra and not self.evidence.nvidia_cards:
             return install_jetson(pip, self.evidence.tegra_release)
         pip += " --force-reinstall" if anew else ""

@@ -213,7 +213,9 @@ def run_probe(timeout_s: float) -> Answer:
             parts.append(_Part("torch", deadline - time.monotonic(), first))
             more = parts[-1].answer(timeout_s, deadline)
             answer.stages.update({name: found for name, found in more.stages.items() if ":" in name})
-        nvml = parts[0].answer(timeout_s, deadline)
+        # An NVML that is late by now hangs: it needs no more than the driver's start, and CUDA has waited for that too.
+        limit_s = min(timeout_s, round(time.monotonic() - began + _HEAD_START_S, 1))
+        nvml = parts[0].answer(limit_s, began + limit_s)
     except OSError as error:  # no such program, no process or memory left
         for part in parts:
             part.kill()

@@ -86,7 +86,7 @@ def install_torch(pip: str, wheel: tuple[str, str]) -> str:
 
 def install_rocm(pip: str) -> str:
     """Give the command that installs torch for AMD GPUs."""
-    return f"{pip} --force-reinstall torch --index-url {_ROCM}"
+    return f"{pip} torch --index-url {_ROCM}"
 
 
 def install_jetson(pip: str, release: int | None) -> str:

@@ -718,8 +718,8 @@ REMARKS = [
     ),
     (
         "nvml_unavailable",
-        {"environment": {"FAKE_HANG": "nvmlInit"}, "timeout_s": 6.0},
-        "NVML does not (it hung, no answer within 6 s)",
+        {"environment": {"FAKE_HANG": "nvmlInit"}},
+        "NVML does not (it hung, no answer within ",
         "nvidia-smi",
     ),
     # one of two cards cannot be used: a note, with the code that it has as a problem
@@ -753,7 +753,7 @@ REMARKS = [
     (
         "probe_timeout",
         # of the third card, which was not come to, nothing is said
-        {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {"memory": "hang"}, {}]}, "timeout_s": 4.0},
+        {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {"memory": "hang"}, {}]}, "timeout_s": 2.5},
         "while it asked GPU 1 for its name and memory",
         "dmesg",
     ),

@@ -126,23 +126,22 @@ def test_a_variable_that_no_process_can_be_started_with_is_left_out(machine, mon
 def test_nvml_that_crashes_or_hangs_keeps_nothing_else_from_being_asked(machine, monkeypatch, ill):
     machine.prepare()
     monkeypatch.setenv(ill, "nvmlInit")
-    answer = run_probe(6.0)
+    monkeypatch.setattr(running, "_HEAD_START_S", 0.5)
+    answer = run_probe(600.0)  # and does not take all of it
     assert (answer.ended, answer.stages["kernel:0"]["right"]) == ("ok", True)
-    assert (
-        answer.stages["nvml"]
-        == {
-            "FAKE_CRASH": {"ended": "crashed", "reason": "ended by SIGSEGV"},
-            "FAKE_HANG": {"ended": "timeout", "reason": "no answer within 6 s"},
-        }[ill]
-    )
+    nvml = answer.stages["nvml"]
+    if ill == "FAKE_CRASH":
+        assert nvml == {"ended": "crashed", "reason": "ended by SIGSEGV"}
+    else:
+        assert (nvml["ended"], nvml["reason"].startswith("no answer within ")) == ("timeout", True)
 
 
 def test_a_card_is_done_before_the_next_one_is_touched(machine):
     machine.prepare(torch={"devices": [{}, {"memory": "hang"}, {}]})
-    answer = run_probe(4.0)
+    answer = run_probe(2.5)
     assert (answer.ended, answer.stage) == ("timeout", "device:1")
     assert answer.stages["kernel:0"]["right"] is True
-    assert answer.stages["device:1"] == {"ended": "timeout", "reason": "no answer within 4 s"}
+    assert answer.stages["device:1"] == {"ended": "timeout", "reason": "no answer within 2.5 s"}
     assert "device:2" not in answer.stages
 
 
