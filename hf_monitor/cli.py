@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the command says (``hf-monitor gpu``: 0 usable, 1 not), 2 for wrong usage, 130 after Ctrl-C.
+        What the command says (``hf-monitor gpu``: 0 usable, 1 not), 2 for wrong usage and for a report that cannot be
+        written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -59,11 +60,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _end_output() -> None:
-    """Write what is left; where the reader has gone (``| head``), nobody complains, nor Python at its exit."""
+    """Write what is left; where the reader has gone (``| head``) or the disk is full, Python adds no complaint."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -81,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
             "Say whether torch can train on the GPU of this machine. Where it can: each device, its memory, precision "
             "and tier, with a batch size to begin with. Where it cannot: the cause, and a command to copy."
         ),
-        epilog="Exit code: 0 usable, 1 not usable, 2 wrong usage. Only a terminal gets colour, and not with NO_COLOR.",
+        epilog=(
+            "Exit code: 0 usable, 1 not usable, 2 wrong usage, or the report cannot be written. Only a terminal gets "
+            "colour, and not with NO_COLOR."
+        ),
     )
     gpu.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else")
     gpu.add_argument(
@@ -110,11 +114,18 @@ def _gpu(options: argparse.Namespace) -> int:
 
     with contextlib.redirect_stdout(sys.stderr):  # whatever is printed meanwhile is not the report
         report = check_gpu_compatibility(timeout_s=options.timeout)
-    with contextlib.suppress(BrokenPipeError):
+    try:
         if options.json:
             print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
         else:
             from hf_monitor.gpu.report_text import print_report
 
             print_report(report)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:  # a full disk: whoever reads the file must not take it for the answer
+        print(f"hf-monitor: error: the report cannot be written: {error}", file=sys.stderr)
+        return _WRONG_USAGE
     return _USABLE if report.usable else _NOT_USABLE

@@ -179,3 +179,23 @@ def test_a_reader_that_goes_away_is_no_error(arguments, code, causes, unbuffered
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux'")  # noqa: PTH110 - a device
+@pytest.mark.parametrize("arguments", [["gpu"], ["gpu", "--json"]], ids=lambda value: " ".join(value))
+@pytest.mark.parametrize("causes", [0, 20_000])
+def test_a_disk_that_is_full_is_said_and_not_taken_for_an_answer(arguments, causes):
+    program = (
+        "import sys\nimport hf_monitor.gpu\nfrom hf_monitor.cli import main\n"
+        "from hf_monitor.gpu.report import GpuReport, Problem\n"
+        f"report = GpuReport(True, notes=(Problem('code', 'cause', 'command'),) * {causes})\n"
+        "vars(hf_monitor.gpu)['check_gpu_compatibility'] = lambda **_: report\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("hf-monitor: error: the report cannot be written: ")
+    assert done.stderr.count("\n") == 1

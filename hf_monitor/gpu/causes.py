@@ -11,7 +11,6 @@ from hf_monitor.gpu.report import Problem
 
 __all__ = ["CAUSES", "NOTES", "Cause", "note", "problem"]
 
-_KERNEL_LOG = "sudo dmesg --ctime | grep -E 'NVRM|Xid' | tail -n 20"
 _WHO = "nvidia-smi --query-compute-apps=gpu_uuid,pid,process_name,used_memory --format=csv"
 
 
@@ -25,12 +24,12 @@ class Cause(NamedTuple):
 CAUSES: dict[str, Cause] = {
     # the machine
     "no_gpu": Cause(
-        "{where} has no NVIDIA GPU; training runs on the CPU here, which is slow.",
+        "{what}; training runs on the CPU here, which is slow.",
         "{look}",
     ),
     # the driver
     "container_without_gpu": Cause(
-        "This {container} container was started without a GPU: {what} of the NVIDIA driver are not in it.",
+        "This {container} was started without a GPU: {what} of the NVIDIA driver are not in it.",
         "{start}",
     ),
     "container_without_compute": Cause(
@@ -60,47 +59,50 @@ CAUSES: dict[str, Cause] = {
         'ls -l /dev/nvidia*; sudo usermod -aG video,render "$USER"   # then log in again',
     ),
     "driver_library_mismatch": Cause(
-        "The loaded NVIDIA kernel module{module} and the driver's libraries{library} have different versions, mostly "
-        "because the driver was updated while the old one runs on; a restart of the {machine} loads the new one.",
+        "The loaded NVIDIA kernel module{module} and the driver's libraries{library} have different versions: {how}.",
         "{command}",
     ),
     "gpu_lost": Cause(
         "The driver has lost {card}: it does not answer any more (power, heat, or the slot). "
         "Only a restart of the machine brings it back.",
-        _KERNEL_LOG + "   # then: sudo reboot",
+        "{log}   # then: {restart}",
     ),
     "driver_finds_no_gpu": Cause(
         "The NVIDIA driver runs, but it can use none of the cards{cards}: too new or too old for this driver, not "
         "started, or (on a cluster) not given to this job.",
-        _KERNEL_LOG,
+        "{log}",
     ),
-    "nvml_error": Cause(
-        "The NVIDIA driver answers with an error: {message} (NVML {number}).", "nvidia-smi; " + _KERNEL_LOG
-    ),
+    "nvml_error": Cause("The NVIDIA driver answers with an error: {message} (NVML {number}).", "nvidia-smi; {log}"),
     # torch
     "torch_missing": Cause("torch is not installed in this Python ({python}).", "{install}"),
     "torch_broken": Cause("torch is installed, but it cannot be imported: {message}", "{command}"),
     "torch_cpu_only": Cause("The installed torch {version} is built for the CPU only{card}.", "{install}"),
+    "torch_not_rocm": Cause(
+        "The installed torch {version} is built for NVIDIA GPUs (CUDA), and the GPU here is one of AMD.", "{install}"
+    ),
     "torch_rocm": Cause("The installed torch {version} is built for AMD GPUs (ROCm), {why}.", "{command}"),
+    "mps_unavailable": Cause(
+        "torch {version} cannot use the GPU of this Mac: it was built without MPS, or macOS is older than it wants.",
+        '{python} -c "import platform, torch; print(platform.mac_ver()[0], torch.backends.mps.is_built())"',
+    ),
     # the environment
     "visible_devices_empty": Cause(
-        "CUDA_VISIBLE_DEVICES is set to nothing, which hides {all}. Slurm sets it so in a job without a GPU.", "{set}"
+        "{name} is set to nothing, which hides {all}. Slurm sets it so in a job without a GPU.", "{set}"
     ),
-    "visible_devices_minus_one": Cause("CUDA_VISIBLE_DEVICES={value} hides {all}.", "{set}"),
+    "visible_devices_minus_one": Cause("{name}={value} hides {all}.", "{set}"),
     "visible_devices_out_of_range": Cause(
-        "CUDA_VISIBLE_DEVICES={value} names GPU {entry}, but this machine has {count}; "
-        "the list ends there, and no GPU is left.",
+        "{name}={value} names GPU {entry}, but this machine has {count}; the list ends there, and no GPU is left.",
         "{set}",
     ),
     "visible_devices_doubled": Cause(
-        "CUDA_VISIBLE_DEVICES={value} names the same GPU twice ({entry}); CUDA then shows none.", "{set}"
+        "{name}={value} names the same GPU twice ({entry}); CUDA then shows none.", "{set}"
     ),
     "visible_devices_unknown_uuid": Cause(
-        "CUDA_VISIBLE_DEVICES={value}: {entry} is the UUID of no GPU here, or the beginning of several.",
+        "{name}={value}: {entry} is the UUID of no GPU here, or the beginning of several.",
         "nvidia-smi -L; {set}",
     ),
     "visible_devices_not_a_number": Cause(
-        "CUDA_VISIBLE_DEVICES={value}: CUDA cannot read {entry!r} (it wants numbers or UUIDs), and shows no GPU.",
+        "{name}={value}: CUDA cannot read {entry!r} (it wants numbers or UUIDs), and shows no GPU.",
         "{set}",
     ),
     # CUDA
@@ -127,6 +129,11 @@ CAUSES: dict[str, Cause] = {
         "(error 804).",
         "{command}",
     ),
+    "libcuda_mismatch": Cause(
+        "The libcuda that is loaded{path} is not that of the running driver{driver} (error 803): another one is found "
+        "before it.",
+        "{command}",
+    ),
     "uvm": Cause(
         "CUDA cannot start (error 999, unknown): {why}.",
         "{command}",
@@ -134,9 +141,9 @@ CAUSES: dict[str, Cause] = {
     "devices_busy": Cause("{card} cannot be used now: {why} (CUDA error 46).", "{command}"),
     "ecc_error": Cause(
         "{card} has a memory error that it cannot correct (CUDA error 214). If a reset does not help, it is broken.",
-        "nvidia-smi -q -d ECC,ROW_REMAPPER   # then, with nothing on it: sudo nvidia-smi --gpu-reset -i {unit}",
+        "nvidia-smi -q -d ECC,ROW_REMAPPER   # then, with nothing on it: {sudo}nvidia-smi --gpu-reset -i {unit}",
     ),
-    "cuda_error": Cause("CUDA cannot start: {message}.", "nvidia-smi; " + _KERNEL_LOG),
+    "cuda_error": Cause("CUDA cannot start: {message}.", "{command}"),
     # the first kernel
     "architecture_not_in_wheel": Cause(
         "torch {version} has no code for {card}, compute capability {capability}; it is built for {architectures}.",
@@ -145,8 +152,10 @@ CAUSES: dict[str, Cause] = {
     "out_of_memory": Cause("{card} has no memory left for even a small computation{free}.", _WHO),
     "kernel_failed": Cause(
         "{card} is found, but a first small computation on it fails: {message}",
-        "CUDA_LAUNCH_BLOCKING=1 {python} -c "
-        "\"import torch; a = torch.ones(64, 64, device='cuda:{index}'); print(a @ a)\"",
+        "{set} && {python} -c \"import torch; a = torch.ones(64, 64, device='cuda:{index}'); print(a @ a)\"",
+    ),
+    "nothing_works": Cause(
+        "No GPU could be used, and no check says why: torch shows {count}.", "{python} -m torch.utils.collect_env"
     ),
     # the probe itself
     "probe_timeout": Cause("The check hung {stage} and was stopped: {reason}.", "{command}"),
@@ -157,7 +166,12 @@ CAUSES: dict[str, Cause] = {
 
 NOTES: dict[str, Cause] = {
     "visible_devices_partly": Cause(
-        "CUDA_VISIBLE_DEVICES={value}: the list ends at {entry!r}, which is no GPU here; {count} left.", "{set}"
+        "{name}={value}: the list ends at {entry!r}, which is no GPU here; {count} left.", "{set}"
+    ),
+    "broken_gpu_visible": Cause(
+        "Of the {count} visible GPUs only {working} was seen to work, but the Trainer takes all that it sees, cuda:0 "
+        "first: show it those that work.",
+        "{set}",
     ),
     "cuda_initialized_before": Cause(
         "This process began to use CUDA when other GPUs were visible: it sees {here}, a new process sees {there}. "
@@ -169,7 +183,7 @@ NOTES: dict[str, Cause] = {
         "{set}",
     ),
     "little_free_memory": Cause(
-        "Other processes hold {used:.0f} of the {total:.0f} MiB of {card}.",
+        "{who} hold {used:.0f} of the {total:.0f} MiB of {card}.",
         _WHO,
     ),
     "minor_version_compatibility": Cause(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hf_monitor.gpu.commands import set_variable
 from hf_monitor.gpu.evidence import Evidence, look_around
 from hf_monitor.gpu.ladder import diagnose
 from hf_monitor.gpu.notes import mig_profile, nvml_unit
-from hf_monitor.gpu.precision import amd_has_bf16, precision_of
+from hf_monitor.gpu.precision import amd_has_bf16, amd_has_flash_attention, precision_of
 from hf_monitor.gpu.report import GpuDevice, GpuReport, Problem
 from hf_monitor.gpu.run_probe import run_probe
 from hf_monitor.gpu.tiers import tier_of
@@ -51,13 +52,16 @@ def check_gpu_compatibility(*, timeout_s: float = 60.0) -> GpuReport:
 
 def report_of(evidence: Evidence, timeout_s: float) -> GpuReport:
     """Give the report for a machine of which this much is seen."""
-    case = Case(evidence, run_probe(timeout_s), dict(os.environ))
+    case = Case(evidence, run_probe(timeout_s), dict(os.environ), _in_use())
     found = diagnose(case)
+    notes = list(found.notes)
+    with contextlib.suppress(Exception):  # a torch that is half imported, or contradicts itself; a note must not raise
+        notes += _of_this_process(case)
     return GpuReport(
         usable=bool(case.working),
         devices=tuple(_device(case, index) for index in case.working),
         problems=found.problems,
-        notes=(*found.notes, *_of_this_process(case)),
+        notes=tuple(notes),
         checks=found.checks,
         torch_version=case.torch.get("version"),
         torch_cuda=case.torch.get("cuda"),
@@ -92,7 +96,7 @@ def _device(case: Case, index: int) -> GpuDevice:
         compute_capability=pair,
         bf16=precision == "bf16",
         fp16=precision != "fp32" or bool(case.cuda.get("mps")),
-        flash_attention=pair is not None and pair >= (8, 0),
+        flash_attention=amd_has_flash_attention(device.get("gcn")) if amd else pair is not None and pair >= (8, 0),
         precision=precision,
         mig=mig,
         tier=tier_of(name, None if total is None else total / _MIB),
@@ -102,7 +106,7 @@ def _device(case: Case, index: int) -> GpuDevice:
 def _facts(case: Case) -> dict[str, str]:
     seen, environment = case.evidence, case.environment
     facts = {
-        "CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES"),
+        case.variable[0]: case.variable[1],
         "CUDA_DEVICE_ORDER": environment.get("CUDA_DEVICE_ORDER"),
         "python": sys.executable,
         "torch_file": case.torch.get("file"),
@@ -117,6 +121,13 @@ def _facts(case: Case) -> dict[str, str]:
         "probe_seconds": f"{case.answer.seconds:.1f}",
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _in_use() -> bool:
+    """Whether torch in this process uses CUDA already; a context of another library is not seen."""
+    with contextlib.suppress(Exception):  # no torch, or one that is half imported
+        return bool(sys.modules["torch"].cuda.is_initialized())
+    return False
 
 
 def _of_this_process(case: Case) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ __all__ = ["Evidence", "look_around"]
 
 _NVIDIA, _AMD = "0x10de", "0x1002"
 _VERSION = re.compile(r"\b(\d{3,}\.\d+(?:\.\d+)?)\b")
+_APPTAINER = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
@@ -24,6 +25,8 @@ class Evidence:
     ----------
     system : str
         As :func:`platform.system` says it: ``"Linux"``, ``"Darwin"``, ``"Windows"``.
+    machine : str
+        As :func:`platform.machine` says it: ``"x86_64"``, ``"aarch64"``, ``"arm64"``.
     distribution : str
         ``ID`` and ``ID_LIKE`` of /etc/os-release: ``"ubuntu debian"``; empty where it is not known.
     hostname : str
@@ -38,8 +41,10 @@ class Evidence:
         Whether there is an NVSwitch, which needs the fabric manager.
     tegra : bool
         A Jetson: its GPU is not on the PCI bus.
+    tegra_release : int or None
+        Of its Linux: 35 of JetPack 5, 36 of JetPack 6, 38 of JetPack 7.
     container : str or None
-        ``"docker"``, ``"podman"``, ``"kubernetes"`` or ``"container"``.
+        ``"docker"``, ``"podman"``, ``"kubernetes"``, ``"apptainer"`` (also Singularity), ``"container"`` (LXC, nspawn).
     wsl, dxg : bool
         Windows' Subsystem for Linux, and its door to the GPU (/dev/dxg), which WSL 1 has not.
     modules : frozenset of str
@@ -56,6 +61,7 @@ class Evidence:
     """
 
     system: str = "Linux"
+    machine: str = ""
     distribution: str = ""
     hostname: str = ""
     kernel: str = ""
@@ -64,6 +70,7 @@ class Evidence:
     amd_cards: tuple[str, ...] = ()
     nvswitch: bool = False
     tegra: bool = False
+    tegra_release: int | None = None
     container: str | None = None
     wsl: bool = False
     dxg: bool = False
@@ -124,6 +131,9 @@ def _cards(root: Path) -> tuple[list[str], list[str], bool, bool]:
 
 
 def _container(root: Path) -> str | None:
+    # Apptainer first: it hands on the environment of whatever started it
+    if (root / ".singularity.d").exists() or any(os.environ.get(name) for name in _APPTAINER):
+        return "apptainer"
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return "kubernetes"
     if (root / ".dockerenv").exists():
@@ -134,7 +144,10 @@ def _container(root: Path) -> str | None:
     for word, name in (("kubepods", "kubernetes"), ("docker", "docker"), ("libpod", "podman"), ("lxc", "container")):
         if re.search(rf"[/:-]{word}", groups):
             return name
-    return "container" if "container=" in _read(root / "proc/1/environ") else None
+    manager = _read(root / "run/systemd/container")  # also for users who may not read the environment of process 1
+    if manager in ("docker", "podman"):
+        return manager
+    return "container" if manager not in ("", "wsl") or "container=" in _read(root / "proc/1/environ") else None
 
 
 def _distribution(root: Path) -> str:
@@ -151,7 +164,16 @@ def _secure_boot(root: Path) -> bool | None:
 
 
 def _module_kernels(root: Path) -> tuple[str, ...]:
-    places = ("updates/dkms", "extra", "kernel/drivers/video", "kernel/nvidia*", "misc", "weak-updates/nvidia")
+    # DKMS; akmods of RPM Fusion (extra/nvidia/); Arch; NVIDIA's installer; Ubuntu's finished ones; Red Hat
+    places = [
+        "updates/**",
+        "extra/**",
+        "extramodules",
+        "kernel/drivers/video",
+        "kernel/nvidia*",
+        "misc",
+        "weak-updates/**",
+    ]
     kernels = [
         release
         for release in _names(root / "lib/modules")
@@ -173,7 +195,7 @@ def look_around(root: str | os.PathLike[str] = "/") -> Evidence:
     Evidence
     """
     if sys.platform != "linux":
-        return Evidence(system=platform.system())
+        return Evidence(system=platform.system(), machine=platform.machine())
     top = Path(root)
     nvidia, amd, nvswitch, readable = _cards(top)
     loaded = {line.split(" ", 1)[0] for line in _read(top / "proc/modules").splitlines()}
@@ -182,9 +204,12 @@ def look_around(root: str | os.PathLike[str] = "/") -> Evidence:
     )
     kernel = _read(top / "proc/sys/kernel/osrelease")
     files = [name for name in _names(top / "dev") if name.startswith("nvidia") and not (top / "dev" / name).is_dir()]
+    tegra = _read(top / "etc/nv_tegra_release")
+    tegra_release = re.match(r"# R(\d+) ", tegra)
     modules = {name for name in ("nvidia", "nvidia_uvm", "nouveau") if name in loaded}
     return Evidence(
         system="Linux",
+        machine=platform.machine(),
         distribution=_distribution(top),
         hostname=_read(top / "proc/sys/kernel/hostname"),
         kernel=kernel,
@@ -192,7 +217,8 @@ def look_around(root: str | os.PathLike[str] = "/") -> Evidence:
         nvidia_cards=tuple(nvidia),
         amd_cards=tuple(amd),
         nvswitch=nvswitch,
-        tegra=(top / "etc/nv_tegra_release").exists() or "tegra" in _read(top / "proc/device-tree/compatible"),
+        tegra=bool(tegra) or "tegra" in _read(top / "proc/device-tree/compatible"),
+        tegra_release=int(tegra_release[1]) if tegra_release else None,
         container=_container(top),
         wsl="microsoft" in kernel.lower(),
         dxg=(top / "dev/dxg").exists(),

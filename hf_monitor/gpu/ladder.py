@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hf_monitor.gpu.case import Case
-from hf_monitor.gpu.ladder_cuda import cuda_rung, kernel_rung
+from hf_monitor.gpu.causes import problem
+from hf_monitor.gpu.ladder_cuda import cuda_rung
 from hf_monitor.gpu.ladder_driver import driver_rung, hardware_rung
+from hf_monitor.gpu.ladder_kernel import kernel_rung
 from hf_monitor.gpu.ladder_torch import environment_rung, torch_rung
 from hf_monitor.gpu.notes import notes_of
 from hf_monitor.gpu.report import Check, Problem
@@ -21,7 +23,7 @@ class Diagnosis:
     Attributes
     ----------
     problems : tuple of Problem
-        The root cause first; empty where a device works.
+        The root cause first; empty where a device works, and never where none does.
     notes : tuple of Problem
     checks : tuple of Check
         In the order of the ladder, from the machine up to the first computation.
@@ -57,6 +59,9 @@ def diagnose(case: Case) -> Diagnosis:
     rungs.append(("environment", environment_rung(case) if not broken("gpu") else None))
     rungs.append(("cuda", cuda_rung(case) if not broken("probe", "gpu", "driver", "torch", "environment") else None))
     rungs.append(("kernel", kernel_rung(case) if not broken("probe", "gpu", "driver", "torch", "cuda") else None))
+    if not case.working and not broken(*(name for name, _ in rungs)):
+        count = "1 device" if case.count == 1 else f"{case.count} devices"
+        rungs[-1] = ("kernel", problem("nothing_works", "; ".join(case.texts), count=count, python=case.python))
 
     problems = tuple(found for _, found in rungs if isinstance(found, Problem))
     checks = tuple(

@@ -1,18 +1,18 @@
-"""The upper rungs: the start of CUDA, a first computation."""
+"""The rung above the driver and torch: the start of CUDA."""
 
 from __future__ import annotations
 
 import re
 
-from hf_monitor.gpu.architecture import runs_finished_code, runs_ptx
 from hf_monitor.gpu.case import Case
 from hf_monitor.gpu.causes import problem
-from hf_monitor.gpu.commands import install_driver, install_fabric_manager
+from hf_monitor.gpu.commands import install_driver, install_fabric_manager, kernel_log, without_library
 from hf_monitor.gpu.ladder_driver import mismatch
+from hf_monitor.gpu.ladder_kernel import of_card
 from hf_monitor.gpu.report import Problem
 from hf_monitor.gpu.wheels import MINIMUM_DRIVER
 
-__all__ = ["cuda_rung", "device_problem", "kernel_rung"]
+__all__ = ["cuda_rung"]
 
 _NAMES = {
     3: "the driver did not initialize",
@@ -49,7 +49,9 @@ def cuda_rung(case: Case) -> Problem | str | None:
     if case.cuda.get("available") or case.working:
         return f"{case.count} for torch" + (" (MPS)" if case.cuda.get("mps") else "")
     if case.evidence.system == "Darwin":
-        return None
+        if case.evidence.machine != "arm64":
+            return None
+        return problem("mps_unavailable", version=case.torch.get("version"), python=case.python)
     code, said = _code(case)
     empty = [index for index, card in enumerate(case.cards) if card.get("mig") and not card.get("instances")]
     if empty and len(empty) == len(case.cards):
@@ -57,34 +59,30 @@ def cuda_rung(case: Case) -> Problem | str | None:
         return problem("mig_without_instances", said or "MIG mode without instances", index=empty[0], name=name)
     path = str(case.libcuda.get("library") or "")
     if code == 34:
-        command = _without(case, path, "stubs")
+        command = _without(case, "stubs")
         return problem("stub_library", said, path=f" ({path})" if path else "", command=command)
     needs, can = case.torch_cuda, case.driver_cuda
     if code in (35, 36) or (needs and can and needs[0] > can[0] and code in (0, 3, 100, 222)):
         return _too_old(case, said)
     if code == 802:
-        return _fabric(case, said)
+        names = " ".join(str(card.get("name")) for card in case.cards)
+        command, where = install_fabric_manager(case.evidence, case.driver_version, names)
+        driver = f" ({case.driver_version})" if case.driver_version else ""
+        return problem("fabric_manager", said, driver=driver, where=where, command=command)
     if code == 803:
-        return mismatch(case, said)
+        return _other_libcuda(case, said) if case.nvml.get("code") == 0 else mismatch(case, said)
     if code == 804:
-        command = _without(case, path, "compat")
+        command = _without(case, "compat")
         return problem("forward_compatibility", said, path=f" ({path})" if path else "", command=command)
     if code == 999:
-        return _uvm(case, said)
-    if (named := _of_card(case, code, said, "the GPU", 0)) is not None:
+        return _unknown(case, said)
+    if (named := of_card(case, code, said, "the GPU", 0)) is not None:
         return named
     theirs = re.search(r"Error \d+: ([^(\n]+)", said)
     name = case.libcuda.get("message") or (theirs[1] if theirs else _NAMES.get(code)) or said or "torch finds no GPU"
     name = name.rstrip(". ")
-    return problem("cuda_error", said, message=f"error {code}, {name}" if code else name)
-
-
-def _without(case: Case, path: str, word: str) -> str:
-    """Give what takes a folder of libraries out of the loader's way."""
-    if word in case.environment.get("LD_LIBRARY_PATH", ""):
-        return f"export LD_LIBRARY_PATH=$(echo \"$LD_LIBRARY_PATH\" | tr ':' '\\n' | grep -v {word} | paste -sd:)"
-    folder = path.rpartition("/")[0] or f"/usr/local/cuda/{word}"
-    return f"grep -rl {folder} /etc/ld.so.conf.d | xargs -r sudo rm && sudo ldconfig"
+    command = f"nvidia-smi; {kernel_log(case.evidence)}"
+    return problem("cuda_error", said, message=f"error {code}, {name}" if code else name, command=command)
 
 
 def _too_old(case: Case, said: str) -> Problem:
@@ -104,21 +102,18 @@ def _too_old(case: Case, said: str) -> Problem:
     )
 
 
-def _fabric(case: Case, said: str) -> Problem:
-    command, where = install_fabric_manager(case.evidence, case.driver_version), ""
-    if case.evidence.container:
-        where = " It runs on the host, not in this container."
-        command = "sudo systemctl restart nvidia-fabricmanager   # on the host"
-    elif not case.evidence.nvswitch:
-        where = " No NVSwitch is seen from here; in a virtual machine it is the host's fabric manager that counts."
-        command = "nvidia-smi -q | grep -i -A 4 fabric"
-    driver = f" ({case.driver_version})" if case.driver_version else ""
-    return problem("fabric_manager", said, driver=driver, where=where, command=command)
-
-
-def _uvm(case: Case, said: str) -> Problem:
+def _unknown(case: Case, said: str) -> Problem:
+    """Give the problem of error 999: mostly of nvidia-uvm, which only the driver for plain Linux has."""
     seen = case.evidence
-    if "nvidia-uvm" not in seen.device_files and not seen.wsl:
+    if seen.system == "Windows" or seen.wsl or (seen.tegra and not seen.nvidia_cards):
+        command = f"nvidia-smi; {kernel_log(seen)}"
+        if seen.wsl:
+            command += "   # if that shows nothing: update the driver of Windows, then restart Windows"
+        elif seen.system != "Windows":
+            command = f'{kernel_log(seen)}; ls -l /dev/nvhost-* /dev/nvmap; sudo usermod -aG video "$USER"'
+            command += "   # then log in again"
+        return problem("cuda_error", said, message="error 999, unknown error", command=command)
+    if "nvidia-uvm" not in seen.device_files:
         why, command = "/dev/nvidia-uvm is missing", "sudo nvidia-modprobe -u -c 0"
         if seen.container:
             why += " in this container"
@@ -129,63 +124,18 @@ def _uvm(case: Case, said: str) -> Problem:
     return problem("uvm", said, why=why, command=command)
 
 
-def _of_card(case: Case, code: int, text: str, card: str, index: int) -> Problem | None:
-    """Give the problem of one card, known by its number or its words."""
-    if code == 46 or "busy or unavailable" in text:
-        modes = [one.get("compute_mode") for one in case.cards]
-        if any(modes):  # 1 exclusive thread, 2 prohibited, 3 exclusive process
-            number = next(index for index, mode in enumerate(modes) if mode)
-            why = "it is in a compute mode that lets one process in at most"
-            command = f"sudo nvidia-smi -i {number} -c DEFAULT"
-        else:
-            why, command = "another process holds it", "nvidia-smi --query-compute-apps=pid,process_name --format=csv"
-        return problem("devices_busy", text, card=card, why=why, command=command)
-    if code == 214 or "uncorrectable ECC" in text:
-        unit = case.stage(f"device:{index}").get("pci") or index  # nvidia-smi may number them otherwise
-        return problem("ecc_error", text, card=card, unit=unit)
-    if code == 2 or "out of memory" in text:
-        free = case.stage(f"device:{index}").get("free")
-        left = f" ({free / 2**20:.0f} MiB are free)" if free is not None else ""
-        return problem("out_of_memory", text, card=card, free=left)
-    if "GPU is lost" in text or "fallen off the bus" in text:
-        return problem("gpu_lost", text, card=card)
-    return None
+def _other_libcuda(case: Case, said: str) -> Problem:
+    """Give the problem of a libcuda that is not the driver's (error 803), where NVML's library is."""
+    path, version = str(case.libcuda.get("library") or ""), case.driver_version
+    return problem(
+        "libcuda_mismatch",
+        said,
+        path=f" ({path})" if path else "",
+        driver=f" ({version})" if version else "",
+        command=_without(case, "compat"),
+    )
 
 
-def device_problem(case: Case, index: int) -> Problem | None:
-    """Give what keeps one of torch's devices from being used; None where nothing does."""
-    if index in case.working:
-        return None
-    if case.answer.stage in (f"device:{index}", f"kernel:{index}"):
-        return case.probe_problem("device", "kernel")
-    device, kernel = case.stage(f"device:{index}"), case.stage(f"kernel:{index}")
-    text = (device.get("error") or kernel.get("error") or {}).get("message", "")
-    card, architectures = case.card_name(index), case.cuda.get("architectures") or []
-    capability = device.get("capability")
-    if capability and architectures:
-        pair = (int(capability[0]), int(capability[1]))
-        built = runs_finished_code(pair, architectures) or runs_ptx(pair, architectures)
-        if not built or "no kernel image" in text:
-            return problem(
-                "architecture_not_in_wheel",
-                text.split("\n")[0],
-                version=case.torch.get("version"),
-                card=card,
-                capability="{}.{}".format(*pair),
-                architectures=" ".join(architectures),
-                command=case.install_torch(pair) if pair >= (5, 0) else f"{case.python} -m torch.utils.collect_env",
-            )
-    if named := _of_card(case, 0, text, card, index):
-        return named
-    if not device and not kernel:
-        return None  # never come to: the device before it stopped the probe
-    message = text.split("\n")[0] or "the result is not the CPU's; the card or its memory is broken."
-    return problem("kernel_failed", text, card=card, message=message, index=index, python=case.python)
-
-
-def kernel_rung(case: Case) -> Problem | str | None:
-    """Say whether a first computation is right on any device; None where none was tried."""
-    if case.working:
-        return "right on " + ", ".join(case.card_name(index) for index in case.working)
-    found = (device_problem(case, index) for index in range(case.count))
-    return next((one for one in found if one), None)
+def _without(case: Case, word: str) -> str:
+    path, search_path = str(case.libcuda.get("library") or ""), case.environment.get("LD_LIBRARY_PATH", "")
+    return without_library(case.evidence, path, word, search_path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hf_monitor.gpu.case import Case
 from hf_monitor.gpu.causes import problem
-from hf_monitor.gpu.commands import pip_command, set_variable
+from hf_monitor.gpu.commands import pip_command, rename, set_variable
 from hf_monitor.gpu.report import Problem
-from hf_monitor.gpu.visible import read_visible
 
 __all__ = ["environment_rung", "torch_rung"]
+
+_NO_PLUGINS = "TORCH_DEVICE_BACKEND_AUTOLOAD"  # torch names it where a plugin for another device fails
 
 
 def torch_rung(case: Case) -> Problem | str | None:
@@ -20,27 +21,35 @@ def torch_rung(case: Case) -> Problem | str | None:
         return None
     absent = case.evidence.nvidia_seen is False and not case.cards
     if torch.get("missing"):
-        install = f"{pip_command()} torch" if absent else case.install_torch()
+        install = f"{pip_command(case.evidence)} torch" if absent and not case.amd_only else case.install_torch()
         return problem("torch_missing", "No module named 'torch'", python=case.python, install=install)
     if error := torch.get("error"):
         said = f"{error['type']}: {error['message'].splitlines()[-1] if error['message'] else ''}"
         command = case.install_torch(anew=True)
-        if folder := torch.get("folder"):
-            said, command = f"a folder named torch is found before it, {folder}.", f"mv {folder} {folder}_renamed"
+        if hidden_by := torch.get("hidden_by"):
+            said = f"{hidden_by} is found before the module of that name ({said})."
+            command = rename(case.evidence, str(hidden_by))
+        elif _NO_PLUGINS in said:
+            command = set_variable(case.evidence, _NO_PLUGINS, "0")
         elif "undefined symbol" in said and "LD_LIBRARY_PATH" in case.environment:
             said += " (LD_LIBRARY_PATH puts the libraries of another CUDA before torch's own)"
-            command = f"env -u LD_LIBRARY_PATH {case.python} -c 'import torch'"
+            command = f'env -u LD_LIBRARY_PATH {case.python} -c "import torch"'
         return problem("torch_broken", error.get("trace", ""), message=said, command=command)
     said = f"torch {torch['version']}"
     if case.working:
         return said
     if torch.get("hip"):
-        return _rocm(case)
+        return said if _hides_all(case) else _rocm(case)
+    if case.amd_only and torch.get("cuda"):
+        return problem("torch_not_rocm", said, version=torch["version"], install=case.install_torch())
     if torch.get("cuda") is None and case.evidence.system != "Darwin":
         evidence = f"torch.version.cuda is None; {torch.get('file')}"
         names = ", ".join(str(card["name"]) for card in case.cards if card.get("name")) or "the GPU of this machine"
         card = "; a GPU would need another build" if absent else f" and cannot use {names}"
         install = case.install_torch() + ("   # where there is a GPU" if absent else "")
+        if case.amd_only:
+            card = "; the AMD GPU here needs a build for ROCm, where ROCm supports it"
+            install = f"{case.install_torch()}   # other versions: https://pytorch.org/get-started/locally/"
         return problem("torch_cpu_only", evidence, version=torch["version"], card=card, install=install)
     return said
 
@@ -61,17 +70,20 @@ def _all_cards(case: Case) -> str:
     """Name the cards of the machine: ``the 2 GPUs of this machine (0: RTX 4090, 1: RTX 3060)``."""
     names = [f"{index}: {card.get('name') or 'cannot be reached'}" for index, card in enumerate(case.cards)]
     if not names:
-        return "every GPU"
+        return "every GPU of this machine"
     return f"the {len(names)} GPUs of this machine ({', '.join(names)})" if len(names) > 1 else f"the GPU ({names[0]})"
 
 
+def _hides_all(case: Case) -> bool:
+    return case.visible is not None and not case.visible.entries
+
+
 def environment_rung(case: Case) -> Problem | str:
-    """Say what CUDA_VISIBLE_DEVICES leaves."""
-    name = "CUDA_VISIBLE_DEVICES"
-    value = case.environment.get(name)
-    visible = read_visible(value, case.uuids or None)
-    if case.torch.get("hip") or visible is None:
-        return f"{name} is not set" if value is None else f"{name}={value}"
+    """Say what CUDA_VISIBLE_DEVICES (or ROCm's own variables) leaves."""
+    name, value = case.variable
+    visible = case.visible
+    if visible is None:
+        return f"{name} is not set"
     if visible.entries or visible.trouble is None or case.working:
         return f"{name}={value}"
     everything = ",".join(str(index) for index in range(len(case.cards))) or None
@@ -79,6 +91,7 @@ def environment_rung(case: Case) -> Problem | str:
     return problem(
         f"visible_devices_{visible.trouble}",
         f"{name}={value}",
+        name=name,
         value=value,
         entry=visible.stopped_by,
         all=_all_cards(case),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-__all__ = ["amd_has_bf16", "precision_of"]
+__all__ = ["amd_has_bf16", "amd_has_flash_attention", "precision_of"]
 
 
 def precision_of(capability: tuple[int, int] | None) -> Literal["bf16", "fp16", "fp32"]:
@@ -25,3 +25,11 @@ def amd_has_bf16(architecture: str | None) -> bool:
     https://rocm.docs.amd.com/en/latest/reference/precision-support.html
     """
     return re.match(r"gfx(908|90a|9[45]|1[12])", architecture or "") is not None
+
+
+def amd_has_flash_attention(architecture: str | None) -> bool:
+    """Say whether FlashAttention-2 names an AMD GPU as one of its own: MI200 and MI300.
+
+    https://github.com/Dao-AILab/flash-attention, "AMD ROCm Support" (github.com/Dao-AILab/flash-attention/pull/1010)
+    """
+    return re.match(r"gfx(90a|94[0-2])", architecture or "") is not None

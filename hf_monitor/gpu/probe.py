@@ -1,8 +1,9 @@
-"""What the libraries say, asked in a process of its own: ``python -P -m hf_monitor.gpu.probe`` prints it.
+"""What the libraries say, asked in processes of their own: ``python -P -m hf_monitor.gpu.probe`` prints it.
 
-Stage by stage: NVML, the import of torch, the CUDA driver library, torch's CUDA, its devices, a first kernel on each.
-Each writes a line of JSON when it begins and one when it has ended, at once, so that a stage that crashes or hangs is
-known by its name. Started by :mod:`hf_monitor.gpu.run_probe`; anything that a library prints goes to stderr.
+Stage by stage: the import of torch, the CUDA driver library, torch's CUDA, then device by device its facts and a first
+kernel. NVML is asked in a process apart (probe_nvml.py), so that it stands in nobody's way. Each stage writes a line of
+JSON when it begins and one when it has ended, at once, so that a stage that crashes or hangs is known by its name.
+Started by :mod:`hf_monitor.gpu.run_probe`; anything that a library prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ import ctypes
 import faulthandler
 import json
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hf_monitor.gpu.probe_nvml import ask_nvml, loaded_from
+from hf_monitor.gpu.probe_shadow import hidden_by, installed_torch
+
 __all__ = ["MARK", "main"]
 
 MARK = "hf_monitor_probe"
 """The key by which a line of ours is known."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal that this process gets when the thread that started it dies
 
 
 def _error(error: BaseException) -> dict[str, Any]:
@@ -43,90 +50,6 @@ def _captured() -> Iterator[list[str]]:
         texts.extend(str(one.message)[:2000] for one in caught)
 
 
-def _loaded_from(library: str) -> str | None:
-    """Give the path of a loaded library: a stub, or one of a compatibility package, explains much."""
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:  # noqa: PTH123
-            return next((line.split(None, 5)[5].strip() for line in maps if f"/{library}" in line), None)
-    except OSError:
-        return None
-
-
-def _nvml() -> dict[str, Any]:
-    try:
-        import pynvml as nvml
-    except ImportError as error:
-        return {"missing": str(error)}
-
-    def ask(function: str, *arguments: Any) -> Any:
-        with contextlib.suppress(nvml.NVMLError, AttributeError):  # an older pynvml lacks some
-            found = getattr(nvml, function)(*arguments)
-            return found.decode(errors="replace") if isinstance(found, bytes) else found
-        return None
-
-    def describe(handle: Any) -> dict[str, Any]:
-        memory, pci = ask("nvmlDeviceGetMemoryInfo", handle), ask("nvmlDeviceGetPciInfo", handle)
-        bus = getattr(pci, "busId", None)
-        return {
-            "name": ask("nvmlDeviceGetName", handle),
-            "uuid": ask("nvmlDeviceGetUUID", handle),
-            "pci": bus.decode(errors="replace") if isinstance(bus, bytes) else bus,
-            "total": getattr(memory, "total", None),
-            "free": getattr(memory, "free", None),
-        }
-
-    try:
-        nvml.nvmlInit()
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError as error:
-        return {"code": error.value, "message": str(error), "library": _loaded_from("libnvidia-ml.so")}
-    devices = []
-    for index in range(count):
-        try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        except nvml.NVMLError as error:
-            devices.append({"code": error.value, "message": str(error)})
-            continue
-        mig = ask("nvmlDeviceGetMigMode", handle)
-        instances = []
-        for number in range(ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0 if mig and mig[0] else 0):
-            instance = ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
-            if instance is not None:
-                instances.append(describe(instance))
-        devices.append(
-            describe(handle)
-            | {
-                "capability": ask("nvmlDeviceGetCudaComputeCapability", handle),
-                "compute_mode": ask("nvmlDeviceGetComputeMode", handle),
-                "mig": bool(mig and mig[0]),
-                "instances": instances,
-            }
-        )
-    return {
-        "code": 0,
-        "driver": ask("nvmlSystemGetDriverVersion"),
-        "cuda": ask("nvmlSystemGetCudaDriverVersion"),
-        "devices": devices,
-        "library": _loaded_from("libnvidia-ml.so"),
-    }
-
-
-def _only_a_folder(module: Any) -> str | None:
-    """Give the folder, where the import found only one of that name, of data or of sources."""
-    if module is None or getattr(module, "__file__", None):
-        return None
-    return next((str(one) for one in module.__path__), None)
-
-
-def _installed_torch() -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _torch() -> dict[str, Any]:
     with _captured() as texts:
         try:
@@ -140,12 +63,14 @@ def _torch() -> dict[str, Any]:
                 "file": torch.__file__,
             }
         except ModuleNotFoundError as error:
-            return {"missing": True} if error.name == "torch" else {"error": _error(error)}
+            if error.name == "torch":
+                return {"missing": True}
+            return {"error": _error(error), "hidden_by": hidden_by(error), "installed": installed_torch()}
         except Exception as error:  # noqa: BLE001 - a broken installation may raise anything; it is what is looked for
             return {
                 "error": _error(error),
-                "folder": _only_a_folder(sys.modules.get("torch")),
-                "installed": _installed_torch(),
+                "hidden_by": hidden_by(error),
+                "installed": installed_torch(),
             }
     return {**found, "warnings": texts}
 
@@ -158,7 +83,7 @@ def _libcuda() -> dict[str, Any]:
         return {"missing": str(error)}
     number = ctypes.c_int(0)
     cuda.cuDriverGetVersion(ctypes.byref(number))
-    found: dict[str, Any] = {"version": number.value, "library": _loaded_from("libcuda.so")}
+    found: dict[str, Any] = {"version": number.value, "library": loaded_from("libcuda.so")}
     found["code"] = code = cuda.cuInit(0)
     if code:
         return found | {"message": _cuda_text(cuda, code)}
@@ -251,11 +176,32 @@ def _kernel(device: str) -> dict[str, Any]:
     return {"right": found == right, "warnings": texts}
 
 
-def main() -> None:
-    """Run every stage, and write what each one found to what was stdout."""
+def _end_with(parent_limit_s: float) -> None:
+    """See to it that this process ends by itself, also where nobody is left to end it, or C code never comes back."""
+    # A thread of faulthandler's own, without the GIL; it comes after the parent, which says more.
+    faulthandler.dump_traceback_later(parent_limit_s, exit=True)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+def main(part: str = "", limit_s: str = "", first: str = "0") -> None:
+    """Run every stage, and write what each one found to what was stdout.
+
+    Parameters
+    ----------
+    part : str
+        ``"nvml"``, ``"torch"``; both where empty.
+    limit_s : str
+        After so many seconds this process ends itself; as text, since it comes from a command line.
+    first : str
+        The device to begin with: the ones before it were tried by another process.
+    """
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on a library that prints reaches stderr
     faulthandler.enable()
+    if limit_s:
+        _end_with(float(limit_s))
     warnings.simplefilter("ignore")  # PYTHONWARNINGS=error is meant for the user's code, not for this
 
     def stage(name: str, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -267,22 +213,30 @@ def main() -> None:
         print(json.dumps({MARK: name, "found": found}, default=str), file=out, flush=True)
         return found
 
-    stage("nvml", _nvml)
-    torch = stage("torch", _torch)
-    stage("libcuda", _libcuda)
-    if "version" in torch:
-        cuda = stage("cuda", _cuda)
-        if cuda.get("mps"):
-            stage("device:0", _apple)
-            stage("kernel:0", _kernel, "mps")
-        for index in range(cuda.get("count", 0)):
-            stage(f"device:{index}", _device, index)
-        for index in range(cuda.get("count", 0)):
-            stage(f"kernel:{index}", _kernel, f"cuda:{index}")
+    if part != "torch":
+        stage("nvml", ask_nvml)
+    if part != "nvml":
+        _ask_torch(stage, int(first))
     stage("end", dict)
     # The libraries' own clean-up may hang where the driver is ill; everything is said.
     out.flush()
     os._exit(0)
+
+
+def _ask_torch(stage: Callable[..., dict[str, Any]], first: int) -> None:
+    torch = stage("torch", _torch)
+    stage("libcuda", _libcuda)
+    if "version" not in torch:
+        return
+    cuda = stage("cuda", _cuda)
+    if cuda.get("mps"):
+        stage("device:0", _apple)
+        stage("kernel:0", _kernel, "mps")
+    for index in range(
+        first, cuda.get("count", 0)
+    ):  # a card is done before the next, which may end this process, is touched
+        stage(f"device:{index}", _device, index)
+        stage(f"kernel:{index}", _kernel, f"cuda:{index}")
 
 
 if __name__ == "__main__":

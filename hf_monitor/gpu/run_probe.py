@@ -8,10 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, Literal
 
 from hf_monitor.gpu.probe import MARK
@@ -22,11 +21,13 @@ __all__ = ["Answer", "run_probe"]
 # user's is on the path; then it looks where this process looks, so that a random.py beside the training script hides
 # from torch what it would hide in the training.
 _START = (
-    "import contextlib, ctypes, faulthandler, json, os, subprocess, sys, traceback, warnings; "
-    "sys.path[:] = json.loads(sys.argv.pop(1)); from hf_monitor.gpu.probe import main; main()"
+    "import contextlib, ctypes, faulthandler, json, os, signal, subprocess, sys, traceback, warnings; "
+    "sys.path[:] = json.loads(sys.argv[1]); from hf_monitor.gpu.probe import main; main(*sys.argv[2:])"
 )
 _PATIENCE_S = 2.0  # for a process that was killed; one that waits in the kernel for a lost card cannot be
-_TAIL = 4000
+_HEAD_START_S = 3.0  # for NVML, so that the free memory it reports is what there was before
+_TAIL, _MOST = 4000, 1 << 20  # bytes kept of what libraries print, and of the answer
+_LONGEST_VARIABLE = 131_071  # bytes; Linux starts no program with a longer one (MAX_ARG_STRLEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ class Answer:
     stage : str or None
         The one in which it crashed or hung.
     reason : str
-        In words: a signal, an exit code, the limit that was passed.
+        In words: a signal, an exit code, the limit that was passed. These three are of torch's first process. The stage
+        ``"nvml"``, and each ``"device:..."`` and ``"kernel:..."``, has an ``ended`` and a ``reason`` of its own where a
+        process ended in it.
     output : str
         The end of what it and the libraries printed.
     seconds : float
@@ -57,19 +60,101 @@ class Answer:
     seconds: float = 0.0
 
 
-def _kill(process: subprocess.Popen[bytes]) -> bool:
-    """Kill the probe and its children; False where it could not be waited for."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)  # the leader of its own group, not waited for yet: the id is its own
-        else:
-            process.kill()
-    try:
-        process.wait(_PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        threading.Thread(target=process.wait, name="hf_monitor-probe-reaper", daemon=True).start()
+class _Part:
+    """A process that asks for a part of it, and what it has written so far."""
+
+    def __init__(self, part: str, limit_s: float, first: int = 0) -> None:
+        flag = "-I" if sys.flags.isolated else "-P"
+        own_limit_s = f"{limit_s + _PATIENCE_S:.3f}"  # where nobody is left to kill it
+        self.process = subprocess.Popen(
+            [sys.executable, flag, "-c", _START, json.dumps(_search_path()), part, own_limit_s, str(first)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,
+        )
+        self.out, self.err = bytearray(), bytearray()
+        # Pipes need no room on a disk; threads, since a child of the probe that keeps one open must keep nobody waiting
+        self._readers = [
+            threading.Thread(target=_collect, args=job, name="hf_monitor-probe-reader", daemon=True)
+            for job in ((self.process.stdout, self.out, _MOST), (self.process.stderr, self.err, _TAIL))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Say whether it has ended by then."""
+        try:
+            self.process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> bool:
+        """Kill it and its children; False where it could not be waited for."""
+        if self.wait(0):
+            return True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)  # its own group's leader, not waited for: the id is its own
+            else:
+                self.process.kill()
+        if self.wait(_PATIENCE_S):
+            return True
+        threading.Thread(target=self.process.wait, name="hf_monitor-probe-reaper", daemon=True).start()
         return False
-    return True
+
+    def answer(self, timeout_s: float, deadline: float) -> Answer:
+        """Wait for its end, or end it, and give what it said."""
+        ended: Literal["ok", "timeout", "crashed"] = "ok"
+        reason = ""
+        if not self.wait(deadline - time.monotonic()):
+            ended, reason = "timeout", f"no answer within {timeout_s:g} s"
+            reason += "" if self.kill() else "; it cannot be killed (state D)"
+        for reader in self._readers:
+            reader.join(_PATIENCE_S / 4)
+        stages, begun = _read(bytes(self.out))
+        code = self.process.returncode
+        if ended == "ok" and (code != 0 or "end" not in stages):
+            ended = "crashed"
+            reason = f"ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        stages.pop("end", None)
+        if begun and ":" in begun:
+            stages[begun] = {"ended": ended, "reason": reason}
+        return Answer(stages, ended, begun, reason, bytes(self.err).decode(errors="replace"))
+
+
+def _collect(pipe: IO[bytes], into: bytearray, most: int) -> None:
+    """Read until nobody writes any more; keep the end."""
+    with pipe:
+        while part := os.read(pipe.fileno(), 65536):
+            into += part
+            del into[:-most]
+
+
+def _search_path() -> list[str]:
+    """Give where this process looks for modules; ``""`` is the working folder, which may be gone."""
+    found = []
+    for one in sys.path:
+        with contextlib.suppress(OSError):
+            if isinstance(one, str):
+                found.append(os.path.abspath(one))  # noqa: PTH100 - Path.absolute keeps the dots
+    return found
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if len(os.fsencode(value)) + len(name) < _LONGEST_VARIABLE
+    }
+
+
+def _first_untried(answer: Answer) -> int | None:
+    """Give the card after the one on which a process crashed: it may be a good one."""
+    _, _, index = (answer.stage or "").partition(":")
+    if answer.ended != "crashed" or not index:
+        return None
+    return int(index) + 1 if int(index) + 1 < int(answer.stages.get("cuda", {}).get("count", 0)) else None
 
 
 def _read(text: bytes) -> tuple[dict[str, dict[str, Any]], str | None]:
@@ -97,16 +182,17 @@ def _signal_name(number: int) -> str:
 
 
 def run_probe(timeout_s: float) -> Answer:
-    """Ask the libraries in a process of its own.
+    """Ask the libraries in two processes of their own: NVML in one, torch and CUDA in the other.
 
-    It is in a session of its own, reads nothing, and gets the environment as ``os.environ`` is now. This process loads
-    no library for it, so that nothing can poison a later fork.
+    They are in sessions of their own, read nothing, write to no disk, and get the environment as ``os.environ`` is now.
+    This process loads no library for it, so that nothing can poison a later fork. When this process dies, they do
+    (Linux: at once; else when the time is over).
 
     Parameters
     ----------
     timeout_s : float
-        Then it is killed, with its children. A process that cannot be killed (it waits in the kernel) is left after
-        two seconds more.
+        Then they are killed, with their children. A process that cannot be killed (it waits in the kernel) is left
+        after two seconds more.
 
     Returns
     -------
@@ -115,42 +201,29 @@ def run_probe(timeout_s: float) -> Answer:
     if not sys.executable or getattr(sys, "frozen", False):
         return Answer(ended="not_started", reason="this Python is embedded in another program (sys.executable)")
     began = time.monotonic()
+    deadline = began + timeout_s
+    parts: list[_Part] = []
     try:
-        # Files, not pipes: a child of the probe that keeps one open keeps nobody waiting.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            code, reason = _run(timeout_s, out, err)
-            out.seek(0)
-            stages, begun = _read(out.read())
-            err.seek(max(0, err.seek(0, os.SEEK_END) - _TAIL))
-            output = err.read().decode(errors="replace")
-    except OSError as error:  # no such program, no process or memory left, no temporary folder, the working folder gone
+        parts.append(_Part("nvml", timeout_s))
+        parts[0].wait(min(_HEAD_START_S, timeout_s / 4))
+        parts.append(_Part("torch", max(0.0, deadline - time.monotonic())))
+        answer = parts[1].answer(timeout_s, deadline)
+        more = answer
+        while (first := _first_untried(more)) is not None and time.monotonic() < deadline:
+            parts.append(_Part("torch", deadline - time.monotonic(), first))
+            more = parts[-1].answer(timeout_s, deadline)
+            answer.stages.update({name: found for name, found in more.stages.items() if ":" in name})
+        # An NVML that is late by now hangs: it needs no more than the driver's start, and CUDA has waited for that too.
+        limit_s = min(timeout_s, round(time.monotonic() - began + _HEAD_START_S, 1))
+        nvml = parts[0].answer(limit_s, began + limit_s)
+    except OSError as error:  # no such program, no process or memory left
+        for part in parts:
+            part.kill()
         return Answer(ended="not_started", reason=f"{type(error).__name__}: {error}")
-    ended: Literal["ok", "timeout", "crashed"] = "ok"
-    if code is None:
-        ended = "timeout"
-    elif code != 0 or "end" not in stages:
-        ended = "crashed"
-        reason = f"ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-    stages.pop("end", None)
-    return Answer(stages, ended, begun, reason, output, time.monotonic() - began)
-
-
-def _run(timeout_s: float, out: IO[bytes], err: IO[bytes]) -> tuple[int | None, str]:
-    """Give the exit code; None, and why, where the time was over."""
-    path = [os.path.abspath(one) for one in sys.path if isinstance(one, str)]  # noqa: PTH100 - "" is the working folder
-    process = subprocess.Popen(
-        [sys.executable, "-I" if sys.flags.isolated else "-P", "-c", _START, json.dumps(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=out,
-        stderr=err,
-        env=dict(os.environ),
-        start_new_session=True,
-    )
-    try:
-        return process.wait(timeout_s), ""
-    except subprocess.TimeoutExpired:
-        killed = _kill(process)
-        return None, f"no answer within {timeout_s:g} s" + ("" if killed else "; it cannot be killed (state D)")
     except BaseException:
-        _kill(process)
+        for part in parts:
+            part.kill()
         raise
+    found = nvml.stages.get("nvml") or {"ended": nvml.ended, "reason": nvml.reason}
+    output = answer.output if answer.ended != "ok" else nvml.output + answer.output
+    return replace(answer, stages={"nvml": found, **answer.stages}, output=output, seconds=time.monotonic() - began)

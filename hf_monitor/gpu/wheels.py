@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MINIMUM_DRIVER", "install_torch", "wheel_for"]
+__all__ = ["MINIMUM_DRIVER", "install_jetson", "install_rocm", "install_torch", "wheel_for"]
 
 _TAGS: dict[tuple[int, int], tuple[str, tuple[int, ...]]] = {
     (2, 6): ("2.6.0", (118, 124, 126)),
@@ -23,7 +23,9 @@ them what was seen installed from https://download.pytorch.org/whl/. cu129 came 
 """
 
 _INDEX = "https://download.pytorch.org/whl"
-_JETSON = "https://pypi.jetson-ai-lab.io/jp6/cu126"
+_ROCM = f"{_INDEX}/rocm7.2"
+_JETSON = {36: "https://pypi.jetson-ai-lab.io/jp6/cu126", 38: "https://pypi.jetson-ai-lab.io/sbsa/cu130"}
+"""Of each release of L4T; for JetPack 7 (Thor) see https://github.com/pollen-robotics/microduck_rl/issues/38."""
 
 MINIMUM_DRIVER = {11: "450", 12: "525", 13: "580"}
 """The oldest driver for each major CUDA; within a major every minor version runs on it (minor version compatibility).
@@ -43,9 +45,9 @@ def _runs_on(tag: int, driver: tuple[int, int], capability: tuple[int, int] | No
 
 
 def wheel_for(
-    torch_version: str | None, driver_cuda: tuple[int, int] | None, capability: tuple[int, int] | None = None
+    torch_version: str | None, driver_cuda: tuple[int, int] | None, *capabilities: tuple[int, int] | None
 ) -> tuple[str, str] | None:
-    """Choose the wheel to install: the installed torch's own version, where it is built for this driver and card.
+    """Choose the wheel to install: the installed torch's own version, where it is built for this driver and the cards.
 
     Parameters
     ----------
@@ -53,8 +55,8 @@ def wheel_for(
         The installed one (``"2.13.0+cpu"``); None for the newest.
     driver_cuda : tuple of int or None
         The newest CUDA that the driver can do; None where there is no driver yet (one to come can do 13.0).
-    capability : tuple of int, optional
-        Of the card.
+    *capabilities : tuple of int or None
+        Of each card; the wheel has code for all of them.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def wheel_for(
     mine = (int(release[1]), int(release[2])) if release else newest
     for minor in [mine, *sorted(set(_TAGS) - {mine}, reverse=True)]:
         last_patch, tags = _TAGS.get(minor, ("", ()))
-        fitting = [tag for tag in tags if _runs_on(tag, driver, capability)]
+        fitting = [tag for tag in tags if all(_runs_on(tag, driver, one) for one in capabilities or (None,))]
         if fitting:
             # What the driver has in full, else what runs by minor version compatibility with the least to compile.
             full = [tag for tag in fitting if (tag // 10, tag % 10) <= driver]
@@ -76,9 +78,24 @@ def wheel_for(
     return None
 
 
-def install_torch(pip: str, wheel: tuple[str, str], tegra: bool = False) -> str:
+def install_torch(pip: str, wheel: tuple[str, str]) -> str:
     """Give the command that installs a wheel; ``+cu126`` is said, since pip takes ``+cpu`` for the same version."""
-    if tegra:
-        return f"{pip} --upgrade --force-reinstall torch --index-url {_JETSON}"
     version, tag = wheel
     return f'{pip} "torch=={version}+{tag}" --index-url {_INDEX}/{tag}'
+
+
+def install_rocm(pip: str) -> str:
+    """Give the command that installs torch for AMD GPUs."""
+    return f"{pip} torch --index-url {_ROCM}"
+
+
+def install_jetson(pip: str, release: int | None) -> str:
+    """Give the command that installs NVIDIA's torch for a Jetson's release of L4T; else what shows the release."""
+    if release is not None and release >= min(_JETSON):
+        index = _JETSON[max(one for one in _JETSON if one <= release)]
+        return f"{pip} --upgrade --force-reinstall torch --index-url {index}"
+    which = "this release" if release is None else f"L4T R{release}"
+    return (
+        f"cat /etc/nv_tegra_release   # for {which} no torch from 2.6 on is known; JetPack 6 and newer have one: "
+        "https://developer.nvidia.com/embedded/jetpack"
+    )

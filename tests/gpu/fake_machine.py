@@ -97,6 +97,10 @@ class Machine:
         for name in (
             "CUDA_VISIBLE_DEVICES",
             "CUDA_DEVICE_ORDER",
+            "HIP_VISIBLE_DEVICES",
+            "ROCR_VISIBLE_DEVICES",
+            "APPTAINER_CONTAINER",
+            "SINGULARITY_CONTAINER",
             "KUBERNETES_SERVICE_HOST",
             "NVIDIA_DRIVER_CAPABILITIES",
         ):

@@ -11,7 +11,7 @@ from fake_machine import Machine, files_of, write_files
 from hf_monitor.gpu import compatibility
 from hf_monitor.gpu.architecture import runs_finished_code, runs_ptx
 from hf_monitor.gpu.evidence import Evidence, look_around
-from hf_monitor.gpu.precision import amd_has_bf16, precision_of
+from hf_monitor.gpu.precision import amd_has_bf16, amd_has_flash_attention, precision_of
 from hf_monitor.gpu.wheels import wheel_for
 
 
@@ -78,6 +78,25 @@ def test_a_mig_instance_is_not_given_the_memory_of_its_card(machine):
     assert device.memory_total_mib == 25386352640 / 2**20  # torch's own
 
 
+MIG = "NVIDIA A100-SXM4-40GB MIG 3g.20gb"
+
+
+@pytest.mark.parametrize(
+    ("uuid", "instances", "memory_mib"),
+    [
+        ("00000001-aaaa-bbbb-cccc-dddddddddddd", 3, 2 * 4864),
+        ("5c6b1d1e-7d60-53ee-a9d4-30a26dbf9f6b", 1, 4864),  # the only one it can be
+        ("5c6b1d1e-7d60-53ee-a9d4-30a26dbf9f6b", 3, 25386352640 / 2**20),  # which one is not known: torch's own figure
+    ],
+)
+def test_a_mig_instance_has_its_own_memory_never_that_of_another(machine, uuid, instances, memory_mib):
+    report = machine.report(
+        torch={"devices": [{"name": MIG, "uuid": uuid, "capability": [8, 0]}]},
+        environment={"FAKE_MIG": 1, "FAKE_INSTANCES": instances},
+    )
+    assert report.devices[0].memory_total_mib == memory_mib
+
+
 def test_an_amd_gpu_that_works_is_usable(machine):
     rocm = {"version": "2.13.0+rocm6.4", "cuda": None, "hip": "6.4.4", "devices": [{"name": "AMD Instinct MI210"}]}
     files = files_of(cards=0, amd=1, module=None, devices=())
@@ -86,6 +105,7 @@ def test_an_amd_gpu_that_works_is_usable(machine):
     assert (report.problems, report.notes) == ((), ())
     (device,) = report.devices
     assert (device.name, device.compute_capability, device.precision) == ("AMD Instinct MI210", None, "bf16")
+    assert device.flash_attention is True
     assert report.facts["rocm"] == "6.4.4"
 
 
@@ -125,6 +145,17 @@ def test_cuda_that_this_process_began_with_other_gpus_is_noted(machine, monkeypa
     monkeypatch.delenv("FAKE_TORCH")
     mine.uuid = "00000000-aaaa-bbbb-cccc-dddddddddddd"
     assert machine.report(environment={"CUDA_VISIBLE_DEVICES": "0"}).notes == ()
+
+
+def test_a_torch_of_this_process_that_contradicts_itself_is_no_error(machine, monkeypatch):
+    def properties(index):
+        raise AssertionError("Invalid device id")
+
+    half = [SimpleNamespace(), SimpleNamespace(is_initialized=lambda: True, device_count=lambda: 2)]
+    half[1].get_device_properties = properties
+    for cuda in half:
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+        assert machine.report().usable
 
 
 @pytest.mark.parametrize(
@@ -204,6 +235,11 @@ def test_the_wheel_fits_the_driver_and_the_card(torch, driver, capability, expec
 )
 def test_the_precision_follows_the_capability(capability, expected):
     assert precision_of(capability) == expected
+
+
+def test_flash_attention_of_amd():
+    known = ("gfx90a:sramecc+", "gfx942", "gfx908", "gfx1100", "", None)
+    assert [amd_has_flash_attention(one) for one in known] == [True, True, False, False, False, False]
 
 
 def test_bf16_of_amd():

@@ -4,11 +4,14 @@ The probe runs as it does for a user; what it meets is in ``fakes/``.
 """
 
 import re
+import sys
 
 import pytest
-from fake_machine import Machine, files_of
+from fake_machine import Machine, files_of, write_files
 
+from hf_monitor.gpu import compatibility
 from hf_monitor.gpu.causes import CAUSES, NOTES
+from hf_monitor.gpu.evidence import look_around
 
 OLD = (
     "The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver by downloading "
@@ -41,6 +44,10 @@ NVSWITCH = {
 }
 JETSON = {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.3\n"}
 FEDORA = "ID=fedora\n"
+NO_DRIVER_CALLS = {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100}
+LXC = {"run/systemd/container": "lxc\n"}
+ROCM = {"version": "2.13.0+rocm7.2", "cuda": None, "hip": "7.2.0", "available": False}
+AMD = {"files": files_of(cards=0, amd=1, **OUTSIDE), "nvml": False, "cuda": False}
 
 # code, the machine, words of the cause, words of the command
 PROBLEMS = [
@@ -56,6 +63,12 @@ PROBLEMS = [
         {"files": files_of(cards=0, **OUTSIDE), "nvml": False, "cuda": False, "torch": CPU_ONLY},
         "runs on the CPU",
         "lspci",
+    ),
+    (
+        "no_gpu",  # a laptop whose card is switched off
+        {"files": files_of(cards=0, **OUTSIDE), "torch": NOTHING, "environment": NO_DRIVER_CALLS},
+        "driver is installed, but no NVIDIA GPU is seen: there is none, or it is switched off",
+        "prime-select query",
     ),
     # -- the loader: libraries of the driver
     (
@@ -108,6 +121,24 @@ PROBLEMS = [
         {"files": files_of(more=DOCKER | JETSON, cards=0, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
         "docker",
         "docker run --rm --runtime nvidia",
+    ),
+    (
+        "container_without_gpu",
+        {
+            "files": files_of(more={".singularity.d/runscript": ""}),
+            "nvml": False,
+            "cuda": False,
+            "torch": NOTHING,
+            "environment": {"APPTAINER_CONTAINER": "/images/x.sif"},
+        },
+        "This apptainer container was started without a GPU: the libraries",
+        "apptainer exec --nv /images/x.sif nvidia-smi",
+    ),
+    (
+        "container_without_gpu",
+        {"files": files_of(more=LXC, **OUTSIDE), "nvml": False, "cuda": False, "torch": NOTHING},
+        "This container was started without a GPU",
+        "lxc config device add 4f1c2a9b7d3e gpu gpu",
     ),
     (
         "container_without_compute",
@@ -189,6 +220,31 @@ PROBLEMS = [
         "mokutil --import /var/lib/shim-signed/mok/MOK.der",
     ),
     (
+        "driver_not_loaded",  # as RPM Fusion's akmods lay it down
+        {
+            "files": files_of(
+                built_for=(),
+                release=FEDORA,
+                more=SECURE_BOOT | {"lib/modules/6.8.0-52-generic/extra/nvidia/nvidia.ko.xz": ""},
+                **OUTSIDE,
+            ),
+            "torch": NOTHING,
+            "environment": NO_DRIVER_CALLS,
+        },
+        "Secure Boot",
+        "mokutil --import /etc/pki/akmods/certs/public_key.der",
+    ),
+    (
+        "driver_not_loaded",
+        {
+            "files": files_of(built_for=(), more={"lib/modules/6.1-arch/extramodules/nvidia.ko.zst": ""}, **OUTSIDE),
+            "torch": NOTHING,
+            "environment": NO_DRIVER_CALLS,
+        },
+        "built for kernel 6.1-arch",
+        "sudo dkms autoinstall",
+    ),
+    (
         "driver_not_loaded",
         {"files": files_of(**OUTSIDE), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 9, "FAKE_CUINIT": 100}},
         "nothing has loaded it",
@@ -233,10 +289,22 @@ PROBLEMS = [
         "sudo reboot",
     ),
     (
-        "driver_library_mismatch",
-        {"torch": NOTHING, "environment": {"FAKE_CUINIT": 803}},
-        "different versions",
+        "driver_library_mismatch",  # NVML cannot be asked
+        {"nvml": False, "torch": NOTHING, "environment": {"FAKE_CUINIT": 803}},
+        "module (570.86.10) and the driver's libraries (575.57.08) have different versions: mostly because",
         "sudo reboot",
+    ),
+    (
+        "driver_library_mismatch",
+        {"files": files_of(more=DOCKER), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 18, "FAKE_CUINIT": 803}},
+        "a restart of the container gives it the new libraries",
+        "docker restart 4f1c2a9b7d3e",
+    ),
+    (
+        "driver_library_mismatch",
+        {"files": files_of(more=LXC), "torch": NOTHING, "environment": {"FAKE_NVML_INIT": 18, "FAKE_CUINIT": 803}},
+        "this container has libraries of its own",
+        "570.86.10.run --no-kernel-modules",
     ),
     ("gpu_lost", {"torch": NOTHING, "environment": {"FAKE_LOST": 0, "FAKE_CUINIT": 999}}, "lost GPU 0", "dmesg"),
     (
@@ -264,6 +332,12 @@ PROBLEMS = [
         {"torch": {"import": "ImportError: libcudnn.so.9: cannot open shared object file"}},
         "libcudnn.so.9",
         "install",
+    ),
+    (
+        "torch_broken",
+        {"torch": {"import": "ImportError: torch_npu failed. Disable it with TORCH_DEVICE_BACKEND_AUTOLOAD=0."}},
+        "torch_npu failed",
+        "export TORCH_DEVICE_BACKEND_AUTOLOAD=0",
     ),
     (
         "torch_broken",
@@ -300,16 +374,26 @@ PROBLEMS = [
     ),
     (
         "torch_rocm",
-        {
-            "files": files_of(cards=0, amd=1, **OUTSIDE),
-            "nvml": False,
-            "cuda": False,
-            "torch": {"version": "2.13.0+rocm6.4", "cuda": None, "hip": "6.4.4", "available": False},
-        },
+        AMD | {"torch": ROCM},
         "/dev/kfd",
         "usermod -aG render,video",
     ),
+    ("torch_missing", AMD | {"torch": "missing"}, "not installed", "--index-url https://download.pytorch.org/whl/rocm"),
+    ("torch_cpu_only", AMD | {"torch": CPU_ONLY}, "the AMD GPU here needs a build for ROCm", "whl/rocm"),
+    ("torch_not_rocm", AMD | {"torch": NOTHING}, "built for NVIDIA GPUs (CUDA)", "whl/rocm"),
     # -- the environment
+    (
+        "visible_devices_minus_one",
+        AMD | {"torch": ROCM, "environment": {"HIP_VISIBLE_DEVICES": "-1"}},
+        "HIP_VISIBLE_DEVICES=-1 hides every GPU of this machine",
+        "unset HIP_VISIBLE_DEVICES",
+    ),
+    (
+        "visible_devices_empty",
+        AMD | {"torch": ROCM, "environment": {"CUDA_VISIBLE_DEVICES": ""}},
+        "CUDA_VISIBLE_DEVICES is set to nothing",
+        "unset CUDA_VISIBLE_DEVICES",
+    ),
     (
         "visible_devices_empty",
         {"torch": NOTHING, "environment": {"CUDA_VISIBLE_DEVICES": "", "FAKE_CUINIT": 100}},
@@ -376,7 +460,7 @@ PROBLEMS = [
         "stub_library",
         {"cuda": "stubs", "torch": NOTHING, "environment": {"FAKE_CUINIT": 34}},
         "stubs/libcuda.so.575",
-        "grep -v stubs",
+        "export LD_LIBRARY_PATH=/",
     ),
     (
         "fabric_manager",
@@ -395,6 +479,12 @@ PROBLEMS = [
         "nvidia-smi -q | grep -i -A 4 fabric",
     ),
     (
+        "fabric_manager",  # its switches are not on the PCI bus
+        {"torch": NOTHING, "environment": {"FAKE_CUINIT": 802, "FAKE_NAME": "NVIDIA B200"}},
+        "managed over InfiniBand, by nvlsm through ib_umad",
+        "sudo modprobe ib_umad; sudo apt install -y nvlsm nvidia-fabricmanager-570; sudo systemctl",
+    ),
+    (
         "fabric_manager",
         {"files": files_of(more=DOCKER | NVSWITCH), "torch": NOTHING, "environment": {"FAKE_CUINIT": 802}},
         "runs on the host, not in this container",
@@ -411,7 +501,25 @@ PROBLEMS = [
             "environment": {"FAKE_CUINIT": 804},
         },
         "compat/libcuda.so.575",
-        "grep -v compat",
+        "export LD_LIBRARY_PATH=/",
+    ),
+    (
+        "forward_compatibility",  # NVIDIA's toolkit mounts it where the driver's own would be
+        {"files": files_of(more=DOCKER), "torch": NOTHING, "environment": {"FAKE_CUINIT": 804}},
+        "lib/libcuda.so.575",
+        'cuda-compat-mode = "disabled"',
+    ),
+    (
+        "libcuda_mismatch",
+        {"cuda": "compat", "torch": NOTHING, "environment": {"FAKE_CUINIT": 803}},
+        "compat/libcuda.so.575.57.08) is not that of the running driver (570.86.10)",
+        "export LD_LIBRARY_PATH=/",
+    ),
+    (
+        "libcuda_mismatch",
+        {"torch": NOTHING, "environment": {"FAKE_CUINIT": 803}},
+        "another one is found before it",
+        "ldconfig -p | grep libcuda.so.1",
     ),
     (
         "uvm",
@@ -501,8 +609,14 @@ PROBLEMS = [
         "cannot correct",
         "--gpu-reset",
     ),
+    ("nothing_works", {"torch": {"devices": []}}, "torch shows 0 devices", "torch.utils.collect_env"),
     # -- a library that crashes or hangs
-    ("probe_crashed", {"environment": {"FAKE_CRASH": "nvmlInit"}}, "(NVML): ended by SIGSEGV", "dmesg"),
+    (
+        "probe_crashed",
+        {"torch": NOTHING, "environment": {"FAKE_CRASH": "nvmlInit", "FAKE_CUINIT": 100}},
+        "(NVML): ended by SIGSEGV",
+        "dmesg",
+    ),
     ("probe_crashed", {"environment": {"FAKE_CRASH": "cuInit"}}, "(cuInit): ended by SIGSEGV", "dmesg"),
     ("probe_crashed", {"torch": {"import": "crash"}}, "in `import torch`: ended by SIGILL", "-X faulthandler"),
     ("probe_crashed", {"torch": {"import": "exit"}}, "in `import torch`: ended with exit code 3", "import torch"),
@@ -533,6 +647,8 @@ def test_a_cause_is_named_with_what_mends_it(machine, code, what, cause, command
     assert (first.code, cause in first.cause, command in first.command) == (code, True, True), report
     assert is_sentence(first.cause)
     assert "{" not in first.command
+    # nothing to copy deletes files, or ends what else runs on the machine
+    assert not re.search(r"(^|sudo|[;&|]) *rm\b|xargs|purge.*&&|wsl.exe --shutdown", first.command)
     failed = [check for check in report.checks if check.status == "failed"]
     assert [check.detail for check in failed] == [problem.cause for problem in report.problems]
 
@@ -594,6 +710,18 @@ REMARKS = [
         "fp16=False",
     ),
     ("nvml_unavailable", {"nvml": False}, "NVML does not (NVML Shared Library Not Found)", "nvidia-smi"),
+    (
+        "nvml_unavailable",
+        {"environment": {"FAKE_CRASH": "nvmlInit"}},
+        "NVML does not (it crashed, ended by SIGSEGV)",
+        "nvidia-smi",
+    ),
+    (
+        "nvml_unavailable",
+        {"environment": {"FAKE_HANG": "nvmlInit"}},
+        "NVML does not (it hung, no answer within ",
+        "nvidia-smi",
+    ),
     # one of two cards cannot be used: a note, with the code that it has as a problem
     (
         "architecture_not_in_wheel",
@@ -610,6 +738,31 @@ REMARKS = [
         "computation on GPU 1",
         "dmesg",
     ),
+    (
+        "probe_crashed",
+        {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {"kernel": "crash"}, {}]}},
+        "computation on GPU 1",
+        "dmesg",
+    ),
+    (
+        "probe_crashed",
+        {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {}, {"memory": "crash"}]}},
+        "while it asked GPU 2 for its name and memory: ended by SIGSEGV",
+        "dmesg",
+    ),
+    (
+        "probe_timeout",
+        # of the third card, which was not come to, nothing is said
+        {"environment": {"FAKE_CARDS": 3}, "torch": {"devices": [{}, {"memory": "hang"}, {}]}, "timeout_s": 2.5},
+        "while it asked GPU 1 for its name and memory",
+        "dmesg",
+    ),
+    (
+        "kernel_failed",
+        {"environment": {"FAKE_CARDS": 2}, "torch": {"devices": [{"kernel": "wrong"}, {}]}},
+        "the result is not the CPU's",
+        "CUDA_LAUNCH_BLOCKING=1",
+    ),
 ]
 
 
@@ -620,8 +773,49 @@ def test_what_does_not_keep_the_gpu_from_being_used_is_a_note(machine, code, wha
     report = machine.report(**what)
     assert report.usable
     assert report.problems == ()
-    assert [(note.code, cause in note.cause, command in note.command) for note in report.notes] == [(code, True, True)]
-    assert is_sentence(report.notes[0].cause)
+    first, *more = report.notes
+    assert (first.code, cause in first.cause, command in first.command) == (code, True, True)
+    assert is_sentence(first.cause)
+    assert [note.code for note in more] == (["broken_gpu_visible"] if code in CAUSES else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "kernels", "command"),
+    [
+        (None, ["wrong", None], "export CUDA_VISIBLE_DEVICES=1"),
+        (None, ["crash", None], "export CUDA_VISIBLE_DEVICES=1"),
+        ("2,0,1", [None, "wrong", None], "export CUDA_VISIBLE_DEVICES=2,1"),
+    ],
+)
+def test_the_gpus_that_work_are_to_be_shown_alone(machine, value, kernels, command):
+    """The Trainer takes cuda:0, or all of them."""
+    report = machine.report(
+        torch={"devices": [{"kernel": one} for one in kernels]},
+        environment={"FAKE_CARDS": len(kernels)} | ({"CUDA_VISIBLE_DEVICES": value} if value else {}),
+    )
+    (note,) = [note for note in report.notes if note.code == "broken_gpu_visible"]
+    assert note.command == command
+
+
+def test_a_name_that_cuda_reads_and_we_do_not_is_no_reason_to_hide_the_gpu(machine):
+    """MIG-GPU-<card>/1/0 is how older drivers name an instance."""
+    report = machine.report(environment={"CUDA_VISIBLE_DEVICES": "MIG-GPU-00000000/1/0"})
+    assert (report.usable, report.notes) == (True, ())
+
+
+@pytest.mark.parametrize("name", ["torch.py", "random.py"])
+@pytest.mark.parametrize("text", ["x = 1\n", "raise ValueError('my script')\n"])
+def test_a_file_of_the_users_that_hides_a_module_is_named_and_only_renamed(machine, monkeypatch, name, text):
+    folder = machine.folder / "my project"
+    folder.mkdir()
+    (folder / name).write_text(text)
+    machine.prepare(torch="real")
+    monkeypatch.setattr("sys.path", [str(folder), *sys.path])
+    report = compatibility.report_of(look_around(write_files(machine.folder / "root", files_of())), 60.0)
+    (problem,) = report.problems
+    assert problem.code == "torch_broken"
+    assert f"{folder / name} is found before" in problem.cause
+    assert problem.command == f"mv '{folder / name}' '{folder / name.replace('.py', '_renamed.py')}'"
 
 
 def test_a_machine_in_order_has_neither_problems_nor_notes(machine):
@@ -660,8 +854,8 @@ def test_without_a_gpu_a_missing_torch_is_installed_without_cuda(machine):
 
 
 def test_every_cause_and_note_is_brought_about_by_a_test():
-    brought_about = {code for code, *_ in PROBLEMS} | {"probe_not_started"}
+    brought_about = {code for code, *_ in PROBLEMS} | {"probe_not_started", "mps_unavailable"}
     assert brought_about == set(CAUSES)
-    # apple_gpu and cuda_initialized_before: in test_compatibility.py
-    noted = {code for code, *_ in REMARKS} | {"apple_gpu", "cuda_initialized_before"}
+    # apple_gpu and cuda_initialized_before: in test_compatibility.py; mps_unavailable: in test_ladder_elsewhere.py
+    noted = {code for code, *_ in REMARKS} | {"apple_gpu", "cuda_initialized_before", "broken_gpu_visible"}
     assert noted - set(CAUSES) == set(NOTES)

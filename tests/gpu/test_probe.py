@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +91,7 @@ def test_an_interrupt_leaves_no_process_behind(machine, monkeypatch):
     assert started[0].returncode == -9
 
 
-def test_a_working_folder_that_is_gone_is_no_obstacle_or_said(machine, monkeypatch):
+def test_a_working_folder_that_is_gone_is_no_obstacle(machine, monkeypatch):
     gone = machine.folder / "gone"
     gone.mkdir()
     machine.prepare()
@@ -98,19 +99,98 @@ def test_a_working_folder_that_is_gone_is_no_obstacle_or_said(machine, monkeypat
     gone.rmdir()
     assert run_probe(30.0).ended == "ok"  # nothing on the path is relative to it
     monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert run_probe(30.0).ended == "ok"  # as in a notebook; there is nothing in it that could be found
+
+
+def test_no_room_on_any_disk_is_needed(machine, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
+    machine.prepare()
+    assert run_probe(30.0).stages["kernel:0"]["right"] is True
+
+
+def test_what_a_noisy_library_prints_is_not_kept(machine):
+    machine.prepare(torch={"say": "x" * 100_000, "times": 200})
     answer = run_probe(30.0)
-    assert answer.ended == "not_started"
-    assert "FileNotFoundError" in answer.reason
+    assert answer.ended == "ok"
+    assert "x" * 100 in answer.output
+    assert len(answer.output) <= 2 * 4000
 
 
-def test_no_room_for_a_temporary_file_is_said(machine, monkeypatch):
-    def full():
-        raise OSError(28, "No space left on device")
+def test_a_variable_that_no_process_can_be_started_with_is_left_out(machine, monkeypatch):
+    machine.prepare()
+    monkeypatch.setenv("HUGE", "x" * 200_000)
+    assert run_probe(30.0).stages["kernel:0"]["right"] is True
 
-    monkeypatch.setattr(running.tempfile, "TemporaryFile", full)
-    answer = run_probe(30.0)
-    assert (answer.ended, answer.stages) == ("not_started", {})
-    assert "No space left on device" in answer.reason
+
+@pytest.mark.parametrize("ill", ["FAKE_CRASH", "FAKE_HANG"])
+def test_nvml_that_crashes_or_hangs_keeps_nothing_else_from_being_asked(machine, monkeypatch, ill):
+    machine.prepare()
+    monkeypatch.setenv(ill, "nvmlInit")
+    monkeypatch.setattr(running, "_HEAD_START_S", 0.5)
+    answer = run_probe(600.0)  # and does not take all of it
+    assert (answer.ended, answer.stages["kernel:0"]["right"]) == ("ok", True)
+    nvml = answer.stages["nvml"]
+    if ill == "FAKE_CRASH":
+        assert nvml == {"ended": "crashed", "reason": "ended by SIGSEGV"}
+    else:
+        assert (nvml["ended"], nvml["reason"].startswith("no answer within ")) == ("timeout", True)
+
+
+def test_a_card_is_done_before_the_next_one_is_touched(machine):
+    machine.prepare(torch={"devices": [{}, {"memory": "hang"}, {}]})
+    answer = run_probe(2.5)
+    assert (answer.ended, answer.stage) == ("timeout", "device:1")
+    assert answer.stages["kernel:0"]["right"] is True
+    assert answer.stages["device:1"] == {"ended": "timeout", "reason": "no answer within 2.5 s"}
+    assert "device:2" not in answer.stages
+
+
+def test_after_a_crash_on_one_card_the_others_are_still_tried(machine):
+    machine.prepare(torch={"devices": [{"kernel": "crash"}, {}, {"memory": "crash"}, {}]})
+    answer = run_probe(60.0)
+    assert (answer.ended, answer.stage) == ("crashed", "kernel:0")
+    crashed = {"ended": "crashed", "reason": "ended by SIGSEGV"}
+    assert (answer.stages["kernel:0"], answer.stages["device:2"]) == (crashed, crashed)
+    assert [answer.stages[f"kernel:{index}"]["right"] for index in (1, 3)] == [True, True]
+
+
+CHECK = "import sys; from hf_monitor.gpu.run_probe import run_probe; run_probe(float(sys.argv[1]))"
+
+
+def started(machine, monkeypatch, code, *arguments):
+    """Start a check whose torch hangs; give its process and the id of the probe."""
+    told = machine.folder / "probe"
+    machine.prepare(torch={"devices": [{"kernel": "hang"}], "probe": str(told)})
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(one for one in sys.path if one))
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    until = time.monotonic() + 30
+    while not (told.exists() and told.read_text().endswith("\n")) and time.monotonic() < until:
+        time.sleep(0.02)
+    return process, int(told.read_text())
+
+
+def ends(pid, seconds):
+    until = time.monotonic() + seconds
+    while not is_gone(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    return is_gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux'")
+def test_a_check_that_is_killed_takes_its_probe_with_it(machine, monkeypatch):
+    process, probe = started(machine, monkeypatch, CHECK, "60")
+    process.terminate()
+    process.wait()
+    assert ends(probe, 5)
+
+
+def test_a_probe_that_nobody_ends_ends_itself_even_where_c_code_keeps_the_gil(machine, monkeypatch):
+    """As on a system without PR_SET_PDEATHSIG."""
+    code = "import sys; from hf_monitor.gpu import probe; probe._PR_SET_PDEATHSIG = 0; probe.main('torch', '2')"
+    monkeypatch.setenv("FAKE_HANG_IN_C", "1")
+    process, probe = started(machine, monkeypatch, code)
+    assert process.pid == probe
+    assert process.wait(20) == 1
 
 
 def test_it_works_from_threads_at_once(machine):
@@ -176,7 +256,7 @@ def test_a_folder_that_only_is_called_torch_is_named(machine, monkeypatch):
     machine.prepare(torch="missing")
     monkeypatch.setattr(sys, "path", [str(machine.folder / "project"), *sys.path])
     answer = run_probe(30.0)
-    assert answer.stages["torch"]["folder"] == str(machine.folder / "project" / "torch")
+    assert answer.stages["torch"]["hidden_by"] == str(machine.folder / "project" / "torch")
 
 
 def test_this_process_loads_neither_torch_nor_nvml(machine):

@@ -56,13 +56,16 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **to) {
     if (getenv("FAKE_DENIED")) return 4;
     return index == (unsigned int)number("FAKE_LOST", -1) ? 15 : 0;
 }
-static int index_of(void *handle) { return (int)(long)handle - 1; }
+/* A MIG instance's handle is 1000 and its number; all of them are on card 0. */
+static int instance_of(void *handle) { return (long)handle >= 1000 ? (int)(long)handle - 1000 : -1; }
+static int index_of(void *handle) { return instance_of(handle) < 0 ? (int)(long)handle - 1 : 0; }
 int nvmlDeviceGetName(void *handle, char *to, unsigned int size) {
     snprintf(to, size, "%s", text("FAKE_NAME", "NVIDIA GeForce RTX 4090"));
     return 0;
 }
 int nvmlDeviceGetUUID(void *handle, char *to, unsigned int size) {
-    snprintf(to, size, "GPU-%08d-aaaa-bbbb-cccc-dddddddddddd", index_of(handle));
+    int instance = instance_of(handle);
+    snprintf(to, size, "%s-%08d-aaaa-bbbb-cccc-dddddddddddd", instance < 0 ? "GPU" : "MIG", instance < 0 ? index_of(handle) : instance);
     return 0;
 }
 int nvmlDeviceGetPciInfo_v3(void *handle, pci_t *to) {
@@ -74,6 +77,10 @@ int nvmlDeviceGetPciInfo_v3(void *handle, pci_t *to) {
 int nvmlDeviceGetMemoryInfo(void *handle, memory_t *to) {
     to->total = 24564ull << 20;
     to->free = (unsigned long long)number("FAKE_FREE_MIB", 24000) << 20;
+    if (instance_of(handle) >= 0) {
+        to->total = (instance_of(handle) + 1) * (4864ull << 20);
+        to->free = to->total - (64ull << 20);
+    }
     to->used = to->total - to->free;
     return 0;
 }
@@ -88,7 +95,10 @@ int nvmlDeviceGetMigMode(void *handle, unsigned int *current, unsigned int *pend
     return number("FAKE_MIG", -1) < 0 ? 3 : 0; /* 3: not supported, as a GeForce says */
 }
 int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned int *to) { *to = 7; return 0; }
-int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned int index, void **to) { return 6; /* not found */ }
+int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned int index, void **to) {
+    *to = (void *)(long)(1000 + index);
+    return index < (unsigned int)number("FAKE_INSTANCES", 0) ? 0 : 6; /* 6: not found */
+}
 #endif
 
 #ifdef CUDA

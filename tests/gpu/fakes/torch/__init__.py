@@ -1,5 +1,6 @@
 """A torch whose CUDA does what FAKE_TORCH (JSON) says, with the words of the real one (c10/cuda/CUDAFunctions.cpp)."""
 
+import ctypes
 import json
 import os
 import signal
@@ -12,6 +13,11 @@ from types import SimpleNamespace
 
 SAYS = json.loads(os.environ.get("FAKE_TORCH", "{}"))
 print("a package that prints while it is imported")
+
+for _ in range(SAYS.get("times", 0)):
+    print(SAYS["say"], file=sys.stderr)
+if "probe" in SAYS:
+    Path(SAYS["probe"]).write_text(f"{os.getpid()}\n")
 
 if SAYS.get("import", "").startswith("ImportError"):
     raise ImportError(SAYS["import"].partition(": ")[2])
@@ -69,6 +75,10 @@ class _Cuda:
     def mem_get_info(index):
         if error := DEVICES[index].get("memory_error"):
             raise RuntimeError(error)
+        if DEVICES[index].get("memory") == "hang":
+            time.sleep(600)
+        if DEVICES[index].get("memory") == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
         return 24 << 30, 25386352640
 
 
@@ -91,6 +101,8 @@ class _Tensor:
 
     def to(self, device):
         says = DEVICES[int(device.partition(":")[2] or 0)]
+        if says.get("kernel") == "hang" and os.environ.get("FAKE_HANG_IN_C"):
+            ctypes.PyDLL(None).sleep(600)  # keeps the GIL
         if says.get("kernel") == "hang":
             time.sleep(600)
         if says.get("kernel") == "crash":
