@@ -171,11 +171,13 @@ class Lab:
         """Train with ``attach()``; `arm` is called at the end of ``on_train_begin``."""
         from transformers import TrainerCallback
 
-        from hf_monitor import PlottingCallback, attach
+        from hf_monitor import GpuMonitorCallback, PlottingCallback, attach
 
         trainer = self.trainer()
         folder = self.folder / f"run{self.n}"
         monitor = attach(trainer, run_dir=folder)
+        # Two samples, at begin and end, however long it takes: the calls are counted.
+        monitor.find(GpuMonitorCallback).interval_s = 1000.0
         writer = monitor._recorder.writer
         if not charts:
             trainer.remove_callback(PlottingCallback)

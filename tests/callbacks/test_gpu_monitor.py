@@ -170,9 +170,8 @@ def test_evaluations_and_checkpoints_at_an_epochs_end_are_sampled_as_such(make_t
     attach(trainer, tmp_path / "run").find(GpuMonitorCallback).interval_s = 0.01
     trainer.train()
     phases = [row["phase"] for row in load_run(tmp_path / "run").system.of("host")]
-    while phases[-1] != "evaluate":  # the charts
-        phases.pop()
-    assert phases.count("evaluate") > 0.7 * len(phases)  # 1.2 s of sleep; the second set as well as the first
+    # 1.2 s of sleep, in the second set as well as the first
+    assert phases.count("evaluate") > phases.count("data") + phases.count("train")
 
 
 def test_alone_they_are_too(make_trainer, make_dataset, tmp_path):
@@ -186,7 +185,7 @@ def test_alone_they_are_too(make_trainer, make_dataset, tmp_path):
     )
     trainer.train()
     phases = Counter(row["phase"] for row in load_run(tmp_path / "run").system.of("host"))
-    assert phases["evaluate"] > 0.7 * phases.total()
+    assert phases["evaluate"] > phases["data"] + phases["train"]
 
 
 def test_alone_a_warning_is_shown_where_no_log_takes_it(make_trainer, make_dataset, tmp_path, caplog):

@@ -42,7 +42,8 @@ def test_a_measurement_is_sane(bench, name, tmp_path, capfd):
     assert steps == [*range(1, 46, 2), 47, 48, 49]  # every other of 2 * 23, then the probes
     log = (tmp_path / "run" / "train.log").read_text().splitlines()
     assert sum("  loss " in line for line in log) == len(steps)
-    assert "training ended" in log[-1]
+    (end,) = [number for number, line in enumerate(log) if "training ended" in line]
+    assert all("loss" not in line for line in log[end:])  # after it come findings, if any
 
 
 def test_the_printer_is_beside_it_when_asked(bench, tmp_path, capfd):
