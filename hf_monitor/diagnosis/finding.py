@@ -78,11 +78,17 @@ class Finding:
             "evidence": dict(self.evidence),
         }
 
+    @property
+    def _limit(self) -> str:
+        value = self.threshold or 0.0
+        return f"{100 * value:.0f} %" if self.unit == "share" else f"{value:.0f} {self.unit}".replace("percent", "%")
+
     def __str__(self) -> str:
         mark = self.severity if self.verdict == "found" else self.verdict
         place = "" if self.gpu is None else f" (GPU {self.gpu})"
         reason = f" Inconclusive: {self.reason}" if self.reason else ""
-        line = f"[{mark}] {self.rule}{place}: {self.sentence}{reason}"
+        limit = f" Threshold: {self._limit}." if self.verdict == "found" and self.threshold is not None else ""
+        line = f"[{mark}] {self.rule}{place}: {self.sentence}{limit}{reason}"
         return f"{line}\n    Try: {'; '.join(self.suggestions)}" if self.suggestions else line
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 from hf_monitor.diagnosis.clock_rules import power_throttling, thermal_throttling
 from hf_monitor.diagnosis.finding import Finding, inconclusive
 from hf_monitor.diagnosis.host_rules import host_findings
 from hf_monitor.diagnosis.memory_rules import memory, other_process
 from hf_monitor.diagnosis.readings import Readings, read
 from hf_monitor.diagnosis.time_rules import time_findings
-from hf_monitor.run import Run
+from hf_monitor.run import Run, load_run
 
 __all__ = ["hardware_findings"]
 
 _GPU_RULES = ("thermal_throttling", "power_throttling", "memory_headroom", "memory_edge", "other_process")
 
 
-def hardware_findings(run: Run) -> list[Finding]:
+def hardware_findings(run: Run | str | os.PathLike[str]) -> list[Finding]:
     """Judge how the latest training of a run used its hardware.
 
     Of a launch on several machines, that of rank 0 is judged; the wait for data is that of the rank that waited most.
@@ -26,8 +28,8 @@ def hardware_findings(run: Run) -> list[Finding]:
 
     Parameters
     ----------
-    run : Run
-        From :func:`hf_monitor.run.load_run`.
+    run : Run or path-like
+        From :func:`hf_monitor.run.load_run`, or what that takes.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def hardware_findings(run: Run) -> list[Finding]:
     ...     if finding.verdict == "found":
     ...         print(finding)
     """
-    readings = read(run)
+    readings = read(load_run(run) if isinstance(run, str | os.PathLike) else run)
     about_gpus = [finding for gpu in readings.used_gpus for finding in _about_gpu(readings, gpu)]
     return [*time_findings(readings), *(about_gpus or _without_gpu(readings)), *host_findings(readings)]
 

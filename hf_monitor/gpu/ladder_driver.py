@@ -44,7 +44,8 @@ def hardware_rung(case: Case) -> Problem | str:
     if seen.system == "Darwin":
         what, look = "This Mac has no GPU that torch can use", "system_profiler SPDisplaysDataType"
         return problem("no_gpu", "macOS", what=what, look=look)
-    what, look = "This machine has no NVIDIA GPU", "lspci -nn | grep -E 'VGA|3D|Display'"
+    what = "This machine has no NVIDIA GPU: for one use another machine, there is nothing to install"
+    look = "lspci -nn | grep -E 'VGA|3D|Display'"
     if case.nvml.get("code") == _NOT_LOADED:  # somebody meant to use one
         what = "An NVIDIA driver is installed, but no NVIDIA GPU is seen: there is none, or it is switched off"
         look += "   # a laptop: prime-select query"

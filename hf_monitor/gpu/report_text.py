@@ -138,10 +138,20 @@ def _lines(report: GpuReport) -> Iterator[_Line]:
     if not report.usable and report.checks:
         yield _Line("")
         yield _Line("Checks, in order", "", "bold")
-        for check in report.checks:
+        yield from _checks(report)
+
+
+def _checks(report: GpuReport) -> Iterator[_Line]:
+    codes = {problem.cause: problem.code for problem in report.problems}  # which stand above, in full
+    skipped = [one_line(check.name, 40) for check in report.checks if check.status == "skipped"]
+    for check in report.checks:
+        if check.status != "skipped":
             status = one_line(check.status, 20)
             head = f"  {status:<9}{one_line(check.name, 40):<{_LABEL - 4}}"
-            yield _Line(f"{head} ", one_line(check.detail), _CHECK_STYLES.get(status, ""))
+            detail = one_line(codes.get(check.detail, check.detail))
+            yield _Line(f"{head} ", detail, _CHECK_STYLES.get(status, ""))
+    if skipped:
+        yield _Line(f"  {'skipped':<9}", ", ".join(skipped), _CHECK_STYLES.get("skipped", ""))
 
 
 def _obstacles(report: GpuReport) -> Iterator[_Line]:
@@ -153,7 +163,10 @@ def _obstacles(report: GpuReport) -> Iterator[_Line]:
     yield from _problem(f"GPU NOT USABLE: {one_line(first.code, 60)}", "bold red", first)
     for other in others:
         yield _Line("")
-        yield from _problem(f"After that: {one_line(other.code, 60)}", "bold red", other)
+        if first.code == "no_gpu":  # its command would mend nothing here
+            yield _Line("With a GPU: ", f"{one_line(other.code, 60)}. {one_line(other.cause)}", "bold")
+        else:
+            yield from _problem(f"After that: {one_line(other.code, 60)}", "bold red", other)
 
 
 def _problem(title: str, style: str, problem: Problem) -> Iterator[_Line]:
@@ -222,4 +235,4 @@ def _memory(device: GpuDevice) -> str:
 
 
 def _row(label: str, text: str, style: str = "") -> _Line:
-    return _Line(f"  {label:<{_LABEL}}", text, "dim", style)
+    return _Line(f"  {label:<{_LABEL}}" + ("  " if len(label) >= _LABEL else ""), text or '""', "dim", style)

@@ -766,3 +766,13 @@ def test_a_card_that_the_launch_leaves_alone_is_not_its_matter(folder):
     folder.system[0] |= {"used_gpus": [0, 1], "gpus": [folder.system[0]["gpus"][0] | {"gpu": k} for k in range(3)]}
     found = [finding for finding in hardware_findings(folder.run()) if finding.rule == "memory_headroom"]
     assert [(finding.gpu, finding.verdict) for finding in found] == [(0, "clear"), (1, "clear")]
+
+
+def test_a_path_will_do_and_the_line_of_what_was_found_has_its_threshold(folder):
+    folder.begin().windows([0.4] * 7).gpu(utilization_percent=55.0).host()
+    folder.run()
+    found = hardware_findings(str(folder.path))
+    assert found == hardware_findings(folder.path)
+    (line,) = [str(finding) for finding in found if finding.rule == "data_bound"]
+    assert " Threshold: 10 %.\n    Try: " in line
+    assert all("Threshold" not in str(finding) for finding in found if finding.verdict != "found")

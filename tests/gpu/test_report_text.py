@@ -118,6 +118,29 @@ def test_fp32_needs_no_argument():
     assert str(usable(device(precision="fp32"))).endswith("gradient_accumulation_steps=4")
 
 
+def test_a_machine_without_a_gpu_is_given_no_command_that_mends_nothing_there():
+    report = GpuReport(
+        False,
+        problems=(
+            Problem("no_gpu", "This machine has no NVIDIA GPU.", "lspci"),
+            Problem("torch_cpu_only", "The torch is built for the CPU only.", "pip install a-lot"),
+        ),
+        checks=(
+            Check("gpu", "failed", "This machine has no NVIDIA GPU."),
+            Check("driver", "skipped", "an earlier check decides"),
+            Check("torch", "failed", "The torch is built for the CPU only."),
+            Check("kernel", "skipped", "an earlier check decides"),
+        ),
+        facts={"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "-1"},
+    )
+    text = str(report)
+    assert "pip install" not in text
+    assert "With a GPU: torch_cpu_only. The torch is built for the CPU only." in text
+    assert text.count("has no NVIDIA GPU") == 1  # not again among the checks
+    assert text.endswith("  skipped  driver, kernel")
+    assert '  CUDA_VISIBLE_DEVICES  ""\n  HIP_VISIBLE_DEVICES -1\n' in text
+
+
 def test_eight_equal_cards_are_described_once():
     text = str(usable(*(device(index, free=1000.0 * index) for index in range(8))))
     assert text.count("compute capability") == 1
@@ -144,7 +167,7 @@ def test_an_unusable_gpu_begins_with_its_root_cause_and_the_command_then_the_res
         "Checks, in order\n",
         "  ok       torch            2.13.0+cu130\n",
         "  failed   driver           535.104.05\n",
-        "  skipped  kernel           the driver comes first",
+        "  skipped  kernel",
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
