@@ -137,8 +137,7 @@ def _our_sample(n_gpus: int, folder: Path) -> Callable[[], Any]:
     from hf_monitor import RunWriter
     from hf_monitor.gpu.sampler import SystemSampler
 
-    names = [f"torch_{what}_{when}mib" for what in ("allocated", "reserved") for when in ("", "peak_")]
-    torch = dict.fromkeys(names, 1234.5)  # torch's own part needs a GPU: 10 to 20 us
+    torch = (1234.5, 2345.6, 3456.7, 4567.8)  # torch's own part needs a GPU: 10 to 20 us
     sampler = SystemSampler(RunWriter(folder), interval_s=1e4, devices=_devices(n_gpus), torch_memory=lambda i: torch)
     sampler.start()
     while not sampler.samples:

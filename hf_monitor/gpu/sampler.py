@@ -154,7 +154,7 @@ class SystemSampler:
         devices: Sequence[TorchDevice] | None = None,
         own: Sequence[int] | None = None,
         host: bool = True,
-        torch_memory: Callable[[int], Mapping[str, float]] = torch_memory,
+        torch_memory: Callable[[int], Sequence[float]] = torch_memory,
     ) -> None:
         check_interval(interval_s)
         if isinstance(writer, str | os.PathLike):

@@ -32,7 +32,11 @@ def start(tmp_path):
     def make(devices=(), *, interval_s=1000.0, writer=None, wait=True, **more):
         writer = writer or RunWriter(tmp_path / "run")
         sampler = SystemSampler(
-            writer, interval_s=interval_s, devices=devices, torch_memory=lambda index: make.torch, **more
+            writer,
+            interval_s=interval_s,
+            devices=devices,
+            torch_memory=lambda index: tuple(make.torch.values()),
+            **more,
         )
         started.append(sampler.start())
         if wait:
@@ -293,7 +297,10 @@ def test_by_default_the_cards_that_hold_something_of_this_process_are_its_own(fa
     fake_nvml(scenario)
     held = {0: TORCH, 1: dict.fromkeys(TORCH, 0.0), 2: TORCH}
     sampler = SystemSampler(
-        RunWriter(tmp_path / "run"), interval_s=1e4, devices=scenario.visible(), torch_memory=held.__getitem__
+        RunWriter(tmp_path / "run"),
+        interval_s=1e4,
+        devices=scenario.visible(),
+        torch_memory=lambda index: tuple(held[index].values()),
     ).start()
     assert sampler.stop()
     rows = load_run(tmp_path / "run").system.of("gpu")
