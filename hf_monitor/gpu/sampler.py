@@ -272,13 +272,15 @@ class SystemSampler:
 
     def _run(self, ended: threading.Event, devices: Sequence[TorchDevice], facts: Mapping[str, Any]) -> None:
         readers: Readers | None = None
+        opened = False
         due = time.monotonic()
         while self._ended is ended:  # else this thread was left behind, and another one has begun
             last = ended.is_set()
             began = time.thread_time()
             try:
-                if readers is None and not self.samples:
-                    readers = self._open(devices, facts)
+                if not opened:
+                    readers, opened = self._open(devices, facts), True
+                    began = time.thread_time()  # opening is done once, and may cost as much as a hundred samples
                 self.sample()
             except Exception as error:  # noqa: BLE001 - the policy: it is said once, and tried again
                 self._report("sample", f"GPU and host are not sampled: {type(error).__name__}: {error}")
@@ -317,7 +319,7 @@ class SystemSampler:
 
     def _pay(self, cost_s: float) -> None:
         """Sample less often where it costs too much; the mean of about the last ten counts."""
-        self._cost_s += (cost_s - self._cost_s) / (10 if self._cost_s else 1)
+        self._cost_s += (cost_s - self._cost_s) / 10
         affordable = min(max(self._base_s, self._cost_s / MOST_OF_A_CORE), LONGEST_INTERVAL_S)
         if not 0.8 < affordable / self.interval_s < 1.25:
             self.interval_s = affordable if affordable > 1.25 * self._base_s else self._base_s

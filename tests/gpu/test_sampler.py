@@ -206,6 +206,23 @@ def test_it_samples_less_often_where_it_costs_too_much(start, tmp_path, monkeypa
     assert event["cost_ms"] > 0
 
 
+def test_what_opening_costs_is_no_reason_to_sample_less(fake_nvml, start, monkeypatch):
+    scenario = fake.one_4090()
+    fake_nvml(scenario)
+    true = sampler_module.open_devices
+
+    def costly(devices):
+        began = time.thread_time()
+        while time.thread_time() - began < 0.3:
+            pass
+        return true(devices)
+
+    monkeypatch.setattr(sampler_module, "open_devices", costly)
+    sampler = start(scenario.visible(), interval_s=1.0)
+    assert sampler.interval_s == 1.0
+    assert sampler._cost_s < 0.01
+
+
 def test_the_interval_follows_the_cost_both_ways(start):
     sampler = start()
     sampler._base_s = sampler.interval_s = 1.0
