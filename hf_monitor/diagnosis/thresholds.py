@@ -105,7 +105,7 @@ itself was lowered, or power is missing. Our own choice."""
 # Memory
 
 MEMORY_EDGE_SHARE = 0.95
-"""Peak of the memory used, of the total. The issue's figure, and the planner's budget (``safe_factor=0.95``)."""
+"""Peak of the memory used, of the total. What is left is for a batch longer than any so far."""
 
 MEMORY_HEADROOM_SHARE = 0.70
 """Peak below which a larger batch is worth the change. Memory is a fixed part (weights, gradients, optimizer) and a

@@ -232,9 +232,8 @@ def _ask_torch(stage: Callable[..., dict[str, Any]], first: int) -> None:
     if cuda.get("mps"):
         stage("device:0", _apple)
         stage("kernel:0", _kernel, "mps")
-    for index in range(
-        first, cuda.get("count", 0)
-    ):  # a card is done before the next, which may end this process, is touched
+    # A card is done before the next is touched, which may end this process.
+    for index in range(first, cuda.get("count", 0)):
         stage(f"device:{index}", _device, index)
         stage(f"kernel:{index}", _kernel, f"cuda:{index}")
 
