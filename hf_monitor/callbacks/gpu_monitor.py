@@ -231,9 +231,11 @@ class GpuMonitorCallback(TrainerCallback):
             )
             return
         from hf_monitor.diagnosis.hardware import hardware_findings
-        from hf_monitor.run.reader import load_run
+        from hf_monitor.run.reader import Run
 
-        for finding in hardware_findings(load_run(writer.run_dir)):
+        run = Run(writer.run_dir)
+        run.facts = dict(writer.facts)  # as they are, whatever the disk says now
+        for finding in hardware_findings(run):
             if finding.verdict == "found" and finding.severity == "warning":
                 say(f"hf_monitor: {finding}")
 

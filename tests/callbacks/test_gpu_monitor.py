@@ -12,11 +12,18 @@ from transformers import TrainerCallback
 from hf_monitor import GpuMonitorCallback, attach, hardware_findings, load_run
 from hf_monitor.callbacks import gpu_monitor
 from hf_monitor.errors import InputError
+from hf_monitor.gpu import sampler
 from hf_monitor.gpu.sampler import SystemSampler
 
 
 def sampler_threads():
     return [thread for thread in threading.enumerate() if thread.name == "hf_monitor sampler"]
+
+
+@pytest.fixture(autouse=True)
+def as_often_as_asked_for(monkeypatch):
+    """Tests sample far more often than once a second, and under coverage each sample costs many times as much."""
+    monkeypatch.setattr(sampler, "MOST_OF_A_CORE", 1.0)
 
 
 @pytest.fixture
@@ -118,7 +125,7 @@ def test_a_training_that_waits_for_its_data_is_called_so_in_the_log(monitored, m
     (finding,) = [finding for finding in hardware_findings(run) if finding.rule == "data_bound"]
     assert (finding.verdict, finding.severity) == ("found", "warning")
     assert finding.value > 0.5  # two samples of 20 ms a step of a model this small
-    assert any("dataloader_num_workers" in text or "map" in text for text in finding.suggestions)
+    assert any("dataloader_num_workers" in text or "__getitem__" in text for text in finding.suggestions)
     log = (tmp_path / "run/train.log").read_text()
     assert log.count("data_bound") == 1
 

@@ -811,6 +811,8 @@ def test_a_file_of_the_users_that_hides_a_module_is_named_and_only_renamed(machi
     (folder / name).write_text(text)
     machine.prepare(torch="real")
     monkeypatch.setattr("sys.path", [str(folder), *sys.path])
+    for name_of in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):  # by which coverage begins first, with random
+        monkeypatch.delenv(name_of, raising=False)
     report = compatibility.report_of(look_around(write_files(machine.folder / "root", files_of())), 60.0)
     (problem,) = report.problems
     assert problem.code == "torch_broken"
