@@ -176,14 +176,17 @@ class Lab:
         trainer = self.trainer()
         folder = self.folder / f"run{self.n}"
         monitor = attach(trainer, run_dir=folder)
-        # Two samples, at begin and end, however long it takes: the calls are counted.
-        monitor.find(GpuMonitorCallback).interval_s = 1000.0
+        # Two samples, one before the counting begins, one at the end: each time the number of calls is the same.
+        gpu_monitor = monitor.find(GpuMonitorCallback)
+        gpu_monitor.interval_s = 1000.0
         writer = monitor._recorder.writer
         if not charts:
             trainer.remove_callback(PlottingCallback)
 
         class User(TrainerCallback):
             def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                while not gpu_monitor._sampler.samples:
+                    time.sleep(0.001)
                 arm()
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
