@@ -134,11 +134,11 @@ class Computing(TrainerCallback):
     """Makes a step take as long as that of a larger model."""
 
     def on_optimizer_step(self, args, state, control, **kwargs):
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def test_a_training_that_does_not_is_not(monitored, tmp_path):
-    _, run = monitored(max_steps=80, logging_steps=20, eval_strategy="no", callbacks=[Computing()])
+    _, run = monitored(max_steps=40, logging_steps=10, eval_strategy="no", callbacks=[Computing()])
     verdicts = {finding.rule: finding.verdict for finding in hardware_findings(run)}
     assert verdicts["data_bound"] == "clear"
     assert "data_bound" not in (tmp_path / "run/train.log").read_text()
@@ -162,8 +162,8 @@ def test_what_other_callbacks_do_is_no_wait_for_data(make_trainer, tmp_path):
     run = load_run(tmp_path / "run")
     rows = run.metrics.of("timing")
     assert all(row["other_seconds"] >= 19 * 0.02 for row in rows)
-    # A fetch takes a millisecond; had it been counted, the wait would be above 20 ms a step.
-    assert all(row["data_wait_seconds"] < 0.01 for row in rows[1:])
+    # A fetch takes a millisecond; had they been counted, the wait would be above 20 ms a step.
+    assert all(row["data_wait_seconds"] < 0.02 for row in rows[1:])
 
 
 def test_evaluations_and_checkpoints_at_an_epochs_end_are_sampled_as_such(make_trainer, make_dataset, tmp_path):
