@@ -99,8 +99,8 @@ which NVML may report as hw_slowdown) costs nothing that is worth an action. Our
 
 CLOCK_SHARE = 0.70
 """Mean SM clock while power-capped, of the highest clock. A power cap is how a card keeps to its limit, and the highest
-clock is above what any card holds under load (RTX 4090: 3105 MHz at most, 2520 MHz boost: 81 %). Below 70 % the limit
-itself was lowered, or power is missing. Our own choice."""
+clock is above what a card holds under load. Below 70 % the limit itself was lowered, or power is missing. Our own
+choice, not measured."""
 
 # Memory
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from hf_monitor.gpu.case import Case
 from hf_monitor.gpu.causes import note
 from hf_monitor.gpu.commands import set_variable
+from hf_monitor.gpu.devices import mig_profile
 from hf_monitor.gpu.evidence import Evidence, look_around
 from hf_monitor.gpu.ladder import diagnose
-from hf_monitor.gpu.notes import mig_profile, nvml_unit
+from hf_monitor.gpu.notes import nvml_unit
 from hf_monitor.gpu.precision import amd_has_bf16, amd_has_flash_attention, precision_of
 from hf_monitor.gpu.report import GpuDevice, GpuReport, Problem
 from hf_monitor.gpu.run_probe import run_probe

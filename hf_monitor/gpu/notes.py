@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +9,12 @@ from hf_monitor.gpu.architecture import runs_finished_code
 from hf_monitor.gpu.case import Case, same_address
 from hf_monitor.gpu.causes import note
 from hf_monitor.gpu.commands import install_driver, set_variable
+from hf_monitor.gpu.devices import mig_profile
 from hf_monitor.gpu.ladder_kernel import device_problem
 from hf_monitor.gpu.precision import precision_of
 from hf_monitor.gpu.report import Problem
 
-__all__ = ["mig_profile", "notes_of", "nvml_unit"]
+__all__ = ["notes_of", "nvml_unit"]
 
 _MIB = 2**20
 
@@ -35,12 +35,6 @@ def nvml_unit(case: Case, index: int) -> dict[str, Any] | None:
 
 def _bare(uuid: object) -> str:
     return str(uuid or "").removeprefix("GPU-").removeprefix("MIG-").lower()
-
-
-def mig_profile(name: str) -> str | None:
-    """Give the profile of a MIG instance, of the name that torch has for it: ``NVIDIA A100-SXM4-40GB MIG 1g.5gb``."""
-    found = re.search(r"\bMIG (\S+)$", name)
-    return found[1] if found else None
 
 
 def notes_of(case: Case) -> tuple[Problem, ...]:

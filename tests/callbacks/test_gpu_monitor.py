@@ -263,6 +263,43 @@ def test_the_batches_are_handed_on_as_they_come():
         next(fetches)
 
 
+def test_alone_an_evaluation_and_a_checkpoint_are_no_wait_for_data(make_trainer, make_dataset, tmp_path):
+    trainer = make_trainer(
+        callbacks=[GpuMonitorCallback(tmp_path / "run")],
+        evaluation=Slow(make_dataset(4), 0.1),
+        max_steps=4,
+        logging_steps=1,
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+    )
+    save = trainer.save_model
+
+    def slowly(*args, **kwargs):
+        time.sleep(0.4)
+        return save(*args, **kwargs)
+
+    trainer.save_model = slowly
+    trainer.train()
+    for row in load_run(tmp_path / "run").metrics.of("timing")[1:]:
+        assert row["other_seconds"] >= 4 * 0.1 + 0.4
+        assert row["data_wait_seconds"] < 4 * 0.1  # what it would be at least, had they been counted
+
+
+class SlowLog(TrainerCallback):
+    """A tracker that takes its time."""
+
+    def on_log(self, args, state, control, **kwargs):
+        time.sleep(0.1)
+
+
+def test_alone_a_tracker_that_logs_slowly_is_no_wait_for_data(make_trainer, tmp_path):
+    callbacks = [SlowLog(), GpuMonitorCallback(tmp_path / "run")]
+    make_trainer(callbacks=callbacks, max_steps=4, logging_steps=1, eval_strategy="no").train()
+    for row in load_run(tmp_path / "run").metrics.of("timing")[1:]:
+        assert row["data_wait_seconds"] < 0.1 <= row["other_seconds"]
+
+
 def test_samples_know_their_step_and_phase(monitored, make_dataset):
     _, run = monitored(
         train=Slow(make_dataset(8), 0.02), evaluation=Slow(make_dataset(4), 0.05), max_steps=4, eval_steps=2

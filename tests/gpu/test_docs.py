@@ -20,6 +20,12 @@ def test_every_code_stands_in_the_docs():
     assert table("`report.notes` may hold") == list(NOTES)
 
 
+def test_the_number_of_causes_is_the_one_that_readme_and_changelog_name():
+    for name in ("README.md", "CHANGELOG.md"):
+        text = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
+        assert f"{len(CAUSES)} causes" in text
+
+
 def test_the_tiers_stand_in_the_docs_as_they_are():
     for tier in TIERS.values():
         (row,) = [line for line in DOC.split("\n") if line.startswith(f"| {tier.name} ")]
