@@ -6,6 +6,7 @@ from hf_monitor._version import __version__ as __version__
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "BatchDoesNotFit": "hf_monitor.errors",
         "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
         "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "Logger": "hf_monitor.loggers.file_logger",
@@ -18,8 +19,11 @@ __getattr__, __dir__, __all__ = lazy_names(
         "check_gpu_compatibility": "hf_monitor.gpu.compatibility",
         "default_callbacks": "hf_monitor.callbacks.defaults",
         "ensure_loss_scaling": "hf_monitor.seq2seq.loss_scaling",
+        "find_optimal_batch_size": "hf_monitor.auto_batch.probe",
         "hardware_findings": "hf_monitor.diagnosis.hardware",
         "load_run": "hf_monitor.run.reader",
+        "plan_training": "hf_monitor.auto_batch.plan",
+        "probe_batch_size": "hf_monitor.auto_batch.probe",
         "score_texts": "hf_monitor.metrics.scoring",
     },
 )

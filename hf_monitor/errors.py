@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HfMonitorError", "InputError", "MissingPackageError", "RunFolderError"]
+__all__ = ["BatchDoesNotFit", "HfMonitorError", "InputError", "MissingPackageError", "RunFolderError"]
 
 
 class HfMonitorError(Exception):
@@ -19,3 +19,26 @@ class MissingPackageError(HfMonitorError, ImportError):
 
 class RunFolderError(HfMonitorError, OSError):
     """A run folder cannot be written, or a folder that should be a run is not one."""
+
+
+class BatchDoesNotFit(HfMonitorError, RuntimeError):
+    """Not even one sample fits the device; the message says what was needed, what there is, and what would help.
+
+    Attributes
+    ----------
+    needed_bytes, limit_bytes : int or None
+        Estimated or measured peak of one sample, and what it had to stay within.
+    remedies : tuple
+        The ladder of remedies, the first one to try first; see ``hf_monitor.auto_batch.remedies``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        needed_bytes: int | None = None,
+        limit_bytes: int | None = None,
+        remedies: tuple[object, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.needed_bytes, self.limit_bytes, self.remedies = needed_bytes, limit_bytes, remedies

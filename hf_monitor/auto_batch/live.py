@@ -1,0 +1,75 @@
+"""Count the bytes of live tensor storages while operations run: what the CPU allocator does not tell."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+__all__ = ["LiveStorages"]
+
+
+class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch does not type its hook
+    """A mode in which every operation's new storages are counted until they die.
+
+    It counts what operations return; what a kernel allocates and frees within itself is not seen (torch's profiler sees
+    it: tests/auto_batch/test_live.py holds the two together). The same works on fake tensors, which have no memory.
+
+    Parameters
+    ----------
+    cap_bytes : int, optional
+        More than this raises ``torch.OutOfMemoryError``, as a device of that size would.
+
+    Attributes
+    ----------
+    now, peak : int
+        Bytes; ``peak`` since the last :meth:`reset_peak`.
+    """
+
+    def __init__(self, cap_bytes: int | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # nor this
+        self.cap_bytes = cap_bytes
+        self.now = 0
+        self.peak = 0
+        self._live: dict[int, int] = {}
+
+    def count(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Count tensors that were there before."""
+        for tensor in tensors:
+            self._meet(tensor, counted=True)
+
+    def reset_peak(self) -> None:
+        """Begin anew with the peak, from what is alive now."""
+        self.peak = self.now
+
+    def _meet(self, tensor: Any, *, counted: bool) -> None:
+        if not isinstance(tensor, torch.Tensor):
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._live:
+            return
+        size = storage.nbytes() if counted else 0
+        self._live[key] = size
+        weakref.finalize(storage, self._forget, key).atexit = False
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self._live.pop(key, 0)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for value in tree_iter((args, kwargs)):
+            self._meet(value, counted=False)  # somebody else's, who was there before: not ours to count
+        out = func(*args, **(kwargs or {}))
+        for value in tree_iter(out):
+            self._meet(value, counted=True)
+        if self.cap_bytes is not None and self.now > self.cap_bytes:
+            raise torch.OutOfMemoryError(
+                f"{func}: {self.now} bytes of tensors are alive, the limit is {self.cap_bytes} (counted by hf_monitor)"
+            )
+        return out
