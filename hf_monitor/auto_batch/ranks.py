@@ -43,8 +43,8 @@ def world() -> World:
     Returns
     -------
     World
-        Of size 1 without ``WORLD_SIZE``, ``RANK`` and ``LOCAL_RANK``, all of which ``torchrun`` and ``accelerate launch``
-        set: without the last one the Trainer trains in each process alone.
+        Of size 1 without ``WORLD_SIZE``, ``RANK`` and ``LOCAL_RANK``, all of which the launchers set (``torchrun``,
+        ``accelerate launch``): without the last one the Trainer trains in each process alone.
     """
     import torch.distributed as dist
 
@@ -139,8 +139,8 @@ def _make_process_group(device: Any) -> None:
     cpu = told or getattr(device, "type", device) == "cpu"
     if cpu and not told and torch.cuda.is_available():
         raise HfMonitorError(
-            "several processes, a GPU, and a batch size to be probed on the CPU: it is not clear over which backend the "
-            "training will run. Make the TrainingArguments first (they set up the processes), or set "
+            "several processes, a GPU, and a batch size to be probed on the CPU: it is not clear over which "
+            "backend the training will run. Make the TrainingArguments first (they set up the processes), or set "
             "ACCELERATE_USE_CPU=true"
         )
     # What TrainingArguments hands over (transformers, training_args.py, _setup_devices); 1800 s is its ddp_timeout.

@@ -162,7 +162,7 @@ class ProbeResult:
         return sum(trial.out_of_memory for trial in self.trials)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Give the trials as rows for ``trials.jsonl``, with the rank where there are several; the evaluation's last."""
+        """Give the trials as rows for ``trials.jsonl``, with the rank where there are several; evaluation last."""
         rows = [asdict(trial) for trial in self.trials]
         if self.by_rank:
             rows = [{**asdict(trial), "rank": rank} for rank, trials in enumerate(self.by_rank) for trial in trials]

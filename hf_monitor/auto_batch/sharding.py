@@ -18,8 +18,8 @@ _FSDP = (
 )
 _DEEPSPEED = (
     "DeepSpeed: probed was the whole model on one device, with the Trainer's own optimizer, each rank for itself. ZeRO "
-    "keeps a part of the optimizer state (stage 1), of the gradients (2) and of the weights (3) on each rank, so that a "
-    "larger batch may fit; but it adds buffers of its own (reduce_bucket_size, allgather_bucket_size) and, in half "
+    "keeps a part of the optimizer state (stage 1), of the gradients (2) and of the weights (3) on each rank, so that "
+    "a larger batch may fit; but it adds buffers of its own (reduce_bucket_size, allgather_bucket_size) and, in half "
     "precision, a copy of the weights in fp32, which are not in these figures: the size found is no promise. A model "
     "that does not fit on one device cannot be probed so: choose the batch size by hand then"
 )
