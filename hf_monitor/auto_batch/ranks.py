@@ -28,13 +28,14 @@ class World:
     ----------
     size, rank : int
         Of all nodes.
-    local : int
-        The rank within the node.
+    local, local_size : int
+        The same within this node, whose host memory they share.
     """
 
-    size: int
-    rank: int
-    local: int
+    size: int = 1
+    rank: int = 0
+    local: int = 0
+    local_size: int = 1
 
 
 def world() -> World:
@@ -50,12 +51,16 @@ def world() -> World:
 
     if dist.is_available() and dist.is_initialized():
         rank = dist.get_rank()
-        return World(dist.get_world_size(), rank, int(os.environ.get("LOCAL_RANK", rank)))
-    try:
-        size, rank, local = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
-    except (KeyError, ValueError):
-        return World(1, 0, 0)
-    return World(size, rank, local) if size > 1 and local >= 0 else World(1, 0, 0)
+        return World(dist.get_world_size(), rank, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", 1))
+    size, rank, local = (_number(name, -1) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+    if size < 2 or rank < 0 or local < 0:
+        return World()
+    return World(size, rank, local, _number("LOCAL_WORLD_SIZE", 1))
+
+
+def _number(name: str, default: int) -> int:
+    found = os.environ.get(name, "")
+    return int(found) if found.isdecimal() else default
 
 
 def ddp_bucket_bytes(model: Any, *, gradient_as_bucket_view: bool = False) -> int:

@@ -6,9 +6,7 @@ import os
 import sys
 from typing import Any
 
-from hf_monitor.errors import InputError
-
-__all__ = ["sharding_note", "unwrapped"]
+__all__ = ["sharded_by", "sharding_note"]
 
 _FSDP = (
     "FSDP: probed was the whole model on one device, each rank for itself. FSDP keeps a part of weights, gradients and "
@@ -58,11 +56,12 @@ def _distributed_type() -> str | None:
     return None
 
 
-def unwrapped(model: Any) -> Any:
-    """Take ``DistributedDataParallel`` (or ``DataParallel``) off a model.
+def sharded_by(model: Any) -> str | None:
+    """Name what has spread a model's weights over the ranks.
 
-    A forward and backward pass of what is within exchanges no gradients: DDP's hooks do nothing unless its own forward
-    pass has announced it. What was wrapped holds DDP's buckets already; they need not be counted again.
+    Every step of such a model is an exchange between all of them, in which a rank that runs out of memory leaves the
+    others waiting: no rank can probe it on its own. DistributedDataParallel is not meant: what it wraps can be probed,
+    since its hooks exchange nothing unless its own forward pass has announced it.
 
     Parameters
     ----------
@@ -70,28 +69,8 @@ def unwrapped(model: Any) -> Any:
 
     Returns
     -------
-    torch.nn.Module
-
-    Raises
-    ------
-    InputError
-        For a model that FSDP, tensor parallelism or DeepSpeed has spread over the ranks: its every step is an exchange
-        between all of them, in which a rank that runs out of memory leaves the others waiting.
+    str or None
     """
-    from torch.nn.parallel import DataParallel, DistributedDataParallel
-
-    while isinstance(model, DistributedDataParallel | DataParallel):
-        model = model.module
-    kind = _sharded_by(model)
-    if kind is not None:
-        raise InputError(
-            f"the model ({type(model).__name__}) is spread over the ranks by {kind}, and no rank can probe it on its "
-            "own; hand over the model as it was before, if it fits on one device, or choose the batch size by hand"
-        )
-    return model
-
-
-def _sharded_by(model: Any) -> str | None:
     import torch.distributed as dist
 
     if any(cls.__name__ == "DeepSpeedEngine" for cls in type(model).__mro__):
