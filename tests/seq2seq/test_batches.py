@@ -124,7 +124,7 @@ def small(kind, vocabulary):
 
 @pytest.mark.parametrize("fake", [False, True])
 @pytest.mark.parametrize("kind", ["T5", "MT5", "Bart", "MBart", "Pegasus"])
-@pytest.mark.parametrize(("vocabulary", "lengths"), [(4, (9, 5)), (8, (1, 1)), (8, (9, 5))])
+@pytest.mark.parametrize(("vocabulary", "lengths"), [(4, (1, 1)), (8, (9, 5))])
 def test_a_dummy_batch_trains_small_models_of_every_family(kind, vocabulary, lengths, fake):
     with FakeTensorMode() if fake else torch.enable_grad():
         model = small(kind, vocabulary)
@@ -323,9 +323,14 @@ def test_among_the_candidates_of_one_sample_is_the_one_with_the_highest_peak(
     each = [peak(make_collator(model)([dict(row)])) for row in rows]
     assert max(found) == max(each)
     assert max(each) not in (each[0], each[4])  # neither the longest source nor the longest target
-    assert numbers(worst(1)) == [each.index(max(each))]
-    assert len(worst.candidates(1)) == 3
+    assert len(found) < len(rows)
     step.close()
+
+
+def test_of_one_sample_the_costliest_comes_first(make_model, make_collator):
+    worst = worst_batches(rows_of((60, 1), (55, 28), (1, 30)), make_collator(), model=make_model())
+    assert numbers(worst(1)) == [1]
+    assert [numbers(batch) for batch in worst.candidates(1)] == [[1], [0], [2]]
 
 
 def test_the_cost_of_a_large_vocabulary_weighs_the_target(make_model):
