@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.auto_batch.untouched import untouched
 from hf_monitor.errors import BatchDoesNotFit
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
+from hf_monitor.seq2seq.worst_batches import WorstBatches
 
 __all__ = ["Prober", "on_device"]
 
@@ -86,10 +88,18 @@ class Prober:
             trust_estimate=self._device.type == "cpu",
             noise=self._meter.noise,
         )
+        if found.size == 1 and not self._fits_every_single(make):
+            found = replace(found, size=0)
         if not found.size:
-            needed = next((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), None)
+            needed = max((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), default=None)
             raise self._does_not_fit(needed or (round(estimate(1)) if estimate is not None else None), lengths)
         return self._result(found, lengths, maximum, self.trials[first:], self.trials)
+
+    def _fits_every_single(self, make: MakeBatch) -> bool:
+        """Try the other samples that may be the worst on their own; two together have been the worst of all."""
+        others = make.candidates(1)[1:] if isinstance(make, WorstBatches) else []
+        peaks = [self._trial(self._step.run, batch, None) for batch in others]
+        return all(peak is not None and peak <= self._limit for peak in peaks)
 
     def _estimate(self, estimator: Estimator, maximum: int) -> Callable[[int], float] | None:
         """Let the estimate look at the sizes that matter: what lies on a line between them costs nothing afterwards."""
@@ -185,7 +195,9 @@ class Prober:
     def _result(
         self, found: Found, lengths: Lengths, maximum: int, trials: list[Trial], told: list[Trial]
     ) -> ProbeResult:
-        best = next(trial for trial in reversed(trials) if trial.batch_size == found.size and trial.fits)
+        best = max(
+            (t for t in trials if t.batch_size == found.size and t.fits), key=lambda trial: trial.peak_bytes or 0
+        )
         assert best.peak_bytes is not None
         return ProbeResult(
             batch_size=found.size,
