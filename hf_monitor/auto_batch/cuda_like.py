@@ -1,4 +1,4 @@
-"""What CUDA would hold where this step runs on the CPU's fake tensors: a torch without CUDA aborts on fake CUDA tensors.
+"""What CUDA would hold, where the step runs on the CPU's fake tensors (a torch without CUDA aborts on fake CUDA ones).
 
 Where the two differ in what lives through a step (none of it measured here: no GPU):
 
@@ -26,9 +26,12 @@ RESERVED_PER_ALLOCATED = 1.05
 """What the caching allocator holds for what tensors take: a guess, since it depends on the order of sizes."""
 
 _IN_FP32 = frozenset(
-    "__pow__ __rpow__ pow exp expm1 log log10 log1p log2 reciprocal rsqrt softplus layer_norm group_norm rms_norm norm "
-    "softmax log_softmax sum prod cumsum logsumexp cross_entropy nll_loss kl_div l1_loss mse_loss smooth_l1_loss "
-    "cosine_similarity binary_cross_entropy_with_logits".split()
+    {
+        *("__pow__", "__rpow__", "pow", "exp", "expm1", "log", "log10", "log1p"),
+        *("log2", "reciprocal", "rsqrt", "softplus", "layer_norm", "group_norm", "rms_norm", "norm"),
+        *("softmax", "log_softmax", "sum", "prod", "cumsum", "logsumexp", "cross_entropy", "nll_loss"),
+        *("kl_div", "l1_loss", "mse_loss", "smooth_l1_loss", "cosine_similarity", "binary_cross_entropy_with_logits"),
+    }
 )
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -55,7 +58,8 @@ class CudaLike(TorchFunctionMode):
 def _backward(loss: torch.Tensor) -> None:
     """Do what ``loss.backward()`` does, without asking the modes again, which would leave this one out."""
     engine: Any = torch.autograd.Variable._execution_engine
-    engine.run_backward((loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True)
+    ones = (torch.ones_like(loss),)
+    engine.run_backward((loss,), ones, False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 def _float(value: Any) -> Any:

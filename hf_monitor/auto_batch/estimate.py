@@ -93,10 +93,10 @@ class Estimator:
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._live = FakeStorages()
         with self._running():
-            self._model = self._fake_model(model_or_config)
-            self._live.count([*self._model.parameters(), *self._model.buffers()])
+            self.model = self._fake_model(model_or_config)
+            self._live.count([*self.model.parameters(), *self.model.buffers()])
             self._weights = self._live.now
-            self._step = TrainingStep(self._model, settings)
+            self._step = TrainingStep(self.model, settings)
             if device_type == "cuda" and self._step.device.type == "cpu":
                 self._mode = CudaLike()
                 use_foreach(self._step.optimizer)
@@ -129,7 +129,7 @@ class Estimator:
 
     def _batch(self, size: int) -> Any:
         if self._make_batch is None:
-            return dummy_batch(self._model, size, self.lengths)
+            return dummy_batch(self.model, size, self.lengths)
         with unset_fake_temporarily():  # it may look at values as it likes
             batch = self._make_batch(size)
         return fake_batch(batch, self._fake, self._live)
@@ -138,7 +138,7 @@ class Estimator:
         """Let gradients and optimizer state come to be, as they are in every step but the first."""
         self._step.run(self._batch(1))
         self._state = bytes_of(list(self._step.optimizer.state.values()))
-        self._gradients = bytes_of([p.grad for p in self._model.parameters()])
+        self._gradients = bytes_of([p.grad for p in self.model.parameters()])
 
     def _measure(self, size: int) -> int:
         with self._running():
