@@ -270,9 +270,29 @@ def test_sharding_is_known_from_accelerates_state_and_from_the_trainers_configur
 
 def test_a_model_spread_by_fsdp_is_recognised_and_one_of_ddp_is_not(alone):
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
     model = torch.nn.Sequential(torch.nn.Linear(4, 4))
     assert sharded_by(torch.nn.parallel.DistributedDataParallel(model)) is None
+    with pytest.warns(UserWarning, match="the world size is 1"):
+        wrapped = FullyShardedDataParallel(torch.nn.Linear(4, 4), device_id=torch.device("cpu"))
+    assert sharded_by(wrapped) == "FSDP"
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
     assert sharded_by(model) == "FSDP2 or tensor parallelism (DTensor)"
+
+
+def test_what_ddp_wraps_can_be_probed_without_an_exchange(alone):
+    exchanged = []
+
+    def hook(state, bucket):
+        exchanged.append(bucket.buffer().nbytes)
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    wrapped = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 4))
+    wrapped.register_comm_hook(None, hook)
+    wrapped.module(torch.ones(1, 4)).sum().backward()
+    assert exchanged == []
+    wrapped(torch.ones(1, 4)).sum().backward()
+    assert sum(exchanged) == ddp_bucket_bytes(wrapped.module) == 80
