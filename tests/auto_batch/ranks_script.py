@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from hf_monitor.auto_batch.probe import probe_batch_size
-from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, probe_together, world
-from hf_monitor.auto_batch.shapes import StepSettings
+from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, time_together, world
+from hf_monitor.auto_batch.shapes import StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.seq2seq.batches import Lengths, dummy_batch
@@ -51,16 +51,9 @@ def sgd(groups):
     return torch.optim.SGD(groups)
 
 
-def probe_alone(model, **options):
+def probe(model, **options):
     options = {"max_batch_size": 40, "optimizer": sgd, **options}
     return probe_batch_size(model, "cpu", 1.0, source_length=24, target_length=24, estimate=False, **options)
-
-
-def probe(model, **options):
-    def alone():
-        return probe_alone(model, **options)
-
-    return probe_together(alone, device="cpu")
 
 
 class Data(torch.utils.data.Dataset):
@@ -123,6 +116,8 @@ def agree_and_train():
     seen["backend"] = dist.get_backend()
     trainer.train()
     seen["world"] = [world().size, world().local_size]
+    own = [Trial(size, 1, True, False, seconds=size + RANK * (size - 2)) for size in (1, 3, *([5] if RANK else []))]
+    seen["timed"] = [[trial.batch_size, trial.seconds] for trial in time_together(lambda: own, device="cpu")]
     seen["size"] = trainer.args.per_device_train_batch_size
     seen["trained"], seen["weights"] = hash_of(model) != before, hash_of(model)
     seen["memory"] = [
@@ -206,36 +201,31 @@ def fail():
     told("one", lambda: probe(model, memory_limit=(24 * MIB) >> (4 * RANK)))
     told("both", lambda: probe(model, memory_limit=(2 * MIB) >> RANK))
 
-    def bad_model(module, args, kwargs):
-        if RANK == 1:
-            raise ValueError("a bug, on this rank only")
+    def with_hook(act):
+        def hook(module, args, kwargs):
+            if RANK == 1:
+                act()
 
-    hook = model.register_forward_pre_hook(bad_model, with_kwargs=True)
-    told("bug", lambda: probe(model, memory_limit=24 * MIB))
-    hook.remove()
-    told("bug_and_does_not_fit", lambda: probe_together(lambda: worse(model), device="cpu"))
+        model = t5()
+        model.register_forward_pre_hook(hook, with_kwargs=True)
+        return model
+
+    told("bug", lambda: probe(with_hook(bug), memory_limit=24 * MIB))
+    told("bug_and_does_not_fit", lambda: probe(model, memory_limit=MIB, optimizer=bug if RANK else sgd))
     try:
-        told("interrupt", lambda: probe_together(lambda: vanish(model, interrupted), device="cpu"))
+        told("interrupt", lambda: probe(with_hook(interrupted), memory_limit=8 * MIB))
     except KeyboardInterrupt:
         seen["interrupt"] = ["KeyboardInterrupt"]
     write()
-    probe_together(lambda: vanish(model, lambda: os._exit(3)), device="cpu")
+    probe(with_hook(lambda: os._exit(3)), memory_limit=8 * MIB)
 
 
-def worse(model):
-    if RANK == 1:
-        raise ValueError("worse than not to fit")
-    return probe_alone(model, memory_limit=MIB)
+def bug(*groups):
+    raise ValueError("a bug, on this rank only")
 
 
 def interrupted():
     raise KeyboardInterrupt
-
-
-def vanish(model, how):
-    if RANK == 1:
-        how()
-    return probe_alone(model, memory_limit=8 * MIB, max_batch_size=2)
 
 
 def write():

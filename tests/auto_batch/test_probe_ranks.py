@@ -12,8 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from hf_monitor.auto_batch import ranks
-from hf_monitor.auto_batch.ranks import World, agree, ddp_bucket_bytes, probe_together, world
+from hf_monitor.auto_batch.agreement import agree, smallest
+from hf_monitor.auto_batch.ranks import World, ddp_bucket_bytes, probe_together, world
 from hf_monitor.auto_batch.shapes import Budget, ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.sharding import sharded_by, sharding_note
 from hf_monitor.errors import BatchDoesNotFit, HfMonitorError
@@ -61,6 +61,7 @@ def test_every_rank_takes_what_the_smallest_one_found(trained):
     assert all(trials)  # of both ranks
     assert one["rows"] == [0, 1]
     assert one["notes"][-1].startswith("the smallest of 2 ranks (")
+    assert zero["timed"] == one["timed"] == [[1, 1], [3, 4]]  # the slower one of each; 5 was timed on one rank only
     assert zero["own_optimizer"]  # a function, which no process can send to another
     assert one["own_optimizer"]
 
@@ -150,7 +151,7 @@ def test_an_error_of_one_rank_is_raised_there_and_named_elsewhere(failed):
     assert one["bug"] == ["ValueError", "a bug, on this rank only"]
     assert zero["bug"][0] == "RankFailed"
     assert "rank 1: ValueError: a bug, on this rank only" in zero["bug"][1]
-    assert one["bug_and_does_not_fit"] == ["ValueError", "worse than not to fit"]
+    assert one["bug_and_does_not_fit"] == ["ValueError", "a bug, on this rank only"]
     assert (zero["bug_and_does_not_fit"][0], zero["bug_and_does_not_fit"][3]) == ("RankFailed", "BatchDoesNotFit")
 
 
@@ -187,9 +188,7 @@ def test_buckets_are_as_large_as_what_is_trained(alone, view):
 
 def test_the_first_of_equal_results_is_taken_and_evaluation_by_itself(alone):
     evaluations = [result_of(7), result_of(2)]
-    found = ranks._smallest(
-        [result_of(5, evaluation=e, device_name=name) for e, name in zip(evaluations, "ab", strict=True)]
-    )
+    found = smallest([result_of(5, evaluation=e, device_name=name) for e, name in zip(evaluations, "ab", strict=True)])
     assert (found.batch_size, found.rank, found.device_name) == (5, 0, "a")
     assert (found.evaluation.batch_size, found.evaluation.rank) == (2, 1)
     assert [(row["batch_size"], row["rank"]) for row in found.rows()] == [(5, 0), (5, 1), (7, 0), (2, 1)]
@@ -197,7 +196,7 @@ def test_the_first_of_equal_results_is_taken_and_evaluation_by_itself(alone):
 
 def test_what_the_ranks_did_not_do_alike_is_noted():
     longer = result_of(4, lengths=Lengths(16, 4), device="cuda:1")
-    found = ranks._smallest([result_of(5, evaluation=result_of(1)), longer])
+    found = smallest([result_of(5, evaluation=result_of(1)), longer])
     assert (found.batch_size, found.lengths.source, found.evaluation) == (4, 16, None)
     assert [note.split(":")[0] for note in found.notes[1:]] == [
         "the ranks have not probed the same settings or lengths",
