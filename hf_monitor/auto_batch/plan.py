@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from hf_monitor.auto_batch.accumulation import Settled, per_rank_batch
+from hf_monitor.auto_batch.inputs import unwrapped
 from hf_monitor.auto_batch.plan_device import choose_precision, device_facts, training_device
 from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, read_plan, write_plan
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
@@ -15,7 +16,7 @@ from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.shapes import ProbeResult
 from hf_monitor.errors import InputError
 from hf_monitor.metrics.evaluation_state import world_size
-from hf_monitor.seq2seq.batches import MakeBatch, dataset_lengths
+from hf_monitor.seq2seq.batches import MakeBatch
 from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
 
 __all__ = ["TrainingPlan", "plan_training"]
@@ -57,7 +58,7 @@ def plan_training(
     Parameters
     ----------
     model : PreTrainedModel or PeftModel
-        A seq2seq model, not wrapped.
+        A seq2seq model.
     device : torch.device, str or int, optional
         Where a Trainer would train, by default.
     effective_batch_size : int, optional
@@ -69,7 +70,8 @@ def plan_training(
     gradient_checkpointing : bool, optional
         As the model is switched, by default.
     allow : collection of str
-        What may be changed where not even one sample fits: ``"bf16"``, ``"gradient_checkpointing"``, tried in this order.
+        What may be changed where not even one sample fits, tried in this order: ``"bf16"``,
+        ``"gradient_checkpointing"``.
     prefer : str
         ``"largest"``: the largest batch that suits the tier. ``"fastest"``: the smallest within 3 % of the best samples
         a second, by timing each divisor that fits three times.
@@ -114,6 +116,7 @@ def plan_training(
         raise InputError(f"allow knows {' and '.join(map(repr, REMEDIES))}, got {unknown[0]!r}")
     if prefer not in ("largest", "fastest"):
         raise InputError(f"prefer must be 'largest' or 'fastest', got {prefer!r}")
+    model = unwrapped(model)
     ranks = world_size() if num_processes is None else num_processes
     share = per_rank_batch(effective_batch_size, ranks)
     facts = device_facts(training_device(device))
@@ -212,6 +215,8 @@ def _lengths(dataset: Any, collator: Any, quantile: float) -> list[int] | None:
     """Give what a plan depends on of a data set: how many samples, how long at most."""
     if dataset is None:
         return None
+    from hf_monitor.seq2seq.worst_batches import dataset_lengths
+
     found = dataset_lengths(dataset, collator, quantile)
     return [len(dataset), found.source, found.target]
 

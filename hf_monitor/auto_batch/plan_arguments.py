@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from hf_monitor.auto_batch.plan_result import TrainingPlan
 
-__all__ = ["plan_values", "training_arguments"]
+__all__ = ["checkpointing_values", "keep_to_one_gpu", "plan_values", "training_arguments"]
 
 _MOST_WORKERS = 4  # the samples are tokenized already: padding them keeps no more busy
 
-# One thing under two names, of which an override may use either: transformers 5.17 to 5.23 knew both.
+# One thing under two names, of which an override may use either: the newer ones first.
 _SAME = (
     ("activation_checkpointing", "gradient_checkpointing"),
     ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"),
@@ -61,9 +61,7 @@ def plan_values(plan: TrainingPlan) -> dict[str, Any]:
     if isinstance(settings.optimizer, str):
         values["optim"] = settings.optimizer
     if plan.gradient_checkpointing:
-        new = "activation_checkpointing"
-        name = new if new in names else "gradient_checkpointing"
-        values |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+        values |= checkpointing_values()
     if "train_sampling_strategy" in names:
         values["train_sampling_strategy"] = "group_by_length"
     else:
@@ -73,6 +71,29 @@ def plan_values(plan: TrainingPlan) -> dict[str, Any]:
         values["generation_max_length"] = plan.generation.get("max_length")
         values["generation_num_beams"] = plan.generation.get("num_beams")
     return values
+
+
+def checkpointing_values() -> dict[str, Any]:
+    """Give the arguments that switch activation checkpointing on as it was probed, by the names of this transformers."""
+    from transformers import Seq2SeqTrainingArguments
+
+    new = "activation_checkpointing"  # since 5.20 or so; the old name is warned of there
+    name = new if hasattr(Seq2SeqTrainingArguments, new) else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def keep_to_one_gpu(arguments: Any) -> str | None:
+    """Keep a training of one process to one GPU where torch sees several, and say so.
+
+    The Trainer would wrap the model in ``DataParallel`` there and multiply the batch by the number of GPUs.
+    """
+    if arguments.world_size > 1 or arguments.n_gpu < 2:
+        return None
+    count, arguments._n_gpu = arguments.n_gpu, 1
+    return (
+        f"torch sees {count} GPUs; the plan is for one, on which the training stays (DataParallel would multiply the "
+        f"batch). To use all of them: accelerate launch --num_processes {count}"
+    )
 
 
 def _workers(plan: TrainingPlan) -> int:
@@ -95,14 +116,9 @@ def training_arguments(plan: TrainingPlan, output_dir: str, overrides: Mapping[s
     if overrides.get("bf16") or overrides.get("fp16"):
         values["bf16"] = values["fp16"] = False
     arguments = Seq2SeqTrainingArguments(output_dir=output_dir, **{**values, **overrides})
-    if arguments.n_gpu > 1 and plan.num_processes == 1:
-        warnings.warn(
-            f"torch sees {arguments.n_gpu} GPUs; the plan is for one, on which the training stays (DataParallel would "
-            f"multiply the batch by {arguments.n_gpu}). To use all: accelerate launch --num_processes {arguments.n_gpu}",
-            UserWarning,
-            stacklevel=3,
-        )
-        arguments._n_gpu = 1
+    kept = keep_to_one_gpu(arguments)
+    if kept:
+        warnings.warn(kept, UserWarning, stacklevel=3)
     broken = _broken(plan, values, arguments)
     if broken:
         warnings.warn(f"what the plan measured does not hold: {'; '.join(broken)}", UserWarning, stacklevel=3)
@@ -111,16 +127,19 @@ def training_arguments(plan: TrainingPlan, output_dir: str, overrides: Mapping[s
 
 def _broken(plan: TrainingPlan, values: Mapping[str, Any], arguments: Any) -> list[str]:
     """Say which promises the arguments break: that it fits, and that updates are of the effective batch."""
-    found = []
-    for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
-        if getattr(arguments, name) > getattr(plan, name):
-            found.append(f"{name}={getattr(arguments, name)} is more than the {getattr(plan, name)} of the plan")
-    size, steps = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
-    if size * steps * arguments.world_size != plan.effective_batch_size:
-        found.append(
-            f"{size} x {steps} x {arguments.world_size} process(es) is {size * steps * arguments.world_size} samples an "
-            f"update, not {plan.effective_batch_size}"
-        )
+    found = [
+        f"{name}={getattr(arguments, name)} is more than the {getattr(plan, name)} of the plan"
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size")
+        if getattr(arguments, name) > getattr(plan, name)
+    ]
+    size, steps, ranks = (
+        arguments.per_device_train_batch_size,
+        arguments.gradient_accumulation_steps,
+        arguments.world_size,
+    )
+    if size * steps * ranks != plan.effective_batch_size:
+        product = f"{size} x {steps} x {ranks} process(es) is {size * steps * ranks} samples an update"
+        found.append(f"{product}, not {plan.effective_batch_size}")
     precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32"
     if precision != plan.precision:
         found.append(f"precision {precision} instead of {plan.precision}")

@@ -72,7 +72,8 @@ def training_device(device: Any = None) -> Any:
         else:
             device = "mps" if torch.backends.mps.is_available() else "cpu"
     found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
-    if found.type == "cuda" and found.index is None:
+    index: int | None = found.index
+    if found.type == "cuda" and index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return found
 
@@ -96,7 +97,7 @@ def device_facts(device: Any) -> DeviceFacts:
         properties = torch.cuda.get_device_properties(device)
         memory = properties.total_memory / _MIB
         precision: Precision = precision_of((properties.major, properties.minor))
-        if torch.version.hip:
+        if getattr(torch.version, "hip", None):
             precision = "bf16" if amd_has_bf16(getattr(properties, "gcnArchName", "").split(":")[0]) else "fp16"
         return DeviceFacts(str(device), properties.name, memory, precision, tier_of(properties.name, memory))
     memory = psutil.virtual_memory().total / _MIB
@@ -115,8 +116,8 @@ def choose_precision(model: Any, facts: DeviceFacts, asked: str | None = None) -
     model : PreTrainedModel or PeftModel
     facts : DeviceFacts
     asked : str, optional
-        ``"fp32"``, ``"bf16"``, ``"fp16"`` are taken as they are; None and ``"auto"``: bf16 where the device computes it,
-        else fp16 where model and device can, else fp32.
+        ``"fp32"``, ``"bf16"``, ``"fp16"`` are taken as they are; None and ``"auto"``: bf16 where the device computes
+        it, else fp16 where model and device can, else fp32.
 
     Returns
     -------
@@ -129,15 +130,16 @@ def choose_precision(model: Any, facts: DeviceFacts, asked: str | None = None) -
     InputError
         For another word.
     """
-    if asked not in (None, "auto", "fp32", "bf16", "fp16"):
-        raise InputError(f"precision must be 'auto', 'fp32', 'bf16' or 'fp16', got {asked!r}")
     kind = str(getattr(model.config, "model_type", ""))
-    if asked in ("fp32", "bf16", "fp16"):
-        overflows = asked == "fp16" and kind in _NOT_IN_FP16
-        return (
-            asked,
-            f"fp16 was asked for: models of the kind {kind!r} are known to overflow in it" if overflows else None,
-        )
+    if asked == "fp16":
+        overflows = f"fp16 was asked for: models of the kind {kind!r} are known to overflow in it"
+        return "fp16", overflows if kind in _NOT_IN_FP16 else None
+    if asked == "bf16":
+        return "bf16", None
+    if asked == "fp32":
+        return "fp32", None
+    if asked not in (None, "auto"):
+        raise InputError(f"precision must be 'auto', 'fp32', 'bf16' or 'fp16', got {asked!r}")
     if facts.precision != "fp16":
         return facts.precision, None
     if kind in _NOT_IN_FP16:

@@ -136,8 +136,8 @@ def out_of_memory_words(
     if plan is not None:
         held = plan.trial.peak_bytes if plan.trial is not None else plan.probe.peak_bytes
         lines.append(
-            f"The plan had measured {memory_words(held or 0)} of {memory_words(plan.probe.budget.bytes)}; something else "
-            "may have taken memory since, or samples are longer than those that were planned with."
+            f"The plan had measured {memory_words(held or 0)} of {memory_words(plan.probe.budget.bytes)}; since then "
+            "something else may have taken memory, or samples are longer than those it was made with."
         )
     if tried == 1:
         lines += ["No batch is smaller. Less memory: --gradient_checkpointing, --bf16, a shorter --max_source_length."]
