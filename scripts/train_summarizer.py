@@ -244,7 +244,7 @@ def plan_batches(
 @contextlib.contextmanager
 def memory_explained(trainer: Any, plan: Any, run_dir: Path) -> Iterator[None]:
     """Say what did not fit and what to run instead, not a traceback; on the process where it happened."""
-    from hf_monitor import is_out_of_memory
+    from hf_monitor.auto_batch.oom import is_out_of_memory
 
     try:
         yield

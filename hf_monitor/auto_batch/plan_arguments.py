@@ -74,7 +74,7 @@ def plan_values(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def checkpointing_values() -> dict[str, Any]:
-    """Give the arguments that switch activation checkpointing on as it was probed, by the names of this transformers."""
+    """Give the arguments that switch checkpointing on as it was probed, in the names of this transformers."""
     from transformers import Seq2SeqTrainingArguments
 
     new = "activation_checkpointing"  # since 5.20 or so; the old name is warned of there
