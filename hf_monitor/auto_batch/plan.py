@@ -18,6 +18,7 @@ from hf_monitor.errors import InputError
 from hf_monitor.metrics.evaluation_state import world_size
 from hf_monitor.seq2seq.batches import MakeBatch
 from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
+from hf_monitor.seq2seq.worst_batches import dataset_lengths
 
 __all__ = ["TrainingPlan", "plan_training"]
 
@@ -146,7 +147,7 @@ def plan_training(
         effective_batch_size=share * ranks,
         num_processes=ranks,
         generation=generation if predict_with_generate else None,
-        lengths=_lengths(dataset, collator, length_quantile),
+        lengths=_lengths(model, dataset, collator, length_quantile),
         make_batch=None if make_batch is None else optimizer_name(make_batch),
     )
     ensure_loss_scaling(model)
@@ -211,13 +212,11 @@ def _bucket_bytes(model: Any) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
-def _lengths(dataset: Any, collator: Any, quantile: float) -> list[int] | None:
+def _lengths(model: Any, dataset: Any, collator: Any, quantile: float) -> list[int] | None:
     """Give what a plan depends on of a data set: how many samples, how long at most."""
     if dataset is None:
         return None
-    from hf_monitor.seq2seq.worst_batches import dataset_lengths
-
-    found = dataset_lengths(dataset, collator, quantile)
+    found = dataset_lengths(dataset, collator, quantile, model=model)
     return [len(dataset), found.source, found.target]
 
 

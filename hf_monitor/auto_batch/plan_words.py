@@ -34,8 +34,8 @@ def explain(plan: TrainingPlan) -> str:
         "limit": _limit(plan),
         "tier": f"{plan.tier.tier.name}, {plan.tier.rule}",
         "evaluation": _evaluation(plan),
-        "measured": f"{len(probe.trials)} steps with {probe.samples} samples on {probe.device_name} ({probe.device}), "
-        f"{probe.out_of_memory_errors} of them out of memory; {probe.meter}",
+        "measured": f"{probe.samples} samples in {len(probe.trials)} step{'' if len(probe.trials) == 1 else 's'} on "
+        f"{probe.device_name} ({probe.device}), out of memory {probe.out_of_memory_errors} times; {probe.meter}",
     }
     trial = plan.trial
     if trial is not None and trial.samples_per_second:
@@ -51,15 +51,15 @@ def _memory(plan: TrainingPlan) -> str:
         peak, predicted = trial.peak_bytes, trial.predicted_bytes
         if predicted is None and size == probe.batch_size:
             predicted = probe.predicted_bytes
-        whose = "measured"
+        whose, least = "measured", ""
     else:
         peak, predicted = probe.peak_bytes, probe.predicted_bytes
-        whose = f"measured with {probe.batch_size}, {size} taking less"
+        whose, least = f"measured with {probe.batch_size}, {size} taking less", "at least "
     before = "not predicted" if predicted is None else f"predicted {memory_words(predicted)}"
     margin = probe.budget.bytes - peak
     return (
         f"peak {memory_words(peak)} {whose} ({before}) of {memory_words(probe.budget.bytes)} ({probe.budget.why}); "
-        f"margin {memory_words(margin)}, {margin / probe.budget.bytes:.0%}"
+        f"margin {least}{memory_words(margin)}, {margin / probe.budget.bytes:.0%}"
     )
 
 
@@ -71,7 +71,7 @@ def _limit(plan: TrainingPlan) -> str:
     if probe.limited_by == "memory":
         wrong = f", at most {probe.at_most_wrong_by} too few" if probe.at_most_wrong_by else ""
         fit = f"{probe.batch_size} fit{wrong}"
-        chosen = "" if size == probe.batch_size else f"; {size} is what divides the effective batch or was preferred"
+        chosen = "" if size == probe.batch_size else f"; {size} of them divide the effective batch as is preferred"
         return f"the memory: within {allowed}, {fit}{chosen}"
     return f"not the memory ({allowed} are allowed), but what was preferred: no more than {probe.batch_size} were tried"
 
