@@ -12,6 +12,7 @@ from hf_monitor.auto_batch.inputs import unwrapped
 from hf_monitor.auto_batch.plan_device import choose_precision, device_facts, training_device
 from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, read_plan, write_plan
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
+from hf_monitor.auto_batch.plan_ranks import common_facts, gathered
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.shapes import ProbeResult
 from hf_monitor.errors import InputError
@@ -120,7 +121,8 @@ def plan_training(
     model = unwrapped(model)
     ranks = world_size() if num_processes is None else num_processes
     share = per_rank_batch(effective_batch_size, ranks)
-    facts = device_facts(training_device(device))
+    own = device_facts(training_device(device))
+    facts = common_facts(own, gathered(own))
     chosen, note = choose_precision(model, facts, precision)
     notes = [note] if note else []
     checkpointing = _is_checkpointing(model) if gradient_checkpointing is None else gradient_checkpointing
@@ -152,7 +154,7 @@ def plan_training(
     )
     ensure_loss_scaling(model)
     if run_dir is not None:
-        found, why_not = read_plan(run_dir, now)
+        found, why_not = gathered(read_plan(run_dir, now))[0]  # rank 0's, which alone has written
         if found is not None:
             return dataclasses.replace(
                 found, notes=(*found.notes, f"taken over from {run_dir}, nothing was measured anew")

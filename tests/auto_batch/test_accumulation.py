@@ -66,7 +66,8 @@ def test_every_tier_reaches_the_default_within_its_ranges(tier, size, steps):
         (500, "High-End", {"num_processes": 4}, 32, "each of 4 processes contributes only 32 samples"),
         (500, "Low-End", {"effective_batch_size": 8}, 8, "an update has only 8 samples"),
         (500, "Low-End", {"effective_batch_size": 74}, 37, "no divisor of 74 up to 74 lies there"),
-        (100, "Mid-Range", {"effective_batch_size": 256}, 64, "that makes 256 samples only with 4"),
+        (100, "Mid-Range", {"effective_batch_size": 256}, 64, "since 4 batches of 64 make 256 samples"),
+        (99, "Low-End", {"effective_batch_size": 16}, 16, "since 1 batch of 16 makes 16 samples"),
         (1, "Budget", {}, 1, "1 x 128 = 128"),
     ],
 )

@@ -11,6 +11,7 @@ from stand_in_card import Card
 
 from hf_monitor.auto_batch.plan import TrainingPlan, plan_training
 from hf_monitor.auto_batch.plan_device import DeviceFacts, choose_precision, device_facts, training_device
+from hf_monitor.auto_batch.plan_ranks import common_facts
 from hf_monitor.auto_batch.plan_words import in_evaluation, out_of_memory_words
 from hf_monitor.errors import BatchDoesNotFit, InputError
 from hf_monitor.gpu.tiers import TIERS, TierMatch, tier_of
@@ -186,6 +187,17 @@ def test_a_cpu_is_of_the_lowest_tier_and_trains_in_fp32():
     facts = device_facts(training_device("cpu"))
     assert (facts.device, facts.precision, facts.tier.tier.name) == ("cpu", "fp32", "Low-End")
     assert facts.memory_mib > 100
+
+
+def test_unlike_cards_of_one_launch_plan_alike():
+    old = DeviceFacts("cuda:0", "Tesla T4", 15000.0, "fp16", tier_of("Tesla T4", 15000))
+    new = DeviceFacts("cuda:1", "NVIDIA L4", 22500.0, "bf16", tier_of("NVIDIA L4", 22500))
+    found = [common_facts(own, [old, new, new]) for own in (old, new)]
+    assert [facts.device for facts in found] == ["cuda:0", "cuda:1"]
+    assert found[0] == dataclasses.replace(found[1], device="cuda:0")
+    assert (found[0].name, found[0].memory_mib, found[0].precision) == ("Tesla T4, NVIDIA L4", 15000, "fp16")
+    assert found[0].tier.tier.name == "Mid-Range"
+    assert common_facts(new, [new]) == new
 
 
 # ---------------------------------------------------------------- the arguments
