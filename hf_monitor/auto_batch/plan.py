@@ -154,6 +154,7 @@ def plan_training(
     )
     ensure_loss_scaling(model)
     if run_dir is not None:
+        found: TrainingPlan | None
         found, why_not = gathered(read_plan(run_dir, now))[0]  # rank 0's, which alone has written
         if found is not None:
             return dataclasses.replace(
