@@ -14,9 +14,9 @@ from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, read_plan, 
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
 from hf_monitor.auto_batch.plan_ranks import common_facts, gathered
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
+from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, world
 from hf_monitor.auto_batch.shapes import ProbeResult
 from hf_monitor.errors import InputError
-from hf_monitor.metrics.evaluation_state import world_size
 from hf_monitor.seq2seq.batches import MakeBatch
 from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
 from hf_monitor.seq2seq.worst_batches import dataset_lengths
@@ -119,7 +119,7 @@ def plan_training(
     if prefer not in ("largest", "fastest"):
         raise InputError(f"prefer must be 'largest' or 'fastest', got {prefer!r}")
     model = unwrapped(model)
-    ranks = world_size() if num_processes is None else num_processes
+    ranks = world().size if num_processes is None else num_processes
     share = per_rank_batch(effective_batch_size, ranks)
     own = device_facts(training_device(device))
     facts = common_facts(own, gathered(own))
@@ -136,7 +136,7 @@ def plan_training(
         "optimizer": optimizer,
         "max_grad_norm": max_grad_norm,
         "label_smoothing": label_smoothing,
-        "ddp_bucket_bytes": _bucket_bytes(model) if ranks > 1 else 0,
+        "ddp_bucket_bytes": ddp_bucket_bytes(model) if ranks > 1 else 0,
     }
     now = fingerprint(
         model,
@@ -208,11 +208,6 @@ def _generated(model: Any) -> int:
     """Give how long a Trainer would generate, in tokens; 20 is what ``generate`` takes where nothing is said."""
     config = getattr(model, "generation_config", None)
     return int(getattr(config, "max_new_tokens", None) or getattr(config, "max_length", None) or 20)
-
-
-def _bucket_bytes(model: Any) -> int:
-    """Give what DistributedDataParallel holds for its buckets: a second copy of the gradients."""
-    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def _lengths(model: Any, dataset: Any, collator: Any, quantile: float) -> list[int] | None:

@@ -11,7 +11,7 @@ from hf_monitor.errors import InputError
 from hf_monitor.gpu.precision import amd_has_bf16, precision_of
 from hf_monitor.gpu.tiers import TierMatch, tier_of
 
-__all__ = ["DeviceFacts", "choose_precision", "device_facts", "is_first_process", "training_device"]
+__all__ = ["DeviceFacts", "choose_precision", "device_facts", "training_device"]
 
 _MIB = 2**20
 
@@ -47,11 +47,6 @@ class DeviceFacts:
     tier: TierMatch
 
 
-def is_first_process() -> bool:
-    """Say whether this process is rank 0, the one that writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def training_device(device: Any = None) -> Any:
     """Give the device where a Trainer in this process would train.
 
@@ -72,6 +67,8 @@ def training_device(device: Any = None) -> Any:
         else:
             device = "mps" if torch.backends.mps.is_available() else "cpu"
     found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+    if found.type == "cpu":
+        return torch.device("cpu")  # accelerate counts them: cpu:0 on each rank
     index: int | None = found.index
     if found.type == "cuda" and index is None:
         return torch.device("cuda", torch.cuda.current_device())

@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
-from hf_monitor.auto_batch.plan_device import DeviceFacts, is_first_process
+from hf_monitor.auto_batch.plan_device import DeviceFacts
 from hf_monitor.auto_batch.plan_result import TrainingPlan
+from hf_monitor.auto_batch.ranks import world
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run.files import replace_file
 from hf_monitor.run.rows import encode_row
@@ -133,7 +134,7 @@ def write_plan(run_dir: str | os.PathLike[str], plan: TrainingPlan) -> None:
         Made where it is missing.
     plan : TrainingPlan
     """
-    if not is_first_process():
+    if world().rank:
         return
     try:
         Path(run_dir).mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ class TrialsFile:
     """
 
     def __init__(self, run_dir: str | os.PathLike[str] | None) -> None:
-        self._writer = RunWriter(run_dir) if run_dir is not None and is_first_process() else None
+        self._writer = RunWriter(run_dir) if run_dir is not None and not world().rank else None
 
     def write(self, rows: Iterable[Mapping[str, Any]], **more: Any) -> None:
         """Append rows.

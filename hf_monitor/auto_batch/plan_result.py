@@ -165,6 +165,7 @@ def _probe_of(values: Mapping[str, Any]) -> ProbeResult:
             "lengths": _known(Lengths, values["lengths"]),
             "settings": _known(StepSettings, values["settings"]),
             "trials": tuple(_known(Trial, trial) for trial in values["trials"]),
+            "by_rank": tuple(tuple(_known(Trial, trial) for trial in rank) for rank in values.get("by_rank", ())),
             "evaluation": None if inner is None else _probe_of(inner),
             "notes": tuple(values["notes"]),
         },

@@ -187,6 +187,7 @@ def test_a_cpu_is_of_the_lowest_tier_and_trains_in_fp32():
     facts = device_facts(training_device("cpu"))
     assert (facts.device, facts.precision, facts.tier.tier.name) == ("cpu", "fp32", "Low-End")
     assert facts.memory_mib > 100
+    assert str(training_device("cpu:0")) == "cpu"  # as accelerate calls it on each rank
 
 
 def test_unlike_cards_of_one_launch_plan_alike():
@@ -326,11 +327,13 @@ def test_a_plan_survives_json_and_names_that_are_not_known_yet(card, make_model)
 
     plan = plan_training(make_model(), "cpu", optimizer=make_optimizer, predict_with_generate=True)
     assert any("made by a function" in note for note in plan.notes)
+    probe = dataclasses.replace(plan.probe, by_rank=(plan.probe.trials, plan.probe.trials), rank=1)
+    plan = dataclasses.replace(plan, probe=probe)
     values = json.loads(json.dumps(plan.to_dict()))
     values["later"] = values["probe"]["later"] = values["probe"]["trials"][0]["later"] = 1
     again = TrainingPlan.from_dict(values)
     assert again.to_dict() == plan.to_dict()
-    assert again.tier == plan.tier
+    assert (again.tier, again.probe.by_rank) == (plan.tier, probe.by_rank)
     assert again.explain() == plan.explain()
     values["gradient_accumulation_steps"] = 3
     with pytest.raises(ValueError, match="contradict"):

@@ -121,7 +121,8 @@ def test_a_broken_file_costs_a_probe_and_nothing_else(make_model, probes, tmp_pa
 
 
 def test_only_rank_0_writes(make_model, probes, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):  # as a launcher does
+        monkeypatch.setenv(name, value)
     plan_training(make_model(), "cpu", run_dir=tmp_path / "run", **OPTIONS)
     assert len(probes) == 1
     assert not (tmp_path / "run").exists()
