@@ -190,7 +190,8 @@ def plan_batches(
 
     from hf_monitor.auto_batch.plan import plan_training
     from hf_monitor.auto_batch.plan_arguments import checkpointing_values, keep_to_one_gpu
-    from hf_monitor.auto_batch.plan_device import choose_precision, device_facts, training_device
+    from hf_monitor.auto_batch.plan_device import choose_precision
+    from hf_monitor.auto_batch.plan_ranks import launch_facts
 
     # What an optimizer or a scheduler was set for is kept: the demo and the small T5 know their batch.
     known = defaults_for(given).get("per_device_train_batch_size")
@@ -198,7 +199,7 @@ def plan_batches(
     precision = "bf16" if training_args.bf16 else "fp16" if training_args.fp16 else None
     if precision is None and {"bf16", "fp16"} & given.keys():
         precision = "fp32"
-    precision, note = choose_precision(model, device_facts(training_device(training_args.device)), precision)
+    precision, note = choose_precision(model, launch_facts(training_args.device), precision)
     if note:
         tell(note)
     training_args = dataclasses.replace(training_args, bf16=precision == "bf16", fp16=precision == "fp16")
@@ -220,7 +221,8 @@ def plan_batches(
         optimizer=str(getattr(training_args.optim, "value", training_args.optim)),
         max_grad_norm=training_args.max_grad_norm,
         label_smoothing=training_args.label_smoothing_factor,
-        predict_with_generate=training_args.do_eval and training_args.predict_with_generate,
+        predict_with_generate=training_args.predict_with_generate
+        and (training_args.do_eval or training_args.do_predict),
         generation_max_length=training_args.generation_max_length,
         num_beams=training_args.generation_num_beams or 1,
     )
@@ -499,7 +501,9 @@ def run(argv: Sequence[str]) -> int:
     training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
     datasets = encode_splits(splits, data_args, training_args, model, tokenizer)
     plan = None
-    if data_args.auto_batch and training_args.do_train:
+    if data_args.auto_batch and not training_args.do_train:
+        tell("--auto_batch is left aside: nothing is trained")
+    elif data_args.auto_batch:
         training_args, plan = plan_batches(model, tokenizer, datasets["train"], data_args, training_args, given)
     trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
 

@@ -131,7 +131,8 @@ def _note(size: int, ceiling: int, share: int, tier: Tier, num_processes: int) -
     elif not low <= size <= high:
         why = f"no divisor of {share} up to {min(ceiling, share)} lies there"
     else:
-        why = f"{share // size} batch{'' if size == share else 'es'} of {size} make{'s' * (size == share)} {share} samples"
+        steps_needed = f"1 batch of {size} makes" if size == share else f"{share // size} batches of {size} make"
+        why = f"{steps_needed} {share} samples"
     return (
         f"the {tier.name} tier prefers batches of {low} to {high} with {steps} accumulation "
         f"step{'' if steps == '1' else 's'}; it yields, since {why}. The effective batch is kept: "

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from hf_monitor.auto_batch.accumulation import Settled, per_rank_batch
 from hf_monitor.auto_batch.inputs import unwrapped
-from hf_monitor.auto_batch.plan_device import choose_precision, device_facts, training_device
+from hf_monitor.auto_batch.plan_device import choose_precision
 from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, read_plan, write_plan
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
-from hf_monitor.auto_batch.plan_ranks import common_facts, gathered
+from hf_monitor.auto_batch.plan_ranks import gathered, launch_facts
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, world
 from hf_monitor.auto_batch.shapes import ProbeResult
@@ -121,8 +121,7 @@ def plan_training(
     model = unwrapped(model)
     ranks = world().size if num_processes is None else num_processes
     share = per_rank_batch(effective_batch_size, ranks)
-    own = device_facts(training_device(device))
-    facts = common_facts(own, gathered(own))
+    facts = launch_facts(device)
     chosen, note = choose_precision(model, facts, precision)
     notes = [note] if note else []
     checkpointing = _is_checkpointing(model) if gradient_checkpointing is None else gradient_checkpointing

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from hf_monitor.auto_batch.plan_device import DeviceFacts
+from hf_monitor.auto_batch.plan_device import DeviceFacts, device_facts, training_device
 from hf_monitor.gpu.tiers import TIERS
 
-__all__ = ["common_facts", "gathered"]
+__all__ = ["common_facts", "gathered", "launch_facts"]
 
 _WORST_FIRST = ("fp32", "fp16", "bf16")
 
@@ -62,3 +62,15 @@ def common_facts(own: DeviceFacts, ranks: Sequence[DeviceFacts]) -> DeviceFacts:
         precision=min((facts.precision for facts in ranks), key=_WORST_FIRST.index),
         tier=max((facts.tier for facts in ranks), key=lambda found: order.index(found.tier.name)),
     )
+
+
+def launch_facts(device: Any = None) -> DeviceFacts:
+    """Give what holds for the devices of all ranks of this launch; all must call it.
+
+    Parameters
+    ----------
+    device : torch.device, str or int, optional
+        This rank's; where a Trainer would train, by default.
+    """
+    own = device_facts(training_device(device))
+    return common_facts(own, gathered(own))

@@ -23,7 +23,7 @@ class Card:
         self.largest_evaluation = 7
         self.calls = []
         facts = DeviceFacts("cpu", name, gib * 1024, precision, tier_of(name, gib * 1024))
-        monkeypatch.setattr(plan_module, "device_facts", lambda device: facts)
+        monkeypatch.setattr(plan_module, "launch_facts", lambda device: facts)
         monkeypatch.setattr(probing, "probe_batch_size", self.probe)
         monkeypatch.setattr(probing, "time_batch_sizes", self.time)
 
