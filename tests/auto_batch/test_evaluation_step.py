@@ -155,7 +155,9 @@ def test_lengths_and_beams_of_the_generation_config_count_where_none_are_given(m
     model = make("bart")
     model.generation_config.max_length, model.generation_config.num_beams = 10, 3
     sizes = set()
-    model.get_decoder().register_forward_hook(lambda module, args, kwargs, out: sizes.add(len(out[0])), with_kwargs=True)
+    model.get_decoder().register_forward_hook(
+        lambda module, args, kwargs, out: sizes.add(len(out[0])), with_kwargs=True
+    )
     calls = Calls(model)
     EvaluationStep(model, with_loss=False).run(make_batch(model))
     assert calls.n == 9
@@ -187,7 +189,7 @@ def test_data_without_labels(make, make_batch):
     calls = Calls(model)
     EvaluationStep(model, generation_max_length=8, with_loss=False).run(batch)
     assert calls.n == 7
-    with pytest.raises(InputError, match="no labels for the loss .*with_loss=False"):
+    with pytest.raises(InputError, match=r"no labels for the loss .*with_loss=False"):
         EvaluationStep(model, generation_max_length=8).run(batch)
 
 

@@ -199,7 +199,9 @@ def test_every_kind_of_data_set_has_the_same_lengths(tokenizer):
     assert dataset_lengths(torch.utils.data.Subset(arrow, picked)) == few
     texts = Dataset.from_dict({"text": ["a b c", "a"], "summary": ["a", "a b"]})
     made = [{"input_ids": [1, 2, 3], "labels": [1]}, {"input_ids": [1], "labels": [1, 2]}]
-    texts.set_transform(lambda batch: {k: [made[len(t) < 5][k] for t in batch["text"]] for k in ("input_ids", "labels")})
+    texts.set_transform(
+        lambda batch: {k: [made[len(t) < 5][k] for t in batch["text"]] for k in ("input_ids", "labels")}
+    )
     assert dataset_lengths(texts) == dataset_lengths(made)
 
 
@@ -302,11 +304,10 @@ def test_beside_a_sample_that_is_longest_in_both_stands_one_that_is_padded(make_
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
-def test_among_the_candidates_of_one_sample_is_the_one_with_the_highest_peak(family, tokenizer, make_model, make_collator):
-    if family == "t5":
-        model = make_model()
-    else:
-        model = make_bart(tokenizer)
+def test_among_the_candidates_of_one_sample_is_the_one_with_the_highest_peak(
+    family, tokenizer, make_model, make_collator
+):
+    model = make_model() if family == "t5" else make_bart(tokenizer)
     step = TrainingStep(model, StepSettings(accumulation=False))
 
     def peak(batch):
