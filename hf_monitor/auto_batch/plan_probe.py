@@ -22,6 +22,18 @@ REMEDIES = ("bf16", "gradient_checkpointing")
 
 _AS_FAST = 0.97  # of the best throughput: what is nearer is within the noise of timing
 _REPEATS = 3
+_OF_BATCHES = frozenset(
+    {
+        "source_length",
+        "target_length",
+        "memory_limit",
+        "tokenizer",
+        "dataset",
+        "collator",
+        "length_quantile",
+        "make_batch",
+    }
+)
 
 
 class Planner:
@@ -159,23 +171,17 @@ class Planner:
         Settled, ProbeResult
             The probe's trials have the timed steps at their end; the settled note says what was found.
         """
-        precision, checkpointing = probe.settings.precision, probe.settings.gradient_checkpointing
         timed: list[Trial] = []
         sizes = [d for d in divisors(self.share) if d <= probe.batch_size]
-        for accumulation, some in (
-            (True, [d for d in sizes if d < self.share]),
-            (False, [d for d in sizes if d == self.share]),
-        ):
+        batches = {name: value for name, value in self.options.items() if name in _OF_BATCHES}
+        for accumulation in (True, False):  # one step an update accumulates nothing
+            some = [d for d in sizes if (d < self.share) == accumulation]
             if some:
-                options = {
-                    "precision": precision,
-                    "gradient_checkpointing": checkpointing,
-                    "accumulation": accumulation,
-                }
+                settings = dataclasses.replace(probe.settings, accumulation=accumulation)
                 found = probing.time_batch_sizes(
-                    self.model, self.facts.device, some, repeats=_REPEATS, **{**self.options, **options}
+                    self.model, self.facts.device, some, settings, repeats=_REPEATS, **batches
                 )
-                self._record(found, precision, checkpointing, accumulation)
+                self._record(found, settings.precision, settings.gradient_checkpointing, accumulation)
                 timed += found
         timed = gathered(timed)[0]  # each rank's clock says something else
         speeds = {t.batch_size: t.samples_per_second for t in timed if t.fits and t.samples_per_second}

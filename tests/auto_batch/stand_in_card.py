@@ -61,6 +61,6 @@ class Card:
         inner = dataclasses.replace(found, batch_size=self.largest_evaluation)
         return dataclasses.replace(found, evaluation=inner)
 
-    def time(self, model, device, sizes, *, repeats, **options):
-        self.calls.append({"sizes": sizes, "repeats": repeats, **options})
+    def time(self, model, device, sizes, settings, *, repeats, **options):
+        self.calls.append({"sizes": sizes, "repeats": repeats, "accumulation": settings.accumulation, **options})
         return tuple(Trial(n, GIB, True, False, n / self.speed(n), self.speed(n)) for n in sizes)

@@ -151,6 +151,17 @@ def test_the_fastest_is_the_smallest_within_three_percent(card, make_model):
     assert plan.trial.samples_per_second == 97.5
 
 
+def test_the_fastest_of_a_real_model_is_a_divisor_that_was_timed(make_model, tmp_path):
+    plan = plan_training(make_model(), "cpu", effective_batch_size=4, prefer="fastest", run_dir=tmp_path, **SHORT)
+    size, steps, _ = numbers(plan)
+    assert size * steps == 4
+    rows = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    timed = {(row["batch_size"], row["accumulation"]) for row in rows[-3:]}
+    assert timed == {(1, True), (2, True), (4, False)}
+    assert plan.trial.samples_per_second > 0
+    assert "the fastest: " in plan.explain()
+
+
 def test_unknown_words_are_refused(make_model):
     for options, words in (
         ({"allow": {"fp8"}}, "allow knows 'bf16' and 'gradient_checkpointing', got 'fp8'"),
