@@ -62,7 +62,7 @@ class Planner:
         options: Mapping[str, Any],
     ) -> None:
         self.model, self.facts, self.share, self.num_processes = model, facts, share, num_processes
-        self.trials, self.options = trials, options
+        self.trials, self.options = trials, dict(options)
 
     def settle(self, ceiling: int) -> Settled:
         """Put the effective batch together below a ceiling, as the tier likes it."""
@@ -102,8 +102,10 @@ class Planner:
         """
         notes: list[str] = []
         error: BatchDoesNotFit | None = None
-        for precision, checkpointing, note in self._ladder(*first, allow):
+        ladder = self._ladder(*first, allow)
+        for precision, checkpointing, note in ladder:
             notes += [note] if note else []
+            self.options["suggest"] = (precision, checkpointing, note) == ladder[-1]  # what comes next is known before
             try:
                 return self._probe(precision, checkpointing, evaluation, notes, fastest), notes
             except BatchDoesNotFit as found:

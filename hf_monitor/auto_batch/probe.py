@@ -9,7 +9,7 @@ from typing import Any
 from hf_monitor.auto_batch.inputs import batches, check_numbers, device_of, estimator_for, unwrapped
 from hf_monitor.auto_batch.prober import Prober, on_device
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes as bucket_bytes_of
-from hf_monitor.auto_batch.ranks import probe_together, world
+from hf_monitor.auto_batch.ranks import probe_together, time_together, world
 from hf_monitor.auto_batch.shapes import Precision, ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.sharding import sharding_note
 from hf_monitor.seq2seq.batches import MakeBatch, dummy_batch
@@ -67,6 +67,7 @@ def probe_batch_size(
     make_batch: MakeBatch | None = None,
     evaluation: Mapping[str, Any] | None = None,
     estimate: bool = True,
+    suggest: bool = True,
 ) -> ProbeResult:
     """Find the largest batch size whose training step fits a device, by making such steps.
 
@@ -107,6 +108,8 @@ def probe_batch_size(
         that length, on their own.
     estimate : bool
         Whether fake tensors may say where to begin.
+    suggest : bool
+        Whether an error says what would help; that takes some more fake steps.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def probe_batch_size(
             prober = Prober(model, target, settings, memory_limit, safe_factor)
             making = make or (lambda size: dummy_batch(model, size, lengths))
             try:
-                result = prober.find(making, lengths, max_batch_size, estimator)
+                result = prober.find(making, lengths, max_batch_size, estimator, suggest=suggest)
                 if evaluation is not None:
                     found = prober.find_evaluation(evaluation, making, lengths, max_batch_size)
                     result = replace(result, evaluation=found)
@@ -192,9 +195,13 @@ def time_batch_sizes(
         model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
     )
     making = make or (lambda size: dummy_batch(model, size, lengths))
-    with on_device(model, target):
-        prober = Prober(model, target, settings, memory_limit, 1.0)
-        try:
-            return prober.time(making, sizes, repeats)
-        finally:
-            prober.close()
+
+    def time() -> tuple[Trial, ...]:
+        with on_device(model, target):
+            prober = Prober(model, target, settings, memory_limit, 1.0)
+            try:
+                return prober.time(making, sizes, repeats)
+            finally:
+                prober.close()
+
+    return time_together(time, device=target)

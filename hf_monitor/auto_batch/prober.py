@@ -14,11 +14,11 @@ from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator
 from hf_monitor.auto_batch.evaluation import EvaluationStep
 from hf_monitor.auto_batch.meters import Meter, meter_for
 from hf_monitor.auto_batch.oom import is_out_of_memory
+from hf_monitor.auto_batch.remedies import Remedy, does_not_fit, remedies
 from hf_monitor.auto_batch.search import Found, search
 from hf_monitor.auto_batch.shapes import ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.auto_batch.untouched import untouched
-from hf_monitor.errors import BatchDoesNotFit
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
 from hf_monitor.seq2seq.worst_batches import WorstBatches
 
@@ -64,12 +64,15 @@ class Prober:
         self._step.close()
         self._meter.settle()
 
-    def find(self, make: MakeBatch, lengths: Lengths, maximum: int, estimator: Estimator | None) -> ProbeResult:
+    def find(
+        self, make: MakeBatch, lengths: Lengths, maximum: int, estimator: Estimator | None, *, suggest: bool = True
+    ) -> ProbeResult:
         """Search for the largest batch.
 
         Raises
         ------
         BatchDoesNotFit
+            With what would help, if `suggest`.
         """
         estimate = None
         if estimator is not None:
@@ -92,7 +95,10 @@ class Prober:
             found = replace(found, size=0)
         if not found.size:
             needed = max((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), default=None)
-            raise self._does_not_fit(needed or (round(estimate(1)) if estimate is not None else None), lengths)
+            if needed is None and estimate is not None:
+                needed = round(estimate(1))
+            self._step.close()  # the fake steps that follow want none of it
+            raise self._does_not_fit(needed, make if isinstance(make, WorstBatches) else None, lengths, suggest)
         return self._result(found, lengths, maximum, self.trials[first:], self.trials)
 
     def _fits_every_single(self, make: MakeBatch) -> bool:
@@ -216,14 +222,22 @@ class Prober:
             at_most_wrong_by=found.at_most_wrong_by,
         )
 
-    def _does_not_fit(self, needed: int | None, lengths: Lengths) -> BatchDoesNotFit:
-        what = f"about {needed / _MIB:.0f} MiB" if needed is not None else "more"
-        return BatchDoesNotFit(
-            f"not even one sample fits: a step needs {what}, {self._limit / _MIB:.0f} MiB may be taken "
-            f"({self._factor:g} of {self._budget.why})",
-            needed_bytes=needed,
-            limit_bytes=self._limit,
-        )
+    def _does_not_fit(self, needed: int | None, make: MakeBatch | None, lengths: Lengths, suggest: bool) -> Exception:
+        ladder: tuple[Remedy, ...] = ()
+        if suggest:
+            bf16 = self._device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+            ladder = remedies(
+                self._model,
+                self._settings,
+                lengths,
+                self._limit,
+                make_batch=make,
+                device_type=self._device.type,
+                bf16=bf16,
+            )
+        error = does_not_fit(needed, self._limit, ladder, lengths, self._budget.why)
+        error.trials = tuple(self.trials)
+        return error
 
 
 def _name(device: torch.device) -> str:

@@ -131,19 +131,26 @@ def remedies(
     return tuple(found)
 
 
-def does_not_fit(needed_bytes: int, limit_bytes: int, ladder: tuple[Remedy, ...], lengths: Lengths) -> BatchDoesNotFit:
+def does_not_fit(
+    needed_bytes: int | None, limit_bytes: int, ladder: tuple[Remedy, ...], lengths: Lengths, why: str = ""
+) -> BatchDoesNotFit:
     """Make the error that says what was needed, what there is, and what would help.
 
     Parameters
     ----------
-    needed_bytes, limit_bytes : int
-        Peak of one sample, and what it had to stay within.
+    needed_bytes : int or None
+        Peak of one sample; None where nobody knows.
+    limit_bytes : int
+        What it had to stay within.
     ladder : tuple of Remedy
     lengths : Lengths
+    why : str
+        What the limit comes from.
     """
+    needs = "more than there is" if needed_bytes is None else f"{needed_bytes / _MIB:.0f} MiB"
     lines = [
         f"not even one sample of {lengths.source} source and {lengths.target} target tokens fits: "
-        f"it takes {needed_bytes / _MIB:.0f} MiB, and there are {limit_bytes / _MIB:.0f} MiB."
+        f"it takes {needs}, and {limit_bytes / _MIB:.0f} MiB may be taken{f' ({why})' if why else ''}."
     ]
     if ladder:
         lines += ["What would help, each by itself (estimated):", *(f"  {remedy}" for remedy in ladder)]
