@@ -9,7 +9,7 @@ from typing import Any
 from hf_monitor.auto_batch.inputs import batches, check_numbers, device_of, estimator_for, unwrapped
 from hf_monitor.auto_batch.prober import Prober, on_device
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes as bucket_bytes_of
-from hf_monitor.auto_batch.ranks import probe_together, world
+from hf_monitor.auto_batch.ranks import probe_together, time_together, world
 from hf_monitor.auto_batch.shapes import Precision, ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.sharding import sharding_note
 from hf_monitor.seq2seq.batches import MakeBatch, dummy_batch
@@ -192,9 +192,13 @@ def time_batch_sizes(
         model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
     )
     making = make or (lambda size: dummy_batch(model, size, lengths))
-    with on_device(model, target):
-        prober = Prober(model, target, settings, memory_limit, 1.0)
-        try:
-            return prober.time(making, sizes, repeats)
-        finally:
-            prober.close()
+
+    def time() -> tuple[Trial, ...]:
+        with on_device(model, target):
+            prober = Prober(model, target, settings, memory_limit, 1.0)
+            try:
+                return prober.time(making, sizes, repeats)
+            finally:
+                prober.close()
+
+    return time_together(time, device=target)
