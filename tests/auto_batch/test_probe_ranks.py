@@ -231,6 +231,25 @@ def test_the_world_is_read_from_the_launcher_and_nothing_is_made(monkeypatch):
     assert probe_together(lambda: result_of(5)) == result_of(5)
 
 
+def test_ranks_on_one_machine_share_its_memory_and_take_a_gpu_each(monkeypatch):
+    from hf_monitor.auto_batch import inputs, meters
+
+    model = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert inputs.device_of(model, "cuda") == torch.device("cuda:0")
+    alone = meters._cpu_budget(0, None)
+    for name, value in zip(("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), "4324", strict=True):
+        monkeypatch.setenv(name, value)
+    assert inputs.device_of(model, "cuda") == torch.device("cuda:2")
+    shared = meters._cpu_budget(0, None)
+    assert shared.bytes < alone.bytes / 2  # a quarter, but others use memory meanwhile
+    assert "for each of 4 processes" in shared.why
+
+
 def test_a_cpu_probe_beside_a_gpu_does_not_guess_the_backend(monkeypatch):
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "ACCELERATE_USE_CPU": "false"}.items():
         monkeypatch.setenv(name, value)
