@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 fits, 1 not), 2 for wrong usage and for a report that cannot be
-        written, 130 after Ctrl-C.
+        What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does), 2 for wrong
+        usage and for a report that cannot be written, 130 after Ctrl-C.
 
     Raises
     ------

@@ -23,7 +23,6 @@ __all__ = ["CardPlan", "card_plans", "load_config", "plan_text"]
 
 _T5_FAMILY = ("t5", "mt5", "umt5", "longt5")
 _MIB = 2**20
-_DDP_BUCKETS = 1.0  # DistributedDataParallel's buckets are a copy of all gradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +141,7 @@ def _precision(card: Card, config: Any, wanted: str) -> tuple[str, tuple[str, ..
         if can == "fp16" and t5:
             return "fp32", ("fp32: the T5 family overflows in fp16, and the card has no bf16",)
         if card.capability is None:
-            return "fp32", (
-                "fp32: which precision the card has is not known; pass --precision bf16 for Ampere and newer",
-            )
+            return "fp32", ("fp32: the card is not known; pass --precision bf16 if it is Ampere or newer",)
         return can, ()
     if wanted == "bf16" and card.capability is not None and can != "bf16":
         return wanted, ("the card has no bf16 of its own: --precision auto",)
@@ -157,7 +154,7 @@ def _estimator(
     one = Estimator(config, StepSettings(optimizer=optimizer, **settings), lengths, device_type="cuda")
     if num_processes == 1:
         return one
-    buckets = round(_DDP_BUCKETS * one.parts(1).gradients)
+    buckets = one.parts(1).gradients  # DistributedDataParallel copies all of them into its buckets
     several = StepSettings(optimizer=optimizer, ddp_bucket_bytes=buckets, **settings)
     return Estimator(config, several, lengths, device_type="cuda")
 

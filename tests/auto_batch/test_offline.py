@@ -36,7 +36,8 @@ def folder(tmp_path):
 
 def test_the_cards_are_those_that_were_seen():
     seen = Path(__file__).parents[1] / "gpu" / "cards.csv"
-    rows = {(row["name"], int(row["memory_mib"])): row["tier"] for row in csv.DictReader(seen.open())}
+    lines = csv.DictReader(seen.read_text(encoding="utf-8").splitlines())
+    rows = {(row["name"], int(row["memory_mib"])): row["tier"] for row in lines}
     for card in CARDS:
         full = card.name if card.name.startswith("Tesla") else f"NVIDIA {card.name}"
         assert rows[full, card.memory_mib] == tier_of(card.name, card.memory_mib).tier.name
