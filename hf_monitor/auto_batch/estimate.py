@@ -114,7 +114,7 @@ class Estimator:
         from transformers import AutoModelForSeq2SeqLM
 
         make: Any = AutoModelForSeq2SeqLM.from_config
-        return make(given)
+        return make(copy.deepcopy(given))  # the model writes into it
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
