@@ -171,7 +171,7 @@ def _with_8bit(now: Estimator, size: int) -> int | None:
         return None
     counts = [p.numel() for p in _trainable(now)]
     state: int = sum(8 * n if n < 4096 else 2 * n + 2 * 4 * -(-n // 256) for n in counts)
-    return now.peak_bytes(size) - now.parts(size).optimizer_state + state
+    return int(now.peak_bytes(size) - now.parts(size).optimizer_state + state)
 
 
 def _with_lora(now: Estimator, size: int) -> int | None:
@@ -185,7 +185,7 @@ def _with_lora(now: Estimator, size: int) -> int | None:
     parts = now.parts(size)
     adapters: int = 4 * _LORA_RANK * sum(module.in_features + module.out_features for module in linear)
     with_adam = adapters * 4  # the weights, their gradients and two states
-    return parts.weights + parts.rest + with_adam
+    return int(parts.weights + parts.rest + with_adam)
 
 
 def _smaller(now: Estimator, limit_bytes: int) -> Remedy:
