@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, BertConfig, T5Config
 
 from hf_monitor.auto_batch.cards import CARDS, Card, card_named, parse_memory_mib, usable_bytes
-from hf_monitor.auto_batch.known_configs import known_config, known_names
+from hf_monitor.auto_batch.known_configs import known_names
 from hf_monitor.auto_batch.offline import card_plans, load_config
 from hf_monitor.cli import main
 from hf_monitor.errors import InputError
@@ -59,7 +59,7 @@ def test_the_known_models_have_their_published_number_of_parameters():
     assert set(known_names()) == set(PARAMETERS_M)
     for name, expected in PARAMETERS_M.items():
         with torch.device("meta"):
-            model = AutoModelForSeq2SeqLM.from_config(known_config(name))
+            model = AutoModelForSeq2SeqLM.from_config(load_config(name))
         assert model.num_parameters() / 1e6 == pytest.approx(expected, rel=0.002), name
 
 
