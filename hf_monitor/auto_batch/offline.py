@@ -88,10 +88,6 @@ def load_config(name: str) -> Any:
             ) from error
     if type(config) not in AutoModelForSeq2SeqLM._model_mapping:
         raise InputError(f"--model {name!r} is a {config.model_type!r}, which is no sequence-to-sequence model")
-    if config.model_type in ("mt5", "umt5") or getattr(config, "scale_decoder_outputs", True) is False:
-        # transformers 5 says "tied" for these too, and unties them where the checkpoint holds an lm_head of its own, as
-        # those of mT5, T5 v1.1 and FLAN-T5 do: memory goes by that.
-        config.tie_word_embeddings = False
     return config
 
 
