@@ -23,9 +23,9 @@ from hf_monitor.seq2seq.batches import Lengths
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*is deprecated:FutureWarning")
 
-CONFIG = T5Config(
-    vocab_size=400, d_model=64, d_ff=128, d_kv=16, num_layers=1, num_heads=4, decoder_start_token_id=0, pad_token_id=0
-)
+SIZES = {"vocab_size": 400, "d_model": 64, "d_ff": 128, "d_kv": 16, "num_layers": 1, "num_heads": 4}
+SIZES |= {"decoder_start_token_id": 0, "pad_token_id": 0}
+CONFIG = T5Config(**SIZES)
 SOURCE = ["--source_length", "64", "--target_length", "16"]
 
 
@@ -142,6 +142,6 @@ def test_known_names_need_no_network():
 def test_an_output_layer_of_its_own_is_counted():
     tied, own = (
         Estimator(config, StepSettings(), Lengths(16, 8))
-        for config in (CONFIG, T5Config(**{**CONFIG.to_dict(), "tie_word_embeddings": False}))
+        for config in (CONFIG, T5Config(**SIZES, tie_word_embeddings=False))
     )
     assert own.parts(1).weights - tied.parts(1).weights == 4 * CONFIG.vocab_size * CONFIG.d_model
