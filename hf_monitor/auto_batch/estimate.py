@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode, unset_fa
 
 from hf_monitor.auto_batch.convex import ConvexPeaks
 from hf_monitor.auto_batch.cuda_like import CudaLike, reserved_bytes, use_foreach
-from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of, fake_batch
+from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of, fake_batch, has_own_head
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError, InputError
@@ -114,7 +114,10 @@ class Estimator:
         from transformers import AutoModelForSeq2SeqLM
 
         make: Any = AutoModelForSeq2SeqLM.from_config
-        return make(copy.deepcopy(given))  # the model writes into it
+        model = make(copy.deepcopy(given))  # the model writes into it
+        if has_own_head(given):
+            model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+        return model
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

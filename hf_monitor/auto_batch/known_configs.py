@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["known_config", "known_names"]
 
 _T5 = {"vocab_size": 32128, "d_kv": 64, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-_MT5 = {**_T5, "vocab_size": 250112, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+_MT5 = {**_T5, "vocab_size": 250112, "feed_forward_proj": "gated-gelu"}
 
 
 def _t5(d_model: int, d_ff: int, layers: int, heads: int) -> dict[str, Any]:

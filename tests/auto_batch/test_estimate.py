@@ -52,7 +52,6 @@ CONFIGS = {
         num_layers=1,
         num_heads=2,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
         decoder_start_token_id=0,
         pad_token_id=0,
     ),

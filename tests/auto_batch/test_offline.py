@@ -11,8 +11,11 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, BertConfig, T5Config
 
 from hf_monitor.auto_batch.cards import CARDS, Card, card_named, parse_memory_mib, usable_bytes
-from hf_monitor.auto_batch.known_configs import known_config, known_names
+from hf_monitor.auto_batch.estimate import Estimator
+from hf_monitor.auto_batch.fake import has_own_head
+from hf_monitor.auto_batch.known_configs import known_names
 from hf_monitor.auto_batch.offline import card_plans, load_config
+from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.cli import main
 from hf_monitor.errors import InputError
 from hf_monitor.gpu.tiers import tier_of
@@ -20,9 +23,9 @@ from hf_monitor.seq2seq.batches import Lengths
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*is deprecated:FutureWarning")
 
-CONFIG = T5Config(
-    vocab_size=400, d_model=64, d_ff=128, d_kv=16, num_layers=1, num_heads=4, decoder_start_token_id=0, pad_token_id=0
-)
+SIZES = {"vocab_size": 400, "d_model": 64, "d_ff": 128, "d_kv": 16, "num_layers": 1, "num_heads": 4}
+SIZES |= {"decoder_start_token_id": 0, "pad_token_id": 0}
+CONFIG = T5Config(**SIZES)
 SOURCE = ["--source_length", "64", "--target_length", "16"]
 
 
@@ -58,9 +61,11 @@ PARAMETERS_M = {  # as published: the papers, and the models' pages on the hub
 def test_the_known_models_have_their_published_number_of_parameters():
     assert set(known_names()) == set(PARAMETERS_M)
     for name, expected in PARAMETERS_M.items():
+        config = load_config(name)
         with torch.device("meta"):
-            model = AutoModelForSeq2SeqLM.from_config(known_config(name))
-        assert model.num_parameters() / 1e6 == pytest.approx(expected, rel=0.002), name
+            count = AutoModelForSeq2SeqLM.from_config(config).num_parameters()
+        count += config.vocab_size * config.d_model if has_own_head(config) else 0
+        assert count / 1e6 == pytest.approx(expected, rel=0.002), name
 
 
 def test_a_card_is_found_by_the_words_of_its_name():
@@ -132,3 +137,11 @@ def test_a_model_that_cannot_be_had_says_what_to_do(tmp_path, capsys):
 
 def test_known_names_need_no_network():
     assert load_config("t5-base").d_model == load_config("google-t5/t5-base").d_model == 768
+
+
+def test_an_output_layer_of_its_own_is_counted():
+    tied, own = (
+        Estimator(config, StepSettings(), Lengths(16, 8))
+        for config in (CONFIG, T5Config(**SIZES, tie_word_embeddings=False))
+    )
+    assert own.parts(1).weights - tied.parts(1).weights == 4 * CONFIG.vocab_size * CONFIG.d_model
