@@ -172,14 +172,14 @@ class TrialsFile:
         RunFolderError
             If the folder cannot be written: better now than after the training has begun.
         """
-        if self._writer is None:
+        rows = list(rows)
+        if self._writer is None or not rows:
             return
         self._writer.open()
         attempts = self._writer.facts.get("attempts") or []
         head = {"time": time.time(), "attempt": max(map(number_of, attempts), default=0) + 1}
         lines = b"".join(encode_row({**head, **row, **more}) for row in rows)
-        if lines:
-            self._writer.encoded("trials.jsonl", lines)
+        self._writer.encoded("trials.jsonl", lines)
 
     def close(self) -> None:
         """Close the file."""
