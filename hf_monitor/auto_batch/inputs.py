@@ -123,10 +123,10 @@ def batches(
 
 
 def estimator_for(
-    model: Any, settings: StepSettings, lengths: Lengths, make_batch: MakeBatch | None
+    model: Any, settings: StepSettings, lengths: Lengths, make_batch: MakeBatch | None, device: torch.device
 ) -> tuple[Estimator | None, str | None]:
     """Give the estimate by fake tensors, or why there is none."""
     try:
-        return Estimator(model, settings, lengths, make_batch=make_batch), None
+        return Estimator(model, settings, lengths, make_batch=make_batch, device_type=device.type), None
     except EstimateUnavailable as error:
         return None, f"no estimate by fake tensors, real steps alone: {error}"

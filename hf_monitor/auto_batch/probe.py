@@ -139,7 +139,9 @@ def probe_batch_size(
             bare, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
         )
         with on_device(bare, target):
-            estimator, why_not = estimator_for(bare, settings, lengths, make) if estimate else (None, None)
+            estimator, why_not = (None, None)
+            if estimate:
+                estimator, why_not = estimator_for(bare, settings, lengths, make, target)
             prober = Prober(bare, target, settings, memory_limit, safe_factor)
             making = make or (lambda size: dummy_batch(bare, size, lengths))
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -58,10 +59,18 @@ class Prober:
         self._meter: Meter = meter_for(device, [*model.parameters(), *model.buffers()], memory_limit)
         self._budget = self._meter.budget()
         self.trials: list[Trial] = []
+        # Collecting before every step is quick where all that was there before is left out of it.
+        gc.collect()
+        self._frozen = gc.get_freeze_count() == 0
+        if self._frozen:
+            gc.freeze()
 
     def close(self) -> None:
         """Let go of what the steps left."""
         self._step.close()
+        if self._frozen:
+            gc.unfreeze()
+            self._frozen = False
         self._meter.settle()
 
     def find(

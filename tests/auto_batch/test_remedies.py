@@ -55,6 +55,6 @@ def test_the_error_says_what_was_needed_what_there_is_and_what_would_help():
     assert isinstance(error, BatchDoesNotFit)
     assert (error.needed_bytes, error.limit_bytes, error.remedies) == (3 * 2**20, 2 * 2**20, ladder())
     text = str(error)
-    assert "128 source and 64 target tokens fits: it takes 3 MiB, and there are 2 MiB." in text
+    assert "128 source and 64 target tokens fits: it takes 3 MiB, and 2 MiB may be taken." in text
     assert "\n  --gradient_checkpointing: about " in text
     assert "\n  a smaller model: at 16 bytes a parameter" in text
