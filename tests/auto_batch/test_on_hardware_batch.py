@@ -1,4 +1,4 @@
-"""The finder on a real card. `pytest -m gpu -s tests/auto_batch` prints the figures: they go into docs/auto_batch.md."""
+"""The finder on a real card. `pytest -m gpu -s tests/auto_batch` prints figures for docs/auto_batch.md."""
 
 import pytest
 
