@@ -182,10 +182,25 @@ def collator_for(model: Any, tokenizer: Any, training_args: Any) -> Any:
     return seq2seq_collator(tokenizer, model, pad_to_multiple_of=8 if half else None)
 
 
+def evaluated_samples(datasets: dict[str, Any]) -> Any:
+    """Give all samples that will be evaluated or predicted; those without a summary cannot be probed with."""
+    from datasets import concatenate_datasets
+
+    names = ["input_ids", "attention_mask", "labels"]
+    found = [datasets[split] for split in ("validation", "test") if split in datasets]
+    found = [part.select_columns(names) for part in found if set(names) <= set(part.column_names) and len(part)]
+    return concatenate_datasets(found) if found else None
+
+
 def plan_batches(
-    model: Any, tokenizer: Any, train: Any, data_args: DataArguments, training_args: Any, given: dict[str, Any]
+    model: Any,
+    tokenizer: Any,
+    datasets: dict[str, Any],
+    data_args: DataArguments,
+    training_args: Any,
+    given: dict[str, Any],
 ) -> tuple[Any, Any]:
-    """Measure what fits, with the samples that will be trained on; give the arguments that follow, and the plan."""
+    """Measure what fits, with the samples that will be trained on and evaluated; give the arguments that follow, and the plan."""
     import dataclasses
 
     from hf_monitor.auto_batch.plan import plan_training
@@ -214,7 +229,8 @@ def plan_batches(
         gradient_checkpointing=bool(training_args.gradient_checkpointing),
         allow={"gradient_checkpointing"} if may_recompute else (),
         run_dir=run_folder(data_args, training_args),
-        dataset=train,
+        dataset=datasets["train"],
+        eval_dataset=evaluated_samples(datasets),
         collator=collator_for(model, tokenizer, training_args),
         tokenizer=tokenizer,
         safe_factor=data_args.safe_factor,
@@ -224,7 +240,7 @@ def plan_batches(
         predict_with_generate=training_args.predict_with_generate
         and (training_args.do_eval or training_args.do_predict),
         generation_max_length=training_args.generation_max_length,
-        num_beams=training_args.generation_num_beams or 1,
+        num_beams=training_args.generation_num_beams,
     )
     settled = {
         "per_device_train_batch_size": plan.per_device_train_batch_size,
@@ -270,7 +286,8 @@ def words_about_memory(error: Exception, trainer: Any, plan: Any) -> str:
     else:
         held = psutil.Process().memory_info()
         peak = f"at least {memory_words(getattr(held, 'peak_wset', held.rss))} of RAM held by this process"
-    words = out_of_memory_words(error, arguments, plan, step=trainer.state.global_step, peak=peak)
+    bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    words = out_of_memory_words(error, arguments, plan, step=trainer.state.global_step, peak=peak, bf16=bf16)
     return f"process {arguments.process_index}: {words}" if arguments.world_size > 1 else words
 
 
@@ -504,7 +521,7 @@ def run(argv: Sequence[str]) -> int:
     if data_args.auto_batch and not training_args.do_train:
         tell("--auto_batch is left aside: nothing is trained")
     elif data_args.auto_batch:
-        training_args, plan = plan_batches(model, tokenizer, datasets["train"], data_args, training_args, given)
+        training_args, plan = plan_batches(model, tokenizer, datasets, data_args, training_args, given)
     trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
 
     with (

@@ -9,19 +9,21 @@ from typing import Any, Literal
 
 from hf_monitor.auto_batch.accumulation import Settled, per_rank_batch
 from hf_monitor.auto_batch.inputs import unwrapped
+from hf_monitor.auto_batch.plan_batches import can_be_grouped, rows_note, seen_batches
 from hf_monitor.auto_batch.plan_device import choose_precision
-from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, read_plan, write_plan
+from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, made_optimizer, read_plan, write_plan
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
 from hf_monitor.auto_batch.plan_ranks import gathered, launch_facts
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, world
 from hf_monitor.auto_batch.shapes import ProbeResult
 from hf_monitor.errors import InputError
-from hf_monitor.seq2seq.batches import MakeBatch
+from hf_monitor.seq2seq.batches import Lengths, MakeBatch
 from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
-from hf_monitor.seq2seq.worst_batches import dataset_lengths
 
 __all__ = ["TrainingPlan", "plan_training"]
+
+_MOST_EVALUATED = 32  # no larger evaluation batch is looked for, unless the training's may be: it brings little
 
 
 def plan_training(
@@ -38,6 +40,7 @@ def plan_training(
     dataset: Any = None,
     collator: Any = None,
     tokenizer: Any = None,
+    eval_dataset: Any = None,
     source_length: int | None = None,
     target_length: int | None = None,
     length_quantile: float = 1.0,
@@ -49,11 +52,12 @@ def plan_training(
     label_smoothing: float = 0.0,
     predict_with_generate: bool = False,
     generation_max_length: int | None = None,
-    num_beams: int = 1,
+    num_beams: int | None = None,
 ) -> TrainingPlan:
     """Measure what fits the device, and settle how to train with it.
 
-    Batch times accumulation times ranks is the effective batch, exactly. What was measured is the ceiling; below it the
+    Batch times accumulation times ranks is the effective batch, exactly (the last update of an epoch takes what is left
+    of the data set). What was measured is the ceiling; below it the
     device's tier is heeded where it can be. The model's loss is put right for accumulation (``ensure_loss_scaling``);
     else the model is as before.
 
@@ -82,6 +86,9 @@ def plan_training(
         where its fingerprint is the same.
     dataset, collator, tokenizer, source_length, target_length, length_quantile, make_batch
         What batches are made of: see ``probe_batch_size``.
+    eval_dataset : sized, optional
+        What will be evaluated, tokenized. Without it evaluation batches are measured with the training's samples, which
+        may be shorter.
     memory_limit : int, optional
         Bytes.
     safe_factor : float
@@ -94,7 +101,8 @@ def plan_training(
         Whether evaluation generates; its batch is then measured on its own.
     generation_max_length : int, optional
         The model's own, by default.
-    num_beams : int
+    num_beams : int, optional
+        The model's own (``generation_config.num_beams``), by default, as in the Trainer.
 
     Returns
     -------
@@ -125,7 +133,8 @@ def plan_training(
     chosen, note = choose_precision(model, facts, precision)
     notes = [note] if note else []
     checkpointing = _is_checkpointing(model) if gradient_checkpointing is None else gradient_checkpointing
-    generation = {"max_length": generation_max_length or _generated(model), "num_beams": num_beams}
+    beams = num_beams or getattr(getattr(model, "generation_config", None), "num_beams", None) or 1
+    generation = {"max_length": generation_max_length or _generated(model), "num_beams": int(beams)}
     options = {
         "source_length": source_length,
         "target_length": target_length,
@@ -137,6 +146,20 @@ def plan_training(
         "label_smoothing": label_smoothing,
         "ddp_bucket_bytes": ddp_bucket_bytes(model) if ranks > 1 else 0,
     }
+    batches: dict[str, Any] = {
+        "dataset": dataset,
+        "collator": collator,
+        "tokenizer": tokenizer,
+        "make_batch": make_batch,
+    }
+    of_lengths: dict[str, Any] = {name: options[name] for name in ("source_length", "target_length", "length_quantile")}
+    lengths, shapes = seen_batches(model, **batches, **of_lengths)
+    evaluated, its_shapes = None, list[str]()
+    if eval_dataset is not None:
+        evaluated, its_shapes = seen_batches(model, dataset=eval_dataset, collator=collator, tokenizer=tokenizer)
+    rows = len(dataset) if hasattr(dataset, "__len__") else None
+    grouped = can_be_grouped(dataset, make_batch)
+    few = rows_note(rows, share * ranks)
     now = fingerprint(
         model,
         facts,
@@ -148,8 +171,12 @@ def plan_training(
         effective_batch_size=share * ranks,
         num_processes=ranks,
         generation=generation if predict_with_generate else None,
-        lengths=_lengths(model, dataset, collator, length_quantile),
-        make_batch=None if make_batch is None else optimizer_name(make_batch),
+        optimizer_made=made_optimizer(model, optimizer),
+        lengths=[lengths.source, lengths.target],
+        batches=shapes,
+        evaluation_batches=its_shapes,
+        grouped=grouped,
+        rows=rows if few else None,  # a row more or less is no other plan
     )
     ensure_loss_scaling(model)
     if run_dir is not None:
@@ -161,20 +188,23 @@ def plan_training(
             )
         notes += [why_not] if why_not else []
 
-    batches = {"dataset": dataset, "collator": collator, "tokenizer": tokenizer, "make_batch": make_batch}
-    evaluation = {"generation_max_length": generation["max_length"], "num_beams": num_beams}
     trials = TrialsFile(run_dir)
     planner = Planner(model, facts, share, ranks, trials, {**options, **batches})
+    evaluation = {"generation_max_length": generation["max_length"], "num_beams": generation["num_beams"]}
+    evaluation["max_batch_size"] = max(_MOST_EVALUATED, planner.settle(share).per_device_batch_size)
+    if eval_dataset is not None:
+        evaluation |= {"dataset": eval_dataset, "max_batch_size": min(evaluation["max_batch_size"], len(eval_dataset))}
     try:
         first = (chosen, checkpointing)
         probe, taken = planner.probe(
             first, allow, evaluation if predict_with_generate else None, fastest=prefer == "fastest"
         )
         settled, probe = planner.fastest(probe) if prefer == "fastest" else (planner.settle(probe.batch_size), probe)
+        below = planner.below(settled, probe)
     finally:
         trials.close()
-    size_there, said = _evaluation_size(settled, probe, predict_with_generate)
-    notes += taken + said + ([settled.note] if settled.note else [])
+    size_there, said = _evaluation_size(settled, probe, predict_with_generate, evaluated)
+    notes += [*taken, *said, *([settled.note] if settled.note else []), *([few] if few else [])]
     if not isinstance(optimizer, str):
         notes.append("the optimizer is made by a function: hand it to the Trainer too (optimizers=..., or a subclass)")
     plan = TrainingPlan(
@@ -191,6 +221,9 @@ def plan_training(
         generation=generation if predict_with_generate else None,
         notes=tuple(notes),
         fingerprint=now,
+        group_by_length=grouped,
+        evaluation_lengths=evaluated,
+        below=below,
     )
     if run_dir is not None:
         write_plan(run_dir, plan)
@@ -209,18 +242,24 @@ def _generated(model: Any) -> int:
     return int(getattr(config, "max_new_tokens", None) or getattr(config, "max_length", None) or 20)
 
 
-def _lengths(model: Any, dataset: Any, collator: Any, quantile: float) -> list[int] | None:
-    """Give what a plan depends on of a data set: how many samples, how long at most."""
-    if dataset is None:
-        return None
-    found = dataset_lengths(dataset, collator, quantile, model=model)
-    return [len(dataset), found.source, found.target]
-
-
-def _evaluation_size(settled: Settled, probe: ProbeResult, generates: bool) -> tuple[int, list[str]]:
+def _evaluation_size(
+    settled: Settled, probe: ProbeResult, generates: bool, lengths: Lengths | None
+) -> tuple[int, list[str]]:
     """Give the batch of evaluations, and what there is to say about it."""
-    if not generates:
-        return settled.per_device_batch_size, []  # without gradients and state: less than a training step of that size
-    if probe.evaluation is None:
-        return 1, ["an evaluation batch of more than 1 was not found to fit, generating as asked"]
-    return probe.evaluation.batch_size, []
+    size = settled.per_device_batch_size
+    if generates:
+        if probe.evaluation is None:
+            return 1, ["an evaluation batch of more than 1 was not found to fit, generating as asked"]
+        return probe.evaluation.batch_size, []
+    if lengths is None:
+        return size, []  # without gradients and state: less than a training step of that size
+    longer = max(1.0, *(a / max(1, b) for a, b in zip(_two(lengths), _two(probe.lengths), strict=True)))
+    smaller = max(1, int(size / longer**2))  # attention grows with the square
+    if longer == 1:
+        return size, []
+    of = f"{lengths.source} and {lengths.target} tokens, training's {probe.lengths.source} and {probe.lengths.target}"
+    return smaller, [f"evaluation's samples are longer ({of}): its batch is the smaller for it, but not measured"]
+
+
+def _two(lengths: Lengths) -> tuple[int, int]:
+    return lengths.source, lengths.target

@@ -62,10 +62,9 @@ def plan_values(plan: TrainingPlan) -> dict[str, Any]:
         values["optim"] = settings.optimizer
     if plan.gradient_checkpointing:
         values |= checkpointing_values()
-    if "train_sampling_strategy" in names:
-        values["train_sampling_strategy"] = "group_by_length"
-    else:
-        values["group_by_length"] = True
+    if plan.group_by_length:
+        new = "train_sampling_strategy" in names
+        values |= {"train_sampling_strategy": "group_by_length"} if new else {"group_by_length": True}
     if plan.generation is not None:
         values["predict_with_generate"] = True
         values["generation_max_length"] = plan.generation.get("max_length")

@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_monitor.auto_batch.shapes import Precision
 from hf_monitor.errors import InputError
+from hf_monitor.gpu.host import memory_limit
 from hf_monitor.gpu.precision import amd_has_bf16, precision_of
 from hf_monitor.gpu.tiers import TierMatch, tier_of
 
@@ -34,7 +35,7 @@ class DeviceFacts:
         ``"cuda:0"``, ``"cpu"``, ``"mps"``.
     name : str
     memory_mib : float or None
-        Of the device; of the CPU the machine's.
+        Of the device; of the CPU the machine's, or what the container may take of it.
     precision : str
         What it computes fastest without losing a training's range or accuracy.
     tier : TierMatch
@@ -97,7 +98,8 @@ def device_facts(device: Any) -> DeviceFacts:
         if getattr(torch.version, "hip", None):
             precision = "bf16" if amd_has_bf16(getattr(properties, "gcnArchName", "").split(":")[0]) else "fp16"
         return DeviceFacts(str(device), properties.name, memory, precision, tier_of(properties.name, memory))
-    memory = psutil.virtual_memory().total / _MIB
+    limit = memory_limit()
+    memory = min([psutil.virtual_memory().total, *([] if limit is None else [limit[0]])]) / _MIB
     if device.type == "mps":
         return DeviceFacts(str(device), "Apple GPU", memory, "fp32", tier_of("apple", memory))
     # The tiers are of GPUs. A CPU may have much memory, and yet a large batch brings it nothing.

@@ -18,16 +18,18 @@ from typing import Any
 
 import orjson
 
+from hf_monitor._version import __version__
 from hf_monitor.auto_batch.plan_device import DeviceFacts
 from hf_monitor.auto_batch.plan_result import TrainingPlan
 from hf_monitor.auto_batch.ranks import world
+from hf_monitor.auto_batch.step import build_optimizer
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run.files import replace_file
 from hf_monitor.run.rows import encode_row
 from hf_monitor.run.run_json import number_of
 from hf_monitor.run.writer import RunWriter
 
-__all__ = ["PLAN_FILE", "TrialsFile", "fingerprint", "read_plan", "what_changed", "write_plan"]
+__all__ = ["PLAN_FILE", "TrialsFile", "fingerprint", "made_optimizer", "read_plan", "what_changed", "write_plan"]
 
 log = logging.getLogger("hf_monitor")
 
@@ -60,13 +62,14 @@ def fingerprint(model: Any, facts: DeviceFacts, **settings: Any) -> dict[str, An
     config = base.config.to_dict() if hasattr(base.config, "to_dict") else {}
     # Where it was loaded from and by which transformers say nothing of its size.
     config = {k: v for k, v in config.items() if k not in {"_name_or_path", "transformers_version", "use_cache"}}
-    text = json.dumps(config, sort_keys=True, default=str)
     trainable = [p for p in model.parameters() if p.requires_grad]
+    weights = [(name, tuple(t.shape), str(t.dtype), t.requires_grad) for name, t in _tensors(model)]
     found = {
         "model": type(model).__name__ if base is model else f"{type(model).__name__}({type(base).__name__})",
-        "config": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "config": _digest(config),
         "parameters": sum(p.numel() for p in model.parameters()),
         "trainable_parameters": sum(p.numel() for p in trainable),
+        "weights": _digest(weights),  # two trainings of the same count may train other layers
         "dtype": ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})),
         "attention": getattr(base.config, "_attn_implementation", None),
         "device": facts.name,
@@ -74,10 +77,44 @@ def fingerprint(model: Any, facts: DeviceFacts, **settings: Any) -> dict[str, An
         "device_memory_mib": None if facts.memory_mib is None else round(facts.memory_mib),
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,
+        "hf_monitor": __version__,
         **settings,
     }
     plain: dict[str, Any] = orjson.loads(orjson.dumps(found, default=str))
     return plain
+
+
+def _tensors(model: Any) -> Iterable[tuple[str, Any]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def made_optimizer(model: Any, optimizer: Any) -> str | None:
+    """Give what tells apart the optimizers that functions make; None for a name, which says all.
+
+    Functions of one name make unlike optimizers, lambdas above all: it is what they make that counts.
+
+    Parameters
+    ----------
+    model : PreTrainedModel or PeftModel
+    optimizer : str or callable
+        See :class:`StepSettings`.
+
+    Returns
+    -------
+    str or None
+        The class, and a digest of its settings. A setting that has no value of its own to show (an object) makes it
+        another one each time: then a plan is not used again.
+    """
+    if isinstance(optimizer, str):
+        return None
+    built = build_optimizer(model, optimizer)
+    groups = [{**group, "params": [tuple(p.shape) for p in group["params"]]} for group in built.param_groups]
+    return f"{type(built).__module__}.{type(built).__qualname__} {_digest([built.defaults, groups])}"
 
 
 def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -115,13 +152,13 @@ def read_plan(run_dir: str | os.PathLike[str], now: Mapping[str, Any]) -> tuple[
         if written != _FORMAT:
             return None, f"{PLAN_FILE} has format {written!r}, not {_FORMAT}: measured anew"
         plan = TrainingPlan.from_dict(values["plan"])
+        changed = what_changed(plan.fingerprint, now)
     except FileNotFoundError:
         return None, None
     except OSError as error:
         return None, f"{PLAN_FILE} cannot be read ({error.strerror or error}): measured anew"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return None, f"{PLAN_FILE} is broken ({type(error).__name__}): measured anew"
-    changed = what_changed(plan.fingerprint, now)
     return (None, f"measured anew, since the earlier plan was for another {changed}") if changed else (plan, None)
 
 

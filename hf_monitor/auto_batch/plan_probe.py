@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from hf_monitor.auto_batch import plan_below
 from hf_monitor.auto_batch import probe as probing
 from hf_monitor.auto_batch.accumulation import Settled, divisors, settle
 from hf_monitor.auto_batch.oom import free_memory
@@ -160,6 +161,14 @@ class Planner:
         )
         return found
 
+    def below(self, settled: Settled, probe: ProbeResult) -> tuple[int, int] | None:
+        """Give what is below a batch that is a whole update; None where the plan accumulates already."""
+        if settled.accumulation > 1 or settled.per_device_batch_size == 1:
+            return None
+        return plan_below.batch_below(
+            self.model, probe, **{name: value for name, value in self.options.items() if name in _OF_BATCHES}
+        )
+
     def fastest(self, probe: ProbeResult) -> tuple[Settled, ProbeResult]:
         """Take the smallest batch within 3 % of the best samples a second, among the divisors that fit.
 
@@ -183,6 +192,11 @@ class Planner:
                 found = probing.time_batch_sizes(
                     self.model, self.facts.device, some, settings, repeats=_REPEATS, **batches
                 )
+                # A step may have been within the budget, but not within what is allowed of it.
+                found = tuple(
+                    dataclasses.replace(t, fits=t.peak_bytes is not None and t.peak_bytes <= probe.limit_bytes)
+                    for t in found
+                )
                 self._record(found, settings.precision, settings.gradient_checkpointing, accumulation)
                 timed += found
         timed = gathered(timed)[0]  # each rank's clock says something else
@@ -190,6 +204,9 @@ class Planner:
         preferred = self.settle(probe.batch_size)
         if not speeds:
             note = "no batch could be timed: the largest that suits the tier was taken"
+            if not probe.settings.accumulation:  # no smaller one was measured as it would be trained
+                preferred = Settled(self.share, 1, self.share * self.num_processes)
+                note = "no batch could be timed: the whole update in one step was taken, as measured"
             return dataclasses.replace(preferred, note=note), probe
         best = max(speeds, key=lambda size: speeds[size])
         size = min(size for size, speed in speeds.items() if speed >= _AS_FAST * speeds[best])

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingPlan", "optimizer_name"]
 
+_NOT_ESTIMATED = (
+    "it may take more, not less: gradients then live through the next forward pass, which could not be estimated"
+)
+
 
 def optimizer_name(optimizer: Any) -> str:
     """Give an optimizer's name: as ``TrainingArguments.optim`` has it, or of the function that makes it."""
@@ -55,6 +59,15 @@ class TrainingPlan:
         What yields, what was changed, what cannot be promised.
     fingerprint : dict
         What the plan holds for; see ``hf_monitor.auto_batch.plan_file``.
+    group_by_length : bool
+        Whether a Trainer can sort the samples by length: it needs ``input_ids`` in the rows.
+    evaluation_lengths : Lengths or None
+        Of the evaluation's samples; None where none were handed over, and the training's were taken.
+    below : tuple of int or None
+        Of a plan without accumulation: the next smaller batch that takes less, and its estimated peak in bytes; see
+        ``hf_monitor.auto_batch.plan_below``.
+    estimated_bytes : int or None
+        Of a plan that :meth:`smaller` has made with accumulation of one without: what its batch takes at most.
     """
 
     per_device_train_batch_size: int
@@ -70,10 +83,21 @@ class TrainingPlan:
     generation: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    group_by_length: bool = True
+    evaluation_lengths: Lengths | None = None
+    below: tuple[int, int] | None = None
+    estimated_bytes: int | None = None
+
+    @property
+    def otherwise_measured(self) -> bool:
+        """Whether the plan accumulates gradients where what was measured did not."""
+        return self.gradient_accumulation_steps > 1 and not self.probe.settings.accumulation
 
     @property
     def trial(self) -> Trial | None:
-        """The last step that was measured with the very batch of the plan; None where only larger ones were."""
+        """The last step that was measured with the very batch of the plan; None where only others were."""
+        if self.otherwise_measured:
+            return None
         size = self.per_device_train_batch_size
         found = [t for t in self.probe.trials if t.batch_size == size and t.fits and t.phase == "train"]
         return found[-1] if found else None
@@ -104,25 +128,32 @@ class TrainingPlan:
         return explain(self)
 
     def smaller(self) -> TrainingPlan | None:
-        """Give the next smaller plan for the same effective batch: the next divisor down, the accumulation up.
+        """Give the next smaller plan that takes less memory, for the same effective batch: a divisor, accumulation up.
 
         Returns
         -------
         TrainingPlan or None
-            None where the batch is 1 already.
+            None where the batch is 1 already, and where no smaller one takes less: gradients that accumulate live
+            through the forward pass, which can be more than the samples left out. Then bf16, gradient checkpointing,
+            Adafactor or shorter texts help.
         """
-        size = self.per_device_train_batch_size
-        share = size * self.gradient_accumulation_steps
-        below = [d for d in divisors(share) if d < size]
-        if not below:
+        size, steps = self.per_device_train_batch_size, self.gradient_accumulation_steps
+        share = size * steps
+        chosen = max((d for d in divisors(share) if d < size), default=0)
+        estimated, notes = self.estimated_bytes, [f"one smaller than the planned batch of {size}"]
+        if chosen and steps == 1:
+            if self.below is not None:
+                chosen, estimated = self.below
+            else:
+                notes.append(_NOT_ESTIMATED)
+        if not chosen:
             return None
-        notes = [f"one smaller than the planned batch of {size}"]
-        if not self.probe.settings.accumulation:
-            notes.append("measured without accumulation, where gradients do not live through the next forward pass")
         return dataclasses.replace(
             self,
-            per_device_train_batch_size=below[-1],
-            gradient_accumulation_steps=share // below[-1],
+            per_device_train_batch_size=chosen,
+            gradient_accumulation_steps=share // chosen,
+            below=None,
+            estimated_bytes=estimated,
             notes=(*self.notes, *notes),
         )
 
@@ -142,7 +173,12 @@ class TrainingPlan:
         """
         tier = TierMatch(TIERS[values["tier"]["name"]], values["tier"]["rule"])
         found = {**values, "tier": tier, "probe": _probe_of(values["probe"]), "notes": tuple(values["notes"])}
+        lengths, below = values.get("evaluation_lengths"), values.get("below")
+        found["evaluation_lengths"] = None if lengths is None else _known(Lengths, lengths)
+        found["below"] = None if below is None else (int(below[0]), int(below[1]))
         plan: TrainingPlan = _known(cls, found)
+        if not isinstance(plan.fingerprint, dict) or not isinstance(plan.generation, dict | None):
+            raise TypeError("fingerprint and generation of the plan are no tables")
         product = plan.per_device_train_batch_size * plan.gradient_accumulation_steps * plan.num_processes
         if product != plan.effective_batch_size or min(product, plan.per_device_eval_batch_size) < 1:
             raise ValueError("the numbers of the plan contradict each other")

@@ -105,7 +105,9 @@ def probe_batch_size(
         From a size to a batch (name -> CPU tensor), for models that want another one.
     evaluation : mapping, optional
         ``{"generation_max_length": 128, "num_beams": 4}``: evaluation batches are probed, too, with generation up to
-        that length, on their own.
+        that length, on their own. ``"dataset"`` and ``"collator"`` (``collator`` by default): of what they are made,
+        else as those of the training. ``"max_batch_size"``: no larger one is looked for (``max_batch_size`` by
+        default).
     estimate : bool
         Whether fake tensors may say where to begin.
     suggest : bool
@@ -138,6 +140,12 @@ def probe_batch_size(
         lengths, make = batches(
             bare, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
         )
+        evaluated = None if evaluation is None else dict(evaluation)
+        of_evaluation = lengths, make
+        if evaluated is not None:
+            its, collate = evaluated.pop("dataset", None), evaluated.pop("collator", None) or collator
+            if its is not None:
+                of_evaluation = batches(bare, tokenizer, its, collate, None, None, 1.0, None)
         with on_device(bare, target):
             estimator, why_not = (None, None)
             if estimate:
@@ -146,8 +154,9 @@ def probe_batch_size(
             making = make or (lambda size: dummy_batch(bare, size, lengths))
             try:
                 result = prober.find(making, lengths, max_batch_size, estimator, suggest=suggest)
-                if evaluation is not None:
-                    found = prober.find_evaluation(evaluation, making, lengths, max_batch_size)
+                if evaluated is not None:
+                    its_lengths, its_making = of_evaluation[0], of_evaluation[1] or making
+                    found = prober.find_evaluation(evaluated, its_making, its_lengths, max_batch_size)
                     result = replace(result, evaluation=found)
             finally:
                 prober.close()

@@ -61,7 +61,7 @@ class DataArguments:
     max_train_samples: int | None = _help("Use the first so many samples.")
     max_eval_samples: int | None = _help("Use the first so many samples.")
     max_predict_samples: int | None = _help("Use the first so many samples.")
-    num_beams: int | None = _help("Beams for generation in evaluation and prediction.")
+    num_beams: int | None = _help("Beams for generation in evaluation and prediction. Default: the model's own.")
     preprocessing_num_workers: int | None = _help("Processes that tokenize.")
     multi_reference: str = _help("Several references: 'max' (rouge_score) or 'mean' (Korean DialogSum).", "max")
     korean_tokenizer: str = _help("Scores cut Korean with 'mecab' or 'kiwi'.", "mecab")
