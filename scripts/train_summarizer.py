@@ -200,7 +200,7 @@ def plan_batches(
     training_args: Any,
     given: dict[str, Any],
 ) -> tuple[Any, Any]:
-    """Measure what fits, with the samples that will be trained on and evaluated; give the arguments that follow, and the plan."""
+    """Measure what fits, with the samples that will be trained on and evaluated; give what follows, and the plan."""
     import dataclasses
 
     from hf_monitor.auto_batch.plan import plan_training

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingPlan", "optimizer_name"]
 
+_ONE_SMALLER = "one smaller than the planned batch of"
 _NOT_ESTIMATED = (
     "it may take more, not less: gradients then live through the next forward pass, which could not be estimated"
 )
@@ -140,7 +141,7 @@ class TrainingPlan:
         size, steps = self.per_device_train_batch_size, self.gradient_accumulation_steps
         share = size * steps
         chosen = max((d for d in divisors(share) if d < size), default=0)
-        estimated, notes = self.estimated_bytes, [f"one smaller than the planned batch of {size}"]
+        estimated, notes = self.estimated_bytes, [f"{_ONE_SMALLER} {size}"]
         if chosen and steps == 1:
             if self.below is not None:
                 chosen, estimated = self.below
@@ -154,7 +155,7 @@ class TrainingPlan:
             gradient_accumulation_steps=share // chosen,
             below=None,
             estimated_bytes=estimated,
-            notes=(*self.notes, *notes),
+            notes=(*(note for note in self.notes if not note.startswith(_ONE_SMALLER)), *notes),
         )
 
     def to_dict(self) -> dict[str, Any]:

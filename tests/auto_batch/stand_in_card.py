@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from hf_monitor.auto_batch import plan as plan_module
+from hf_monitor.auto_batch import plan_below
 from hf_monitor.auto_batch import probe as probing
 from hf_monitor.auto_batch.plan_device import DeviceFacts
 from hf_monitor.auto_batch.shapes import Budget, ProbeResult, StepSettings, Trial
@@ -26,6 +28,7 @@ class Card:
         monkeypatch.setattr(plan_module, "launch_facts", lambda device: facts)
         monkeypatch.setattr(probing, "probe_batch_size", self.probe)
         monkeypatch.setattr(probing, "time_batch_sizes", self.time)
+        monkeypatch.setattr(plan_below, "Estimator", partial(Estimates, self))
 
     def peak(self, size, options):
         halves = options["precision"] != "fp32"
@@ -58,9 +61,23 @@ class Card:
         )
         if evaluation is None or not self.largest_evaluation:
             return found
-        inner = dataclasses.replace(found, batch_size=self.largest_evaluation)
+        inner = dataclasses.replace(found, batch_size=self.largest_evaluation, evaluation=None)
         return dataclasses.replace(found, evaluation=inner)
 
     def time(self, model, device, sizes, settings, *, repeats, **options):
         self.calls.append({"sizes": sizes, "repeats": repeats, "accumulation": settings.accumulation, **options})
-        return tuple(Trial(n, GIB, True, False, n / self.speed(n), self.speed(n)) for n in sizes)
+        peaks = {n: int(self.peak(n, dataclasses.asdict(settings)) * GIB) for n in sizes}
+        return tuple(Trial(n, peaks[n], True, False, n / self.speed(n), self.speed(n)) for n in sizes)
+
+
+class Estimates:
+    """Stands in for the estimate by fake tensors."""
+
+    def __init__(self, card, model, settings, lengths, **options):
+        self.card, self.settings = card, dataclasses.asdict(settings)
+
+    def peak_bytes(self, size):
+        return int(self.card.peak(size, self.settings) * GIB)
+
+    def largest(self, limit, maximum):
+        return max((n for n in range(1, maximum + 1) if self.peak_bytes(n) <= limit), default=0)

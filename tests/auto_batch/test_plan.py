@@ -7,8 +7,11 @@ import json
 import warnings
 
 import pytest
+import torch
 from stand_in_card import Card
+from tiny_models import t5
 
+from hf_monitor.auto_batch import probe as probing
 from hf_monitor.auto_batch.plan import TrainingPlan, plan_training
 from hf_monitor.auto_batch.plan_device import DeviceFacts, choose_precision, device_facts, training_device
 from hf_monitor.auto_batch.plan_ranks import common_facts
@@ -83,7 +86,8 @@ def test_where_a_whole_update_does_not_fit_at_once_it_is_measured_again_with_acc
     stand_in = card(name="NVIDIA A100-SXM4-40GB", gib=40, precision="fp32", slope=0.5)
     plan = plan_training(make_model(), "cpu", predict_with_generate=True, generation_max_length=64, num_beams=4)
     assert [call["accumulation"] for call in stand_in.calls] == [False, True]
-    assert [call["evaluation"] for call in stand_in.calls] == [{"generation_max_length": 64, "num_beams": 4}, None]
+    asked = {"generation_max_length": 64, "num_beams": 4, "max_batch_size": 128}
+    assert [call["evaluation"] for call in stand_in.calls] == [asked, None]
     assert numbers(plan) == (64, 2, 128)
     assert plan.per_device_eval_batch_size == 7
     assert any("74 of 128 samples fit in one step" in note for note in plan.notes)
@@ -96,6 +100,46 @@ def test_an_evaluation_that_does_not_fit_leaves_the_training_batch_alone(card, m
     assert numbers(plan) == (32, 4, 128)
     assert plan.per_device_eval_batch_size == 1
     assert any("evaluation batch of more than 1 was not found to fit" in note for note in plan.notes)
+
+
+def test_evaluation_is_measured_with_its_own_samples_and_the_model_s_beams(card, make_model, tokenizer):
+    stand_in, model = card(), make_model()
+    model.generation_config.num_beams = 3
+    long = [{"input_ids": [5] * 50, "labels": [5] * 30}] * 9
+    plan = plan_training(
+        model, "cpu", eval_dataset=long, tokenizer=tokenizer, predict_with_generate=True, generation_max_length=30
+    )
+    asked = {"generation_max_length": 30, "num_beams": 3, "max_batch_size": 9, "dataset": long}
+    assert stand_in.calls[0]["evaluation"] == asked
+    assert plan.generation == {"max_length": 30, "num_beams": 3}
+    assert "generating up to 30 tokens with 3 beams, 50 tokens in, 30 out: peak " in plan.explain()
+
+
+def test_without_generation_longer_evaluation_samples_make_its_batch_smaller(card, make_model, tokenizer):
+    card()
+    long = [{"input_ids": [5] * 512, "labels": [5] * 256}] * 3  # the stand-in's training: 512 and 128 tokens
+    plan = plan_training(make_model(), "cpu", eval_dataset=long, tokenizer=tokenizer)
+    assert (plan.per_device_train_batch_size, plan.per_device_eval_batch_size) == (32, 8)
+    assert any(note.startswith("evaluation's samples are longer (512 and 256 tokens") for note in plan.notes)
+
+
+def test_rows_that_cannot_be_sorted_by_length_are_not(card, make_model, tokenizer, tmp_path):
+    """The Trainer raises where rows have no input_ids; what the probe does not need is not asked for."""
+    card()
+    texts, ids = [{"text": "a"}] * 128, [{"input_ids": [5] * 4, "labels": [5] * 4}] * 128
+
+    def make(size):
+        return {name: torch.ones(size, 8, dtype=torch.long) for name in ("input_ids", "labels")}
+
+    for options, strategy in (
+        ({"dataset": texts, "make_batch": make}, "random"),
+        ({"dataset": texts, **SHORT}, "random"),
+        ({"make_batch": make}, "random"),
+        ({"dataset": ids, "tokenizer": tokenizer}, "group_by_length"),
+        (SHORT, "group_by_length"),
+    ):
+        arguments = plan_training(make_model(), "cpu", **options).training_arguments(str(tmp_path))
+        assert arguments.train_sampling_strategy == strategy, options.keys()
 
 
 def test_ranks_share_the_effective_batch_and_count_their_gradient_buckets(card, make_model):
@@ -149,6 +193,20 @@ def test_the_fastest_is_the_smallest_within_three_percent(card, make_model):
     timed = [(call["sizes"], call["accumulation"], call["repeats"]) for call in stand_in.calls if "sizes" in call]
     assert timed == [([1, 2, 4, 8, 16, 32, 64], True, 3), ([128], False, 3)]  # one step an update accumulates nothing
     assert plan.trial.samples_per_second == 97.5
+
+
+def test_the_fastest_is_within_what_is_allowed_also_where_it_accumulates(card, make_model, tmp_path, monkeypatch):
+    """All of an update at once fits; half of it does not, beside gradients, though it would be faster."""
+    stand_in = card(gib=30.0, fixed=20, slope=0.05)
+    stand_in.speed = {1: 10, 2: 20, 4: 40, 8: 90, 16: 91, 32: 92, 64: 93, 128: 50}.__getitem__
+    plan = plan_training(make_model(), "cpu", prefer="fastest", run_dir=tmp_path)
+    assert numbers(plan) == (128, 1, 128)
+    rows = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()][-8:]
+    assert [row["fits"] for row in rows] == [False] * 7 + [True]
+    assert plan.trial.peak_bytes <= plan.probe.limit_bytes
+    monkeypatch.setattr(probing, "time_batch_sizes", lambda *args, **options: ())
+    untimed = plan_training(make_model(), "cpu", prefer="fastest")
+    assert numbers(untimed) == (128, 1, 128)  # the tier would like 32 x 4, which was measured by nobody
 
 
 def test_the_fastest_of_a_real_model_is_a_divisor_that_was_timed(make_model, tmp_path):
@@ -306,7 +364,8 @@ def test_explain_says_size_memory_limit_margin_tier_and_notes(card, make_model):
         "peak 7.50 GiB measured with 50, 32 taking less (predicted 7.50 GiB) of 8.00 GiB (all of the card); "
         "margin at least 512.0 MiB, 6%",
         "Budget, by its name",
-        "batches of 32, without generation",
+        "(an epoch's last has what is left)",
+        "batches of 32, no generation, with the training samples' lengths; not measured",
         "50 samples in 1 step on NVIDIA GeForce RTX 3060",
         "the Budget tier prefers batches of 32 to 64 with 3 to 4 accumulation steps; it yields",
     ):
@@ -316,7 +375,7 @@ def test_explain_says_size_memory_limit_margin_tier_and_notes(card, make_model):
 @pytest.mark.parametrize(
     ("gib", "options", "words"),
     [
-        (12, {}, "not the memory (0.95 x the budget = 11.40 GiB are allowed), but what was preferred"),
+        (12, {}, "not the memory (0.95 x the budget = 11.40 GiB are allowed): no more than 32 were wanted"),
         (8, {}, "the memory: within 0.95 x the budget = 7.60 GiB, 25 fit; 16 of them divide"),
         (12, {"effective_batch_size": 8}, "the effective batch: 8 samples are all of one device's share"),
     ],
@@ -327,14 +386,14 @@ def test_explain_says_what_limits(card, make_model, gib, options, words):
     assert words in text
     if gib > 8:
         assert "measured (predicted" in text
-        assert "samples/s of one device" in text
+        assert text.count(" samples/s") == 1
 
 
 def test_a_plan_survives_json_and_names_that_are_not_known_yet(card, make_model):
     card()
 
     def make_optimizer(groups):
-        raise AssertionError("the stand-in makes no steps")
+        return torch.optim.SGD(groups)
 
     plan = plan_training(make_model(), "cpu", optimizer=make_optimizer, predict_with_generate=True)
     assert any("made by a function" in note for note in plan.notes)
@@ -360,8 +419,41 @@ def test_smaller_goes_down_the_divisors_to_one_and_keeps_the_effective_batch(car
         plan, last = plan.smaller(), plan
     assert [size for size, _, _ in found] == [96, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1]
     assert {size * steps for size, steps, _ in found} == {96}
-    assert "one smaller than the planned batch of 96" in last.notes
-    assert any("measured without accumulation" in note for note in last.notes)
+    assert [note for note in last.notes if "smaller" in note] == ["one smaller than the planned batch of 2"]
+    assert "peak 4.38 GiB estimated at most, with gradients that accumulate of 40.00 GiB" in last.explain()
+
+
+def test_smaller_leaves_out_batches_that_take_more_with_accumulation(card, make_model):
+    """Half a batch in two steps holds gradients through the forward pass, which can be more than it saves."""
+    card(name="NVIDIA A100-SXM4-40GB", gib=40, fixed=10)
+    smaller = plan_training(make_model(), "cpu").smaller()
+    assert numbers(smaller) == (32, 4, 128)
+    assert smaller.trial is None  # what was measured with it, if anything, was without accumulation
+    again = TrainingPlan.from_dict(json.loads(json.dumps(smaller.to_dict())))
+    assert numbers(again.smaller()) == (16, 8, 128)
+
+
+def test_where_no_smaller_batch_takes_less_that_is_said(card, make_model):
+    card(name="NVIDIA A100-SXM4-80GB", gib=80, fixed=40)
+    plan = plan_training(make_model(), "cpu", precision="fp32")
+    assert plan.below[0] == 0
+    assert plan.smaller() is None
+    text = words(oom(), plan, per_device_train_batch_size=128, gradient_accumulation_steps=1)
+    assert "No smaller batch takes less for the same update" in text
+    assert "--per_device_train_batch_size" not in text
+    assert "Less memory: --bf16, --gradient_checkpointing, --optim adafactor, a shorter --max_source_length." in text
+    unknown = dataclasses.replace(plan, below=None).smaller()
+    assert any(note.startswith("it may take more, not less") for note in unknown.notes)
+    assert "not measured: 64 with gradients that accumulate" in unknown.explain()
+
+
+def test_what_is_below_a_real_plan_takes_what_was_estimated():
+    options = {"memory_limit": 2**30, **SHORT}
+    model = t5(d_model=64, num_layers=1)
+    plan = plan_training(model, "cpu", effective_batch_size=2, **options)
+    real = probing.probe_batch_size(model, "cpu", max_batch_size=1, estimate=False, **options).peak_bytes
+    assert plan.below[0] == (real < plan.probe.peak_bytes)
+    assert plan.below[1] == pytest.approx(real, rel=0.01)
 
 
 # ---------------------------------------------------------------- out of memory in the middle of a training
@@ -399,7 +491,7 @@ def test_with_a_plan_its_precision_and_checkpointing_stay(card, make_model):
     card(gib=40)
     plan = plan_training(make_model(), "cpu", num_processes=2, effective_batch_size=256, gradient_checkpointing=True)
     text = words(oom(), plan)
-    assert "(instead of --auto_batch)" in text
+    assert "(without --auto_batch and --effective_batch_size)" in text
     assert "--per_device_train_batch_size 16 --gradient_accumulation_steps 8 --bf16 --gradient_checkpointing" in text
     assert "The plan had measured 2.08 GiB of 40.00 GiB" in text
 
@@ -414,10 +506,38 @@ def test_an_evaluation_is_told_apart_and_its_own_batch_named():
     assert "gradient_accumulation_steps" not in text
 
 
-def test_of_one_sample_nothing_smaller_is_offered():
-    text = words(oom(), per_device_train_batch_size=1)
-    assert "No batch is smaller." in text
+def test_of_one_sample_nothing_smaller_is_offered_and_nothing_that_is_on():
+    text = words(oom(), per_device_train_batch_size=1, gradient_checkpointing=True, optim="adafactor")
+    assert "No batch is smaller.\nLess memory: --bf16, a shorter --max_source_length." in text
     assert "--per_device_train_batch_size" not in text
+    assert "--auto_batch" not in text
+    on = {"bf16": True, "optim": "adamw_torch_fused"}
+    assert "Less memory: --gradient_checkpointing, --optim adafactor, a shorter" in words(oom(), **on)
+
+
+def test_bf16_is_no_advice_for_a_device_without_it():
+    arguments = type("Arguments", (), {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4})
+    arguments.world_size = 1
+    assert "--bf16" in out_of_memory_words(oom(), arguments)
+    assert "--bf16" not in out_of_memory_words(oom(), arguments, bf16=False)
+
+
+def test_a_smaller_batch_that_begins_to_accumulate_is_no_promise():
+    doubt = "gradients then live through the next forward pass"
+    assert doubt in words(oom(), gradient_accumulation_steps=1)
+    assert doubt not in words(oom())
+
+
+@pytest.mark.parametrize("size", [1, 64])
+def test_in_an_evaluation_the_advice_is_about_generating(size):
+    generating = {"predict_with_generate": True, "generation_num_beams": 4, "per_device_eval_batch_size": size}
+    text = words(oom("prediction_step"), **generating)
+    for less in ("--eval_accumulation_steps 8", "fewer --num_beams than 4", "a shorter --generation_max_length"):
+        assert less in text
+    assert ("--per_device_eval_batch_size 32" in text) == (size > 1)
+    assert "--gradient_checkpointing" not in text
+    assert "--max_source_length" not in text
+    assert "beams" not in words(oom("prediction_step"), eval_accumulation_steps=4, predict_with_generate=True)
 
 
 def test_tier_match_of_an_unknown_tier_is_refused(card, make_model):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 
 import pytest
+import torch
 from stand_in_card import Card
 
+import hf_monitor
 from hf_monitor import load_run
 from hf_monitor.auto_batch.plan import plan_training
 from hf_monitor.auto_batch.plan_file import TrialsFile, read_plan, what_changed, write_plan
@@ -69,20 +72,94 @@ def test_what_changed_is_measured_anew_and_named(make_model, probes, tmp_path, c
     assert read_plan(tmp_path, again.fingerprint)[0].to_dict() == again.to_dict()  # the new one is saved
 
 
-def test_frozen_weights_a_data_set_and_versions_are_in_the_fingerprint(make_model, make_dataset, probes, tmp_path):
-    import torch
-
+def test_frozen_weights_and_versions_are_in_the_fingerprint(make_model, probes, tmp_path):
     model = make_model()
-    plan = plan_training(model, "cpu", run_dir=tmp_path, dataset=make_dataset(4), effective_batch_size=2)
+    plan = plan_training(model, "cpu", run_dir=tmp_path, **OPTIONS)
     assert plan.fingerprint["torch"] == str(torch.__version__)
-    assert plan.fingerprint["lengths"][0] == 4
-    assert plan.fingerprint["lengths"][1] > 5
+    assert plan.fingerprint["hf_monitor"] == hf_monitor.__version__
     model.shared.weight.requires_grad_(False)
-    again = plan_training(model, "cpu", run_dir=tmp_path, dataset=make_dataset(6), effective_batch_size=2)
+    again = plan_training(model, "cpu", run_dir=tmp_path, **OPTIONS)
     note = next(note for note in again.notes if note.startswith("measured anew"))
     assert "trainable_parameters (" in note
-    assert "lengths ([4, " in note
     assert len(probes) == 2
+
+
+def rows(*lengths):
+    return [{"input_ids": [5] * s, "attention_mask": [1] * s, "labels": [5] * t} for s, t in lengths]
+
+
+def of_tokens(length):
+    def make(size):
+        torch.rand(1)
+        return {name: torch.ones(size, length, dtype=torch.long) for name in ("input_ids", "labels")}
+
+    return make
+
+
+def freezing(model, layer):
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(f"encoder.block.{layer}." in name and "wi" in name)
+    return model
+
+
+def test_what_takes_other_memory_is_another_plan(make_model, tokenizer, probes, tmp_path):
+    """Pairs that look alike, by name or by count, and are not."""
+    short, longer = (copy.copy(tokenizer) for _ in range(2))
+    short.model_max_length, longer.model_max_length = 16, 64
+    given = {"source_length": 6, "target_length": 4}
+    apart, joint = rows((40, 4), (4, 20)), rows((40, 20), (4, 4))
+    model, several = make_model(), make_model(num_layers=3)
+    pairs = {
+        "the tokenizer's limit": ((model, {"tokenizer": short}), (model, {"tokenizer": longer})),
+        "make_batch": ((model, {"make_batch": of_tokens(8)}), (model, {"make_batch": of_tokens(16)})),
+        "the optimizer made": (
+            (model, {**given, "optimizer": lambda groups: torch.optim.SGD(groups)}),
+            (model, {**given, "optimizer": lambda groups: torch.optim.SGD(groups, momentum=0.9)}),
+        ),
+        "joint lengths": (
+            (model, {"dataset": apart, "tokenizer": tokenizer}),
+            (model, {"dataset": joint, "tokenizer": tokenizer}),
+        ),
+        "the evaluation's lengths": (
+            (model, {**given, "tokenizer": tokenizer, "eval_dataset": rows((9, 4))}),
+            (model, {**given, "tokenizer": tokenizer, "eval_dataset": rows((30, 4))}),
+        ),
+        "the layers trained": ((lambda: freezing(several, 0), given), (lambda: freezing(several, 2), given)),
+    }
+    for name, pair in pairs.items():
+        for number, (of, options) in enumerate(pair, 1):
+            before = len(probes)
+            chosen = of() if of not in (model, several) else of
+            for _ in range(2):  # the second time nothing has changed
+                plan_training(chosen, "cpu", run_dir=tmp_path / name, effective_batch_size=2, **options)
+            assert len(probes) == before + 1, f"{name}, {number}"
+
+
+def test_one_row_more_is_no_other_plan_unless_an_update_has_too_few(make_model, tokenizer, probes, tmp_path):
+    def plan(n, effective):
+        options = {"dataset": rows(*[(9, 4)] * n), "tokenizer": tokenizer, "effective_batch_size": effective}
+        return plan_training(make_model(), "cpu", run_dir=tmp_path, **options)
+
+    assert not any("samples: each epoch" in note for note in plan(5, 4).notes)
+    plan(6, 4)
+    assert len(probes) == 1
+    few = "the data set has only 5 samples: each epoch is one update of 5, not of 8"
+    assert few in plan(5, 8).notes
+    assert any("only 6 samples" in note for note in plan(6, 8).notes)
+
+
+def test_looking_at_batches_leaves_random_numbers_alone(make_model, probes):
+    model = make_model()
+    before = torch.get_rng_state()
+    plan_training(model, "cpu", make_batch=of_tokens(4))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_cpu_has_the_memory_of_its_container(monkeypatch):
+    from hf_monitor.auto_batch import plan_device
+
+    monkeypatch.setattr(plan_device, "memory_limit", lambda: (2**28, None))
+    assert plan_device.device_facts(torch.device("cpu")).memory_mib == 256
 
 
 def break_it(path, how):
@@ -96,6 +173,8 @@ def break_it(path, how):
         values = json.loads(path.read_text())
         if how == "without a part":
             del values["plan"]["probe"]["budget"]
+        elif how == "without a fingerprint":
+            values["plan"]["fingerprint"] = None
         else:
             values["plan"]["gradient_accumulation_steps"] = 3
         path.write_text(json.dumps(values))
@@ -107,6 +186,7 @@ def break_it(path, how):
         ("not JSON", "plan.json is broken"),
         ("a list", "plan.json is broken"),
         ("of another format", "plan.json has format 99, not 1"),
+        ("without a fingerprint", "plan.json is broken (TypeError)"),
         ("without a part", "plan.json is broken (KeyError)"),
         ("with numbers that contradict", "plan.json is broken (ValueError)"),
     ],

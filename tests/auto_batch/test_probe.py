@@ -184,6 +184,19 @@ def test_evaluation_is_probed_on_its_own_and_never_changes_the_training_batch():
     assert again.batch_size == result.batch_size
 
 
+def test_an_evaluation_with_samples_of_its_own_is_probed_with_those(tokenizer):
+    model = bart()
+    short, long = ([{"input_ids": [5] * n, "labels": [5] * 6}] * 8 for n in (8, 100))
+    evaluation = {"generation_max_length": 6, "num_beams": 1, "max_batch_size": 8}
+    options = {"dataset": short, "tokenizer": tokenizer, "max_batch_size": 2, "estimate": False}
+    found = [
+        probe_batch_size(model, "cpu", evaluation=evaluation | more, **options).evaluation
+        for more in ({}, {"dataset": long})
+    ]
+    assert [(result.lengths.source, result.batch_size) for result in found] == [(8, 8), (100, 8)]
+    assert found[1].peak_bytes > found[0].peak_bytes
+
+
 def test_where_one_sample_is_the_answer_every_kind_of_worst_sample_was_tried(tokenizer):
     """A batch of one is a long text, or a long summary: which takes more depends on the model."""
     from transformers import DataCollatorForSeq2Seq

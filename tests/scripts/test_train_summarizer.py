@@ -430,6 +430,24 @@ def test_auto_batch_keeps_the_batch_that_the_demo_was_tuned_for(train, capsys):
     assert f"= {size} samples an update" in capsys.readouterr().err
 
 
+def test_auto_batch_measures_evaluation_as_the_trainer_will_make_it(train, files, capsys, monkeypatch):
+    """With the model's own beams, where none are given, and with the samples of validation and test."""
+    from hf_monitor.auto_batch import plan
+    from hf_monitor.errors import InputError
+
+    asked = {}
+
+    def refuse(*args, **options):
+        asked.update(options)
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(plan, "plan_training", refuse)
+    assert train("--train_file", files["train"], "--validation_file", files["dev"], "--auto_batch") == 2
+    assert "seen enough" in capsys.readouterr().err
+    assert asked["num_beams"] is None
+    assert (len(asked["dataset"]), len(asked["eval_dataset"])) == (16, 4)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -506,10 +524,7 @@ def test_out_of_memory_with_a_plan_names_the_plan_below(train, capsys, out_of_me
         train(*QUICK, "--auto_batch", "--effective_batch_size", "6")
     said = capsys.readouterr().err
     assert "The plan had measured " in said
-    assert (
-        "as before (instead of --auto_batch):\n  --per_device_train_batch_size 3 --gradient_accumulation_steps 2"
-        in said
-    )
+    assert "as before (without --auto_batch and --effective_batch_size):\n  --per_device_train_batch_size 3" in said
 
 
 def test_out_of_memory_in_an_evaluation_is_about_its_own_batch(train, capsys, out_of_memory_at):
