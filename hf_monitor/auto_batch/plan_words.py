@@ -91,7 +91,7 @@ def _evaluation(plan: TrainingPlan) -> str:
     its = plan.evaluation_lengths
     of = "with the training samples' lengths" if its is None else f"{its.source} tokens in, {its.target} out"
     if plan.generation is None:
-        return f"batches of {size}, no generation, {of}; not measured: without gradients less than the training's"
+        return f"batches of {size}, no generation, {of}; not measured: takes less than the training"
     beams = plan.generation.get("num_beams") or 1
     peak = "" if inner is None else f": peak {memory_words(inner.peak_bytes)} measured"
     up_to = f"up to {plan.generation.get('max_length')} tokens with {beams} beam{'' if beams == 1 else 's'}"

@@ -521,10 +521,10 @@ def test_out_of_memory_in_the_middle_names_the_batch_the_peak_and_the_next_small
 def test_out_of_memory_with_a_plan_names_the_plan_below(train, capsys, out_of_memory_at):
     out_of_memory_at("training_step", 1)
     with pytest.raises(SystemExit):
-        train(*QUICK, "--auto_batch", "--effective_batch_size", "6")
+        train(*QUICK, "--auto_batch", "--effective_batch_size", "34")
     said = capsys.readouterr().err
     assert "The plan had measured " in said
-    assert "as before (without --auto_batch and --effective_batch_size):\n  --per_device_train_batch_size 3" in said
+    assert "as before (without --auto_batch and --effective_batch_size):\n  --per_device_train_batch_size 2 " in said
 
 
 def test_out_of_memory_in_an_evaluation_is_about_its_own_batch(train, capsys, out_of_memory_at):
