@@ -8,8 +8,8 @@ from typing import Any
 
 __all__ = ["free_memory", "is_out_of_memory"]
 
-# As they stand in torch (c10/cuda/CUDACachingAllocator.cpp, c10/core/impl/alloc_cpu.cpp, aten/src/ATen/cuda/Exceptions.h,
-# aten/src/ATen/mps/MPSAllocator.mm), in NCCL (src/include/checks.h) and in triton's driver.c.
+# As they stand in torch (c10/cuda/CUDACachingAllocator.cpp, c10/core/impl/alloc_cpu.cpp,
+# aten/src/ATen/cuda/Exceptions.h, aten/src/ATen/mps/MPSAllocator.mm), NCCL (src/include/checks.h), triton (driver.c).
 _WORDS = re.compile(
     r"""
       \b(CUDA|HIP|XPU|NPU|MPS\ backend|CUDA\ driver|CUDA\ runtime)\b[^\n]{0,40}\bout\ of\ memory

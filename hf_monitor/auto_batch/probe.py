@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from hf_monitor.auto_batch.shapes import Precision, ProbeResult
+from hf_monitor.auto_batch.inputs import batches, check_numbers, device_of, estimate_for, unwrapped
+from hf_monitor.auto_batch.prober import Prober, on_device
+from hf_monitor.auto_batch.shapes import Precision, ProbeResult, StepSettings, Trial
 from hf_monitor.seq2seq.batches import MakeBatch
 
-__all__ = ["find_optimal_batch_size", "probe_batch_size"]
+__all__ = ["find_optimal_batch_size", "probe_batch_size", "time_batch_sizes"]
 
 
 def find_optimal_batch_size(model: Any, device: Any = None, safe_factor: float = 0.95, **options: Any) -> int:
-    """Give the largest batch size: ``probe_batch_size(...).batch_size``."""
+    """Give the largest batch size whose training step fits a device.
+
+    Parameters
+    ----------
+    model, device, safe_factor, **options
+        As of :func:`probe_batch_size`, which also tells every trial.
+
+    Returns
+    -------
+    int
+        Samples of one device and one step: ``per_device_train_batch_size``.
+
+    Raises
+    ------
+    BatchDoesNotFit, InputError
+        As :func:`probe_batch_size`.
+
+    Examples
+    --------
+    >>> from hf_monitor import find_optimal_batch_size
+    >>> find_optimal_batch_size(model, "cuda", source_length=512, target_length=128, precision="bf16")  # doctest: +SKIP
+    48
+    """
     return probe_batch_size(model, device, safe_factor, **options).batch_size
 
 
@@ -37,9 +62,98 @@ def probe_batch_size(
     label_smoothing: float = 0.0,
     ddp_bucket_bytes: int = 0,
     make_batch: MakeBatch | None = None,
-    evaluation: dict[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     estimate: bool = True,
-    repeats: int = 1,
 ) -> ProbeResult:
-    """Probe a seq2seq model."""
+    """Find the largest batch size whose training step fits a device, by making such steps.
+
+    A step is what the Trainer will do, at its worst: both sequences at their longest, forward in the chosen precision,
+    backward with gradients of the step before still there, clipping, the optimizer with its state. Where a step can be
+    run on fake tensors, that says which size to try first; the answer is always one that was measured.
+
+    The model is afterwards bit for bit what it was: weights, buffers, gradients, modes, random numbers; so is it after
+    an error and after Ctrl-C.
+
+    Parameters
+    ----------
+    model : PreTrainedModel or PeftModel
+        A seq2seq model; may still be on the CPU while ``device`` is a GPU.
+    device : torch.device or str, optional
+        ``"cuda"``, ``"cuda:1"``, ``"cpu"``; the model's own by default.
+    safe_factor : float
+        Share of the budget that the peak stays within, above 0, at most 1.
+    source_length, target_length : int, optional
+        Tokens. Else the longest in ``dataset`` as ``collator`` pads them, else what tokenizer and config allow.
+    memory_limit : int, optional
+        Bytes that may be taken, the model included; less than the device has.
+    tokenizer : PreTrainedTokenizer, optional
+    dataset : sized, optional
+        Tokenized: ``input_ids`` and ``labels``. The worst batch is then made of its samples, by ``collator``.
+    collator : callable, optional
+        The Trainer's ``data_collator``.
+    length_quantile : float
+        Above this share of the lengths, samples of the data set are left out of account; 1.0 promises all of them.
+    max_batch_size : int
+        No larger size is looked for.
+    precision, gradient_checkpointing, optimizer, accumulation, max_grad_norm, label_smoothing, ddp_bucket_bytes
+        See :class:`~hf_monitor.auto_batch.StepSettings`.
+    make_batch : callable, optional
+        From a size to a batch (name -> CPU tensor), for models that want another one.
+    evaluation : mapping, optional
+        ``{"generation_max_length": 128, "num_beams": 4}``: evaluation batches are probed, too, with generation up to
+        that length, on their own.
+    estimate : bool
+        Whether fake tensors may say where to begin.
+
+    Returns
+    -------
+    ProbeResult
+
+    Raises
+    ------
+    BatchDoesNotFit
+        Not even one sample fits.
+    InputError
+        Something handed over cannot be used.
+    """
+    check_numbers(safe_factor=safe_factor, max_batch_size=max_batch_size, memory_limit=memory_limit)
+    settings = StepSettings(
+        precision, gradient_checkpointing, optimizer, accumulation, max_grad_norm, label_smoothing, ddp_bucket_bytes
+    )
+    model = unwrapped(model)
+    target = device_of(model, device)
+    lengths, make = batches(
+        model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
+    )
+    with on_device(model, target):
+        guess = estimate_for(model, settings, lengths, make_batch and make, target) if estimate else None
+        prober = Prober(model, target, settings, memory_limit, safe_factor)
+        try:
+            result = prober.find(make, lengths, max_batch_size, guess)
+            if evaluation is not None:
+                result = replace(result, evaluation=prober.find_evaluation(evaluation, make, lengths, max_batch_size))
+            return result
+        finally:
+            prober.close()
+
+
+def time_batch_sizes(
+    model: Any, device: Any, sizes: Sequence[int], *, repeats: int = 3, **options: Any
+) -> tuple[Trial, ...]:
+    """Time steps of some sizes, each several times.
+
+    Parameters
+    ----------
+    model, device, **options
+        As of :func:`probe_batch_size`; those that have to do with the search are of no use here.
+    sizes : sequence of int
+        Batch sizes, that fit.
+    repeats : int
+        Steps of each size, after one that is not counted.
+
+    Returns
+    -------
+    tuple of Trial
+        One a size that did not run out of memory, with the median of the seconds.
+    """
     raise NotImplementedError

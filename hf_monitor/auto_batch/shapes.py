@@ -74,8 +74,8 @@ class Trial:
     fits : bool
         Whether the peak is within ``safe_factor`` times the budget.
     out_of_memory : bool
-    seconds : float
-        Of the step alone, by the wall clock.
+    seconds : float or None
+        Of the step alone, by the wall clock; None where it ran out of memory.
     samples_per_second : float or None
     predicted_bytes : int or None
         What was expected before the step, where something was.
@@ -87,7 +87,7 @@ class Trial:
     peak_bytes: int | None
     fits: bool
     out_of_memory: bool
-    seconds: float
+    seconds: float | None
     samples_per_second: float | None = None
     predicted_bytes: int | None = None
     phase: str = "train"

@@ -96,6 +96,13 @@ class TrainingStep:
         if self.settings.ddp_bucket_bytes:
             self._buckets = torch.empty(self.settings.ddp_bucket_bytes, dtype=torch.uint8, device=self.device)
 
+    def prime(self) -> None:
+        """Make the optimizer's state, by a step with gradients of zeros: no sample is needed for it."""
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+
     def close(self) -> None:
         """Let go of gradients, optimizer state and buckets."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -104,6 +111,9 @@ class TrainingStep:
 
     def run(self, batch: Mapping[str, Any]) -> None:
         """Make one step with a batch; where gradients accumulate, those of the step before are still there.
+
+        There is no gradient scaler for fp16: a step that overflows would leave the optimizer out, and the weights are
+        put back in any case.
 
         Parameters
         ----------
@@ -157,13 +167,17 @@ def switch_checkpointing(model: Any, on: bool) -> None:
     InputError
         Where the model cannot.
     """
-    if bool(getattr(model, "is_gradient_checkpointing", False)) == on:
+    new = hasattr(model, "activation_checkpointing_enable")  # transformers' newer name
+    if bool(getattr(model, "is_activation_checkpointing" if new else "is_gradient_checkpointing", False)) == on:
         return
     if not on:
-        model.gradient_checkpointing_disable()
+        (model.activation_checkpointing_disable if new else model.gradient_checkpointing_disable)()
         return
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise InputError(f"{type(model).__name__} does not support gradient checkpointing")
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if new:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if hasattr(model, "peft_config"):  # frozen embeddings give nothing to checkpoint from
         model.enable_input_require_grads()

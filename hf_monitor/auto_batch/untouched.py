@@ -11,7 +11,7 @@ __all__ = ["untouched"]
 
 
 @contextlib.contextmanager
-def untouched(model: Any) -> Iterator[None]:
+def untouched(model: Any, device: Any = None) -> Iterator[None]:
     """Keep weights, buffers, gradients, modes, flags, hooks and random numbers as they are, whatever ends the block.
 
     A copy of weights and buffers is held meanwhile, in the host's memory. Gradients that were there are put aside.
@@ -19,6 +19,8 @@ def untouched(model: Any) -> Iterator[None]:
     Parameters
     ----------
     model : torch.nn.Module
+    device : torch.device, optional
+        Where the model is moved meanwhile; of weights that are elsewhere no copy is needed.
     """
     import numpy as np
     import torch
@@ -26,9 +28,10 @@ def untouched(model: Any) -> Iterator[None]:
     modules = list(model.modules())
     state = [(module, _own_state(module)) for module in modules]
     tensors = [*model.parameters(), *(b for b in model.buffers() if b is not None)]
-    devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+    places = [t.device for t in tensors] if device is None else [device, *(t.device for t in tensors)]
+    devices = sorted({place.index or 0 for place in places if place.type == "cuda"})
     with torch.no_grad():
-        values = [(t, t.data, t.detach().to("cpu", copy=True)) for t in tensors]
+        values = [(t, t.data, _copy(t) if device is None or t.device == device else None) for t in tensors]
     gradients = [(p, p.grad) for p in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
@@ -43,7 +46,8 @@ def untouched(model: Any) -> Iterator[None]:
         with torch.no_grad():
             for tensor, data, value in values:
                 tensor.data = data
-                tensor.copy_(value)
+                if value is not None:
+                    tensor.copy_(value)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
         for parameter, flag in trainable:
@@ -53,6 +57,10 @@ def untouched(model: Any) -> Iterator[None]:
         torch.set_rng_state(random_numbers[0])
         for index, numbers in zip(devices, random_numbers[1], strict=True):
             torch.cuda.set_rng_state(numbers, index)
+
+
+def _copy(tensor: Any) -> Any:
+    return tensor.detach().to("cpu", copy=True)
 
 
 def _own_state(module: Any) -> dict[str, tuple[Any, Any]]:
