@@ -47,6 +47,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hf_monitor.errors import HfMonitorError
+
 MIB, GIB = 2**20, 2**30
 SAFE = 0.95
 ESTIMATE_WITHIN = 0.03
@@ -87,7 +89,7 @@ class Device(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and (kwargs or {}).get("device") is not None:
+        if func is torch.ops.aten._to_copy.default and (kwargs or {}).get("device") and out.dtype == args[0].dtype:
             return out  # from a GPU, this would have left the device
         self.hold(tree_leaves(out))
         if self._at_most > self.cap_bytes and (used := self.used_bytes()) > self.cap_bytes:
@@ -324,11 +326,12 @@ def child_peak(case: Case, size: int) -> int:
 class Found:
     """What a finder answered and what it took."""
 
-    answer: int
+    answer: int  # 0: it failed
     sizes: list[int] = field(default_factory=list)
     ooms: int = 0
     seconds: float = 0.0
     details: Any = None
+    failure: str = ""
 
 
 @contextlib.contextmanager
@@ -355,9 +358,12 @@ def find(case: Case, finder: Callable[[Case, Training], tuple[int, Any]]) -> Fou
     with sizes_seen(training.model) as sizes, Device(case.cap) as device:
         device.hold(held(training.model))
         began = time.perf_counter()
-        answer, details = finder(case, training)
+        try:
+            answer, details, failure = *finder(case, training), ""
+        except (RuntimeError, HfMonitorError) as error:  # a result, too: the others go on
+            answer, details, failure = 0, None, f"{type(error).__name__}: {error}".partition("\n")[0]
         seconds = time.perf_counter() - began
-    return Found(answer, sizes, device.ooms, seconds, details)
+    return Found(answer or 0, sizes, device.ooms, seconds, details, failure)
 
 
 def ours(case: Case, training: Training) -> tuple[int, Any]:
@@ -473,13 +479,12 @@ class Verdict:
     @property
     def ooms(self) -> int:
         """Give our OOMs: the device's count, or our own where we raised one before the device did."""
-        return max(self.ours.ooms, self.ours.details.out_of_memory_errors)
+        return max(self.ours.ooms, self.ours.details.out_of_memory_errors if self.ours.details else 0)
 
 
 def estimated_peak(case: Case, size: int) -> int:
     """Give the estimate of fake tensors."""
     from hf_monitor.auto_batch.estimate import Estimator
-
     from hf_monitor.auto_batch.shapes import StepSettings
     from hf_monitor.seq2seq.batches import Lengths
 
@@ -499,8 +504,7 @@ def examine(case: Case, finders: Iterable[str]) -> Verdict:
         lambda size: fits(case, size, SAFE * case.cap), low if low and fits(case, low, SAFE * case.cap) else 0, most + 1
     )
     verdict = Verdict(case, most, within, found)
-    if "ours" in found:
-        answer = found["ours"].answer
+    if "ours" in found and (answer := found["ours"].answer):
         verdict.peaks = profiled_peak(case, answer), profiled_peak(case, answer + 1)
         verdict.estimate = estimated_peak(case, answer)
         verdict.rss = child_peak(case, answer) if case.cap >= GIB else None
@@ -515,9 +519,11 @@ def print_finders(verdicts: list[Verdict]) -> None:
         case, ours = verdict.case, verdict.found.get("ours")
         for name, found in verdict.found.items():
             samples, ooms = sum(found.sizes), verdict.ooms if name == "ours" else found.ooms
-            row = [case.name, f"{case.cap_mib:g}", verdict.most, verdict.within_safe, name, found.answer]
-            row.append(f"{found.answer / verdict.most:.2f}" + (", does not fit" if found.answer > verdict.most else ""))
-            row += [samples, f"{samples / found.answer:.1f}", ooms]
+            row = [case.name, f"{case.cap_mib:g}", verdict.most, verdict.within_safe, name]
+            row += [found.answer or f"failed: {found.failure}", f"{found.answer / verdict.most:.2f}"]
+            if found.answer > verdict.most:
+                row[-1] += ", does not fit"
+            row += [samples, f"{samples / found.answer:.1f}" if found.answer else "-", ooms]
             row.append(f"{found.seconds:.1f}" + (f" ({found.seconds / ours.seconds:.1f})" if ours else ""))
             print("|", " | ".join(map(str, row)), "|")
 
@@ -529,7 +535,8 @@ def print_judge(verdicts: list[Verdict]) -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     for verdict in verdicts:
-        assert verdict.peaks
+        if verdict.peaks is None:
+            continue
         at, more = verdict.peaks
         row = [verdict.case.name, verdict.within_safe, verdict.ours.answer, f"{verdict.limit / MIB:.2f}"]
         row += [f"{at / MIB:.2f}", f"{more / MIB:.2f}"]
@@ -549,12 +556,14 @@ def goals(verdicts: list[Verdict]) -> dict[str, list[str]]:
         return abs(verdict.ours.answer - truth) <= (0 if truth <= 50 else 0.02 * truth)
 
     def is_judged_right(verdict: Verdict) -> bool:
-        at, more = verdict.peaks or (0, 0)
+        if verdict.peaks is None:
+            return False
+        at, more = verdict.peaks
         return at <= verdict.limit and (more > verdict.limit or verdict.ours.answer > 50)
 
     def is_confirmed(verdict: Verdict) -> bool:
-        size = verdict.ours.answer
-        trials = [trial for trial in verdict.ours.details.trials if trial.batch_size == size and trial.fits]
+        size, details = verdict.ours.answer, verdict.ours.details
+        trials = [trial for trial in (details.trials if details else ()) if trial.batch_size == size and trial.fits]
         return size in verdict.ours.sizes and any(trial.peak_bytes <= verdict.limit for trial in trials)
 
     few = missed(lambda verdict: verdict.ooms == 0)
@@ -571,14 +580,14 @@ def goals(verdicts: list[Verdict]) -> dict[str, list[str]]:
     }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"3 cases: {', '.join(QUICK)}")
     parser.add_argument("--only", help=f"some of: {','.join(case.name for case in CASES)}")
     parser.add_argument("--finders", help=f"some of: {', '.join(FINDERS)} (comma-separated)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: 1)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.disable(logging.WARNING)  # Lightning's and transformers' words on every trial
     torch.set_num_threads(args.threads)
     cases = {case.name: case for case in CASES}
