@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BatchDoesNotFit", "HfMonitorError", "InputError", "MissingPackageError", "RunFolderError"]
+__all__ = ["BatchDoesNotFit", "HfMonitorError", "InputError", "MissingPackageError", "RankFailed", "RunFolderError"]
 
 
 class HfMonitorError(Exception):
@@ -42,3 +42,7 @@ class BatchDoesNotFit(HfMonitorError, RuntimeError):
     ) -> None:
         super().__init__(message)
         self.needed_bytes, self.limit_bytes, self.remedies = needed_bytes, limit_bytes, remedies
+
+
+class RankFailed(HfMonitorError, RuntimeError):
+    """Another process of the launch failed at what all of them must do together; the message says which, and how."""

@@ -1,7 +1,7 @@
 """The peak of a training step, estimated without taking memory: the very step, run on tensors that have none.
 
-``FakeTensorMode`` (torch._subclasses.fake_tensor) gives tensors with shapes, types and storages of the right size but no
-memory behind them; :class:`LiveStorages` counts those. A step of T5-base takes 1 to 2 seconds of one core, at any size.
+``FakeTensorMode`` (torch._subclasses.fake_tensor) gives tensors with shapes, types and storages of the right size but
+no memory behind them; :class:`FakeStorages` counts those. A step takes a second or a few, at any size.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode, unset_fake_temporarily
 
-from hf_monitor.auto_batch.live import LiveStorages
+from hf_monitor.auto_batch.convex import ConvexPeaks
+from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of, fake_batch
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError, InputError
@@ -26,11 +25,7 @@ from hf_monitor.seq2seq.batches import Lengths, MakeBatch, dummy_batch
 __all__ = ["EstimateUnavailable", "Estimator", "Parts", "estimate_peak"]
 
 
-_STRAIGHT = 1e-4
-"""Three peaks lie on one line where none between them can be further off than this part of itself."""
-
-
-class EstimateUnavailable(Exception):  # noqa: N818 - it is an answer, not a fault: whoever asked goes on without
+class EstimateUnavailable(Exception):
     """The step cannot be run on fake tensors: an operation has no fake form, or the model looks at values."""
 
 
@@ -53,15 +48,6 @@ class Parts:
     gradients: int
     optimizer_state: int
     rest: int
-
-
-class _Undecided(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch does not type its hook
-    """Answer "no" where a model asks a fake tensor yes or no: no layer dropped, no mask left out, the larger case."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype is torch.bool:
-            return False
-        return func(*args, **(kwargs or {}))
 
 
 class Estimator:
@@ -92,16 +78,16 @@ class Estimator:
     ) -> None:
         self.settings, self.lengths = settings, lengths
         self._make_batch = make_batch
-        self._peaks: dict[int, int] = {}
+        self.peaks = ConvexPeaks(self._measure)
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self._live = LiveStorages()
+        self._live = FakeStorages()
         with self._running():
             self._model = self._fake_model(model_or_config)
             self._live.count([*self._model.parameters(), *self._model.buffers()])
             self._weights = self._live.now
             self._step = TrainingStep(self._model, settings)
             self._step.open()
-        self._first_step()
+            self._first_step()
 
     def _fake_model(self, given: Any) -> Any:
         if isinstance(given, torch.nn.Module):
@@ -112,13 +98,14 @@ class Estimator:
             return model
         from transformers import AutoModelForSeq2SeqLM
 
-        return AutoModelForSeq2SeqLM.from_config(given)
+        make: Any = AutoModelForSeq2SeqLM.from_config
+        return make(given)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
         """Make all that runs within fake and counted; what goes wrong in it is no error of the caller's."""
         try:
-            with torch.enable_grad(), self._fake, _Undecided(), self._live:
+            with torch.enable_grad(), all_ones_are_seen(), self._fake, self._live:
                 yield
         except HfMonitorError:
             raise
@@ -128,15 +115,22 @@ class Estimator:
     def _batch(self, size: int) -> Any:
         if self._make_batch is None:
             return dummy_batch(self._model, size, self.lengths)
-        return self._make_batch(size)
+        with unset_fake_temporarily():  # it may look at values as it likes
+            batch = self._make_batch(size)
+        return fake_batch(batch, self._fake, self._live)
 
     def _first_step(self) -> None:
         """Let gradients and optimizer state come to be, as they are in every step but the first."""
+        self._step.run(self._batch(1))
+        self._state = bytes_of(list(self._step.optimizer.state.values()))
+        self._gradients = bytes_of([p.grad for p in self._model.parameters()])
+
+    def _measure(self, size: int) -> int:
         with self._running():
-            self._step.run(self._batch(1))
-            state = self._step.optimizer.state
-            self._state = _bytes_of(list(state.values()))
-            self._gradients = _bytes_of([p.grad for p in self._model.parameters()])
+            batch = self._batch(size)
+            self._live.reset_peak()
+            self._step.run(batch)
+        return self._live.peak
 
     def peak_bytes(self, size: int) -> int:
         """Estimate the peak of a step: weights, gradients, optimizer state and all the rest.
@@ -149,17 +143,11 @@ class Estimator:
         Returns
         -------
         int
-            Bytes of live storages at the worst moment; on the CPU the same as :class:`LiveStorages` measures.
+            Bytes of live storages at the worst moment; on the CPU the same as ``LiveStorages`` measures.
         """
         if size < 1:
             raise InputError(f"the batch size must be 1 or more, got {size}")
-        if size not in self._peaks:
-            with self._running():
-                batch = self._batch(size)
-                self._live.reset_peak()
-                self._step.run(batch)
-                self._peaks[size] = self._live.peak
-        return self._peaks[size]
+        return self.peaks.at(size)
 
     def parts(self, size: int) -> Parts:
         """Say what the peak is made of.
@@ -177,12 +165,7 @@ class Estimator:
         return Parts(self._weights, gradients, self._state, left - gradients)
 
     def largest(self, limit_bytes: int, maximum: int = 1024) -> int:
-        """Find the largest size whose estimated peak is within a limit.
-
-        The bytes alive at any one moment of a step are a constant plus so many a sample; their peak over all moments is
-        therefore convex and piecewise linear in the size. Where the chord between a size that fits and one that does
-        not crosses the limit, a size fits; where the line through two that fit crosses it, the next one does not. The
-        two meet after a few steps.
+        """Find the largest size whose estimated peak is within a limit: see :meth:`ConvexPeaks.largest`.
 
         Parameters
         ----------
@@ -193,48 +176,9 @@ class Estimator:
         Returns
         -------
         int
-            From 0, where not even one sample fits, to ``maximum``. Its peak is within the limit, that of one more is not.
+            From 0, where not even one sample fits, to ``maximum``.
         """
-        if maximum < 1 or self._known(1) > limit_bytes:
-            return 0
-        if self._known(maximum) <= limit_bytes:
-            return maximum
-        fits, too_large = 1, maximum
-        while too_large - fits > 1:
-            low, high = self._known(fits), self._known(too_large)
-            crossing = fits + int((too_large - fits) * (limit_bytes - low) / (high - low))
-            middle = min(max(crossing, fits + 1), too_large - 1)
-            at_middle = self._known(middle)
-            if at_middle > limit_bytes:
-                too_large = middle
-                continue
-            a_sample = (at_middle - low) / (middle - fits)
-            fits = middle
-            bound = fits + int((limit_bytes - at_middle) / a_sample) + 1 if a_sample > 0 else too_large
-            if bound >= too_large:
-                continue
-            if self._known(bound) > limit_bytes:
-                too_large = bound
-            else:
-                fits = bound
-        return fits
-
-    def _known(self, size: int) -> int:
-        """Give a peak, by the line that it lies on where three measured ones around it lie on one."""
-        if size in self._peaks:
-            return self._peaks[size]
-        below = sorted(known for known in self._peaks if known < size)
-        above = sorted(known for known in self._peaks if known > size)
-        for around in (below[-2:] + above[:1], below[-1:] + above[:2]):
-            if len(around) < 3:
-                continue
-            one, two, three = around
-            first, second, third = (self._peaks[known] for known in around)
-            share = (two - one) / (three - one)
-            off = abs(first + (third - first) * share - second)
-            if off <= _STRAIGHT * second * min(share, 1 - share):  # what it is off elsewhere, at the most, being convex
-                return round(first + (third - first) * (size - one) / (three - one))
-        return self.peak_bytes(size)
+        return self.peaks.largest(limit_bytes, maximum)
 
 
 def estimate_peak(
@@ -265,8 +209,3 @@ def estimate_peak(
     """
     lengths = Lengths(source_length, target_length)
     return Estimator(model_or_config, settings or StepSettings(), lengths, make_batch=make_batch).peak_bytes(batch_size)
-
-
-def _bytes_of(tree: Any) -> int:
-    storages = {t.untyped_storage()._cdata: t for t in tree_iter(tree) if isinstance(t, torch.Tensor)}
-    return sum(t.untyped_storage().nbytes() for t in storages.values())

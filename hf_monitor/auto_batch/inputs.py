@@ -14,8 +14,10 @@ from hf_monitor.seq2seq.batches import Lengths, MakeBatch, dummy_batch
 __all__ = ["batches", "check_numbers", "device_of", "estimate_for", "unwrapped"]
 
 
-def check_numbers(*, safe_factor: float, max_batch_size: int, memory_limit: int | None) -> None:
+def check_numbers(*, safe_factor: float, max_batch_size: int, memory_limit: int | None, precision: str) -> None:
     """Refuse what cannot be meant."""
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise InputError(f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     if not 0 < safe_factor <= 1:
         raise InputError(f"safe_factor is a share of the memory, above 0 and at most 1, got {safe_factor!r}")
     if isinstance(max_batch_size, bool) or not isinstance(max_batch_size, int) or max_batch_size < 1:
@@ -42,7 +44,7 @@ def unwrapped(model: Any) -> Any:
     devices = {p.device for p in parameters}
     if len(devices) > 1:
         raise InputError(
-            f"the model is spread over {', '.join(sorted(map(str, devices)))}: no batch can be found for several devices"
+            f"the model is spread over {', '.join(sorted(map(str, devices)))}: no batch is found for several devices"
         )
     if not devices:
         raise InputError("the model has no parameters")

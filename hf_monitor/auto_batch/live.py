@@ -26,15 +26,15 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
 
     Attributes
     ----------
-    now, peak : int
-        Bytes; ``peak`` since the last :meth:`reset_peak`.
+    now : int
+        Bytes.
     """
 
     def __init__(self, cap_bytes: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # nor this
         self.cap_bytes = cap_bytes
         self.now = 0
-        self.peak = 0
+        self._peak = 0
         self._live: dict[int, int] = {}
 
     def count(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -42,9 +42,15 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
         for tensor in tensors:
             self._meet(tensor, counted=True)
 
+    @property
+    def peak(self) -> int:
+        """Give the highest number of bytes since the last :meth:`reset_peak`."""
+        self._peak = max(self._peak, self.now)
+        return self._peak
+
     def reset_peak(self) -> None:
         """Begin anew with the peak, from what is alive now."""
-        self.peak = self.now
+        self._peak = self.now
 
     def _meet(self, tensor: Any, *, counted: bool) -> None:
         if not isinstance(tensor, torch.Tensor):
@@ -57,7 +63,6 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
         self._live[key] = size
         weakref.finalize(storage, self._forget, key).atexit = False
         self.now += size
-        self.peak = max(self.peak, self.now)
 
     def _forget(self, key: int) -> None:
         self.now -= self._live.pop(key, 0)
@@ -65,11 +70,32 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for value in tree_iter((args, kwargs)):
             self._meet(value, counted=False)  # somebody else's, who was there before: not ours to count
+        self._note(func)
         out = func(*args, **(kwargs or {}))
         for value in tree_iter(out):
             self._meet(value, counted=True)
+        if not _is_in_place_without_us(func):
+            self._note(func)
+        return out
+
+    def _note(self, func: Any) -> None:
+        self._peak = max(self._peak, self.now)
         if self.cap_bytes is not None and self.now > self.cap_bytes:
             raise torch.OutOfMemoryError(
                 f"{func}: {self.now} bytes of tensors are alive, the limit is {self.cap_bytes} (counted by hf_monitor)"
             )
-        return out
+
+
+def _is_in_place_without_us(func: Any) -> bool:
+    """Say whether the backward pass would do this in place, were it not for a mode like this one.
+
+    So it is with two gradients that are added up (``can_accumulate_inplace`` in torch/csrc/autograd/input_buffer.cpp) and
+    with what is scattered into new zeros (``areAnyTensorSubclassLike`` in FunctionsManual.cpp). What is too much is gone
+    before the next operation, and is not looked at before.
+    """
+    return torch._C._current_graph_task_id() != -1 and func in (
+        torch.ops.aten.add.Tensor,
+        torch.ops.aten.scatter_add.default,
+        torch.ops.aten.scatter.src,
+        torch.ops.aten.index_add.default,
+    )

@@ -116,7 +116,9 @@ def probe_batch_size(
     InputError
         Something handed over cannot be used.
     """
-    check_numbers(safe_factor=safe_factor, max_batch_size=max_batch_size, memory_limit=memory_limit)
+    check_numbers(
+        safe_factor=safe_factor, max_batch_size=max_batch_size, memory_limit=memory_limit, precision=precision
+    )
     settings = StepSettings(
         precision, gradient_checkpointing, optimizer, accumulation, max_grad_norm, label_smoothing, ddp_bucket_bytes
     )

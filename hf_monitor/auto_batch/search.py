@@ -111,9 +111,12 @@ class _Curve:
         if floor is None:
             return False
         near = self.low or size
-        doubt = self.noise
-        if self.estimate is not None:  # what it says of a step from one size to the next is better than of the whole
-            doubt += abs(self.estimate(size) - self.estimate(near)) // 20
+        doubt = float(self.noise)
+        if self.estimate is not None and self.low:  # as if all that it is wrong by, and as much again, came by samples
+            wrong = abs(self.peaks[near] - self.estimate(near))
+            growth = self.estimate(near) - self.estimate(1)
+            share = (self.estimate(size) - self.estimate(near)) / growth if growth > 0 else 0.0
+            doubt += 1 + 2 * wrong * max(share, (size - near) / near)
         return floor - doubt > self.limit
 
 

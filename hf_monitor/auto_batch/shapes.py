@@ -126,6 +126,10 @@ class ProbeResult:
         The same for evaluation batches, where they were asked for.
     notes : tuple of str
         What could not be measured or promised.
+    rank : int
+        Of several processes, the one that measured this: the one with the smallest result, which holds for all.
+    by_rank : tuple of tuple of Trial
+        The trials of each process, where there are several.
     """
 
     batch_size: int
@@ -144,6 +148,8 @@ class ProbeResult:
     at_most_wrong_by: int = 0
     evaluation: ProbeResult | None = None
     notes: tuple[str, ...] = field(default=())
+    rank: int = 0
+    by_rank: tuple[tuple[Trial, ...], ...] = ()
 
     @property
     def samples(self) -> int:
@@ -156,6 +162,8 @@ class ProbeResult:
         return sum(trial.out_of_memory for trial in self.trials)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Give the trials as rows for ``trials.jsonl``; those of the evaluation last."""
+        """Give the trials as rows for ``trials.jsonl``, with the rank where there are several; evaluation last."""
         rows = [asdict(trial) for trial in self.trials]
+        if self.by_rank:
+            rows = [{**asdict(trial), "rank": rank} for rank, trials in enumerate(self.by_rank) for trial in trials]
         return rows + (self.evaluation.rows() if self.evaluation is not None else [])

@@ -1,0 +1,237 @@
+"""What test_probe_ranks.py launches: ranks_script.py FOLDER WHAT; each rank leaves what it saw in FOLDER/rank<N>.json."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.profiler import ProfilerActivity, profile
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    T5Config,
+    T5ForConditionalGeneration,
+    TrainerCallback,
+)
+
+from hf_monitor.auto_batch.probe import probe_batch_size
+from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, probe_together, world
+from hf_monitor.auto_batch.shapes import StepSettings
+from hf_monitor.auto_batch.step import TrainingStep
+from hf_monitor.errors import HfMonitorError
+from hf_monitor.seq2seq.batches import Lengths, dummy_batch
+
+FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2]
+RANK = int(os.environ["RANK"])
+LENGTHS = Lengths(24, 24)
+MIB = 2**20
+seen: dict = {}
+
+
+def t5():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 500, "d_model": 64, "d_ff": 256, "d_kv": 16, "num_layers": 2, "num_heads": 4}
+    return T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0, use_cache=False))
+
+
+def bart_with_a_frozen_encoder():
+    torch.manual_seed(0)
+    layers = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 128))}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = BartConfig(vocab_size=3000, d_model=64, max_position_embeddings=64, use_cache=False, **layers, **heads)
+    model = BartForConditionalGeneration(config)
+    for parameter in model.get_encoder().layers.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+
+def probe(model, **options):
+    def alone():
+        return probe_batch_size(
+            model, "cpu", 1.0, source_length=24, target_length=24, max_batch_size=40, estimate=False, **options
+        )
+
+    return probe_together(alone, device="cpu")
+
+
+class Data(torch.utils.data.Dataset):
+    def __init__(self, model):
+        self.rows = dummy_batch(model, 32, LENGTHS)
+        self.rows["attention_mask"][:, -1] = 0
+
+    def __len__(self):
+        return 2000
+
+    def __getitem__(self, index):
+        return {name: rows[index % 32] for name, rows in self.rows.items()}
+
+
+def trainer_of(model, size, name, **options):
+    args = Seq2SeqTrainingArguments(
+        str(FOLDER / name),
+        use_cpu=True,
+        per_device_train_batch_size=size,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **options,
+    )
+    assert args.world_size == 2
+    return Seq2SeqTrainer(model, args, train_dataset=Data(model))
+
+
+def hash_of(model):
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
+
+
+def agree_and_train():
+    """No training arguments yet, so no process group; then the real Trainer at the size agreed upon."""
+    assert not dist.is_initialized()
+    model = t5()
+    before = hash_of(model)
+    result = probe(
+        model, memory_limit=(24 if RANK == 0 else 12) * MIB, optimizer=lambda groups: torch.optim.SGD(groups)
+    )
+    seen["limits"] = [result.batch_size, result.rank, result.limit_bytes, [len(trials) for trials in result.by_rank]]
+    seen["rows"] = sorted({row["rank"] for row in result.rows()})
+    seen["notes"] = list(result.notes)
+    seen["own_optimizer"] = callable(result.settings.optimizer)
+
+    def out_of_memory(module, args, kwargs):
+        if RANK == 1 and len(kwargs["input_ids"]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. (said by the test)")
+
+    hook = model.register_forward_pre_hook(out_of_memory, with_kwargs=True)
+    result = probe(model, memory_limit=24 * MIB)
+    hook.remove()
+    seen["one_rank_oom"] = [result.batch_size, result.rank]
+    seen["ooms"] = [any(trial.out_of_memory for trial in trials) for trials in result.by_rank]
+    seen["untouched"] = hash_of(model) == before
+    trainer = trainer_of(model, result.batch_size, "out", max_steps=3)
+    seen["backend"] = dist.get_backend()
+    trainer.train()
+    seen["world"] = [world().size, world().local_size]
+    seen["size"] = trainer.args.per_device_train_batch_size
+    seen["trained"], seen["weights"] = hash_of(model) != before, hash_of(model)
+    seen["memory"] = [
+        ddp_memory("t5 fp32", t5, 8),
+        ddp_memory("t5 bf16, nothing unused", t5, 2, bf16=True, ddp_find_unused_parameters=False),
+        ddp_memory("bart, part of it frozen, fp32", bart_with_a_frozen_encoder, 4),
+        ddp_memory("bart, part of it frozen, bf16", bart_with_a_frozen_encoder, 2, bf16=True),
+    ]
+    write()
+    probe(model, memory_limit=(24 * MIB) >> (4 * RANK))  # not one sample fits on rank 1: both end
+
+
+def peak_of(events):
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return peak
+
+
+class LastStep(TrainerCallback):
+    """Profile the last optimizer step. Not the first: what gloo's threads free then, torch's profiler does not see."""
+
+    def on_step_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+        if state.global_step == args.max_steps - 1:
+            state_tensors = [t for held in optimizer.optimizer.state.values() for t in held.values()]
+            self.held = sum(t.nbytes for t in [*model.parameters(), *model.buffers(), *state_tensors])
+            assert all(p.grad is None for p in model.parameters())
+            self.profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+            self.profile.__enter__()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == args.max_steps:
+            self.profile.__exit__(None, None, None)
+
+
+def ddp_memory(name, make_model, size, **options):
+    """Give what DDP has in its buckets and its peak, by torch's own accounts, and what we say of both."""
+    watch, model = LastStep(), make_model()
+    trainer = trainer_of(model, size, "memory", max_steps=3, gradient_accumulation_steps=2, **options)
+    trainer.add_callback(watch)
+    trainer.train()
+    logged = trainer.model_wrapped._get_ddp_logging_data()
+    buckets = logged.get("rebuilt_bucket_sizes") or logged["bucket_sizes"]
+    buckets = sum(int(n) for n in str(buckets).split(", "))
+    measured = watch.held + buckets + peak_of(watch.profile.profiler.kineto_results.events())
+    model = make_model()
+    own = ddp_bucket_bytes(model)
+    settings = StepSettings("bf16" if options.get("bf16") else "fp32", ddp_bucket_bytes=own)
+    weights = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+    batch = dummy_batch(model, size, LENGTHS)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        step = TrainingStep(model, settings)
+        step.open()
+        step.run(batch)
+        step.run(batch)
+    estimated = weights + peak_of(prof.profiler.kineto_results.events())
+    return [name, buckets, own, measured, estimated]
+
+
+def told(name, action):
+    try:
+        action()
+    except HfMonitorError as error:
+        cause = error.__cause__ or error.__context__
+        seen[name] = [type(error).__name__, str(error), getattr(error, "limit_bytes", None), type(cause).__name__]
+    except ValueError as error:
+        seen[name] = ["ValueError", str(error)]
+
+
+def fail():
+    """One rank does not fit, has another error, is interrupted, dies: every rank gets an error, none waits."""
+    model = t5()
+    seen["world"] = [world().size]
+    told("one", lambda: probe(model, memory_limit=(24 * MIB) >> (4 * RANK)))
+    told("both", lambda: probe(model, memory_limit=(2 * MIB) >> RANK))
+
+    def bad_model(module, args, kwargs):
+        if RANK == 1:
+            raise ValueError("a bug, on this rank only")
+
+    hook = model.register_forward_pre_hook(bad_model, with_kwargs=True)
+    told("bug", lambda: probe(model, memory_limit=24 * MIB))
+    hook.remove()
+    told("bug_and_does_not_fit", lambda: probe_together(lambda: worse(model), device="cpu"))
+    try:
+        told("interrupt", lambda: probe_together(lambda: vanish(model, interrupted), device="cpu"))
+    except KeyboardInterrupt:
+        seen["interrupt"] = ["KeyboardInterrupt"]
+    write()
+    probe_together(lambda: vanish(model, lambda: os._exit(3)), device="cpu")
+
+
+def worse(model):
+    if RANK == 1:
+        raise ValueError("worse than not to fit")
+    return probe_batch_size(model, "cpu", source_length=24, target_length=24, memory_limit=MIB, estimate=False)
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def vanish(model, how):
+    if RANK == 1:
+        how()
+    return probe_batch_size(
+        model, "cpu", source_length=24, target_length=24, memory_limit=8 * MIB, max_batch_size=2, estimate=False
+    )
+
+
+def write():
+    (FOLDER / f"rank{RANK}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    {"train": agree_and_train, "fail": fail}[WHAT]()
