@@ -116,7 +116,7 @@ def test_bisection_finds_the_largest(bench, truth):
 
 
 def test_accelerate_is_counted_by_a_hook(bench, case):
-    case = replace(case, cap_mib=3)
+    case = replace(case, cap_mib=7)
     found = bench.find(case, bench.accelerate)
     assert found.answer < 256
     expected, size = [], 256
