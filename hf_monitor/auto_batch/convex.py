@@ -22,17 +22,17 @@ class ConvexPeaks:
         From a size to its peak.
     """
 
-    def __init__(self, measure: Callable[[int], int]) -> None:
+    def __init__(self, measure: Callable[[int], float]) -> None:
         self._measure = measure
-        self.measured: dict[int, int] = {}
+        self.measured: dict[int, float] = {}
 
-    def at(self, size: int) -> int:
+    def at(self, size: int) -> float:
         """Measure the peak of a size, or remember it."""
         if size not in self.measured:
             self.measured[size] = self._measure(size)
         return self.measured[size]
 
-    def near(self, size: int) -> int:
+    def near(self, size: int) -> float:
         """Give a peak by the line that it lies on, where three measured ones around it lie on one; else measure it."""
         if size in self.measured:
             return self.measured[size]
@@ -46,7 +46,7 @@ class ConvexPeaks:
             share = (two - one) / (three - one)
             off = abs(first + (third - first) * share - second)
             if off <= _STRAIGHT * second * min(share, 1 - share):  # what it is off elsewhere, at the most, being convex
-                return round(first + (third - first) * (size - one) / (three - one))
+                return first + (third - first) * (size - one) / (three - one)
         return self.at(size)
 
     def largest(self, limit: int, maximum: int) -> int:

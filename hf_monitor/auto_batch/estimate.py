@@ -147,7 +147,7 @@ class Estimator:
         """
         if size < 1:
             raise InputError(f"the batch size must be 1 or more, got {size}")
-        return self.peaks.at(size)
+        return int(self.peaks.at(size))
 
     def parts(self, size: int) -> Parts:
         """Say what the peak is made of.

@@ -16,6 +16,7 @@ from hf_monitor.seq2seq.batches import positions
 __all__ = ["EvaluationStep"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_NEVER = 2**31 - 1
 _MADE_BY_PEFT = "prepare_inputs_for_generation"  # PeftModel.generate leaves it on the base model
 
 
@@ -73,19 +74,15 @@ class EvaluationStep:
 
             self._smoother = LabelSmoother(epsilon=label_smoothing)
 
-    def _longest(self) -> tuple[str, int]:
-        """Give the most tokens that generating reaches, the start included, and what says so (as `generate` has it)."""
-        config = self.base.generation_config
-        if config.max_new_tokens is not None:
-            return "max_new_tokens of the generation config, and the start,", config.max_new_tokens + 1
-        if "max_length" in self._options:
-            return "generation_max_length", self._options["max_length"]
-        if config.max_length is not None:
-            return "max_length of the generation config", config.max_length
-        return "the length that transformers takes where none is set", 21
-
     def _check_length(self) -> None:
-        name, longest = self._longest()
+        config = self.base.generation_config
+        name, longest = "the length that transformers takes where none is set", 21
+        if config.max_new_tokens is not None:  # goes before max_length, given or not
+            name, longest = "max_new_tokens of the generation config, and the start,", config.max_new_tokens + 1
+        elif "max_length" in self._options:
+            name, longest = "generation_max_length", self._options["max_length"]
+        elif config.max_length is not None:
+            name, longest = "max_length of the generation config", config.max_length
         if longest < 2:
             raise InputError(f"{name} must be at least 2, the start and one token, got {longest}")
         most = positions(self.model, decoder=True)
@@ -174,12 +171,17 @@ class EvaluationStep:
                 attributes.update(had)
 
     def _endless(self) -> Any:
-        """Give a generation config with which no text ends before its time, with the same tensors as the real one."""
+        """Give a generation config with which no text ends before its time, and all else costs what it costs.
+
+        The ends become tokens that no model gives. A minimal length would do too, but it holds copies of the scores.
+        """
         config = copy.deepcopy(self.base.generation_config)
-        longest = self._longest()[1]
-        if config.min_length or config.min_new_tokens:  # what keeps them holds a copy of the scores: let it do so
-            config.min_length = longest if config.min_length else config.min_length
-            config.min_new_tokens = longest - 1 if config.min_new_tokens else config.min_new_tokens
-        else:
-            config.eos_token_id = None
+        ends = config.eos_token_id
+        if ends is None:
+            return config
+        ends = ends if isinstance(ends, list) else [ends]
+        if config.pad_token_id is None:
+            config.pad_token_id = ends[0]  # as `generate` does
+        config.eos_token_id = [_NEVER - number for number in range(len(ends))]
+        config.exponential_decay_length_penalty = None  # looks up the scores of the ends
         return config

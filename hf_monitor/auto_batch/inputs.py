@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator
 from hf_monitor.auto_batch.shapes import StepSettings
+from hf_monitor.auto_batch.sharding import sharded_by
 from hf_monitor.errors import InputError
-from hf_monitor.seq2seq.batches import Lengths, MakeBatch, dummy_batch
+from hf_monitor.seq2seq.batches import Lengths, MakeBatch, check_lengths, default_lengths
+from hf_monitor.seq2seq.worst_batches import worst_batches
 
-__all__ = ["batches", "check_numbers", "device_of", "estimate_for", "unwrapped"]
+__all__ = ["batches", "check_numbers", "device_of", "estimator_for", "unwrapped"]
 
 
 def check_numbers(*, safe_factor: float, max_batch_size: int, memory_limit: int | None, precision: str) -> None:
@@ -37,10 +39,9 @@ def unwrapped(model: Any) -> Any:
     parameters = list(model.parameters())
     if any(p.is_meta for p in parameters):
         raise InputError("the model has weights on the meta device, which no step can be made with; load them first")
-    if any(type(p.data).__name__ == "DTensor" or hasattr(p, "ds_id") for p in parameters):
-        raise InputError(
-            "the weights are spread over processes (FSDP, DeepSpeed ZeRO-3): probe the model before it is wrapped"
-        )
+    by = sharded_by(model)
+    if by is not None:
+        raise InputError(f"the weights are spread over processes by {by}: probe the model before it is wrapped")
     devices = {p.device for p in parameters}
     if len(devices) > 1:
         raise InputError(
@@ -80,14 +81,47 @@ def batches(
     target_length: int | None,
     quantile: float,
     make_batch: MakeBatch | None,
-) -> tuple[Lengths, MakeBatch]:
-    """Give the lengths to probe with, and what makes batches of them."""
-    lengths = Lengths(source_length or 512, target_length or 128)
-    return lengths, make_batch or (lambda size: dummy_batch(model, size, lengths))
+) -> tuple[Lengths, MakeBatch | None]:
+    """Give the lengths to probe with, and what makes batches of them; None for dummy ones of these lengths.
+
+    Raises
+    ------
+    InputError
+        For lengths that the model has no positions for, and for a data set without collator and tokenizer.
+    """
+    given = source_length is not None and target_length is not None
+    if make_batch is not None:
+        shapes = {name: tuple(getattr(value, "shape", ())) for name, value in make_batch(1).items()}
+        own = [shapes.get(name, (1, 0))[-1] for name in ("input_ids", "labels")]
+        return Lengths(source_length or own[0], target_length or own[1], "make_batch"), make_batch
+    if dataset is not None and not given:
+        if collator is None:
+            if tokenizer is None:
+                raise InputError("a dataset needs the Trainer's data_collator (collator=...), or the tokenizer for one")
+            from transformers import DataCollatorForSeq2Seq
+
+            collator = DataCollatorForSeq2Seq(tokenizer, model=model)
+        worst = worst_batches(dataset, collator, quantile=quantile, model=model)
+        found = worst.lengths
+        if source_length is None and target_length is None:
+            check_lengths(model, found)
+            return found, worst
+    else:
+        found = Lengths(0, 0) if given else default_lengths(model, tokenizer)
+    lengths = Lengths(
+        source_length if source_length is not None else found.source,
+        target_length if target_length is not None else found.target,
+        "given" if given or found.why == "given" else found.why,
+    )
+    check_lengths(model, lengths)
+    return lengths, None
 
 
-def estimate_for(
-    model: Any, settings: StepSettings, lengths: Lengths, make_batch: MakeBatch | None, device: torch.device
-) -> Callable[[int], int] | None:
-    """Give the estimate by fake tensors; None where this model cannot be run on them."""
-    return None
+def estimator_for(
+    model: Any, settings: StepSettings, lengths: Lengths, make_batch: MakeBatch | None
+) -> tuple[Estimator | None, str | None]:
+    """Give the estimate by fake tensors, or why there is none."""
+    try:
+        return Estimator(model, settings, lengths, make_batch=make_batch), None
+    except EstimateUnavailable as error:
+        return None, f"no estimate by fake tensors, real steps alone: {error}"

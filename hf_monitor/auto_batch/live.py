@@ -89,9 +89,9 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
 def _is_in_place_without_us(func: Any) -> bool:
     """Say whether the backward pass would do this in place, were it not for a mode like this one.
 
-    So it is with two gradients that are added up (``can_accumulate_inplace`` in torch/csrc/autograd/input_buffer.cpp) and
-    with what is scattered into new zeros (``areAnyTensorSubclassLike`` in FunctionsManual.cpp). What is too much is gone
-    before the next operation, and is not looked at before.
+    So it is with two gradients that are added up (``can_accumulate_inplace`` in torch/csrc/autograd/input_buffer.cpp)
+    and with what is scattered into new zeros (``areAnyTensorSubclassLike`` in FunctionsManual.cpp). What is too much is
+    gone before the next operation, and is not looked at before.
     """
     return torch._C._current_graph_task_id() != -1 and func in (
         torch.ops.aten.add.Tensor,

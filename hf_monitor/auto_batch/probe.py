@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hf_monitor.auto_batch.inputs import batches, check_numbers, device_of, estimate_for, unwrapped
+from hf_monitor.auto_batch.inputs import batches, check_numbers, device_of, estimator_for, unwrapped
 from hf_monitor.auto_batch.prober import Prober, on_device
+from hf_monitor.auto_batch.ranks import ddp_bucket_bytes as bucket_bytes_of
+from hf_monitor.auto_batch.ranks import probe_together, world
 from hf_monitor.auto_batch.shapes import Precision, ProbeResult, StepSettings, Trial
-from hf_monitor.seq2seq.batches import MakeBatch
+from hf_monitor.auto_batch.sharding import sharding_note
+from hf_monitor.seq2seq.batches import MakeBatch, dummy_batch
 
 __all__ = ["find_optimal_batch_size", "probe_batch_size", "time_batch_sizes"]
 
@@ -60,7 +63,7 @@ def probe_batch_size(
     accumulation: bool = True,
     max_grad_norm: float = 1.0,
     label_smoothing: float = 0.0,
-    ddp_bucket_bytes: int = 0,
+    ddp_bucket_bytes: int | None = None,
     make_batch: MakeBatch | None = None,
     evaluation: Mapping[str, Any] | None = None,
     estimate: bool = True,
@@ -119,37 +122,61 @@ def probe_batch_size(
     check_numbers(
         safe_factor=safe_factor, max_batch_size=max_batch_size, memory_limit=memory_limit, precision=precision
     )
+    model = unwrapped(model)
+    target = device_of(model, device)
+    if ddp_bucket_bytes is None:
+        ddp_bucket_bytes = bucket_bytes_of(model) if world().size > 1 else 0
     settings = StepSettings(
         precision, gradient_checkpointing, optimizer, accumulation, max_grad_norm, label_smoothing, ddp_bucket_bytes
     )
-    model = unwrapped(model)
-    target = device_of(model, device)
-    lengths, make = batches(
-        model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
-    )
-    with on_device(model, target):
-        guess = estimate_for(model, settings, lengths, make_batch and make, target) if estimate else None
-        prober = Prober(model, target, settings, memory_limit, safe_factor)
-        try:
-            result = prober.find(make, lengths, max_batch_size, guess)
-            if evaluation is not None:
-                result = replace(result, evaluation=prober.find_evaluation(evaluation, make, lengths, max_batch_size))
-            return result
-        finally:
-            prober.close()
+
+    def probe() -> ProbeResult:
+        lengths, make = batches(
+            model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
+        )
+        with on_device(model, target):
+            estimator, why_not = estimator_for(model, settings, lengths, make) if estimate else (None, None)
+            prober = Prober(model, target, settings, memory_limit, safe_factor)
+            making = make or (lambda size: dummy_batch(model, size, lengths))
+            try:
+                result = prober.find(making, lengths, max_batch_size, estimator)
+                if evaluation is not None:
+                    found = prober.find_evaluation(evaluation, making, lengths, max_batch_size)
+                    result = replace(result, evaluation=found)
+            finally:
+                prober.close()
+        notes = [note for note in (sharding_note(), why_not) if note is not None]
+        return replace(result, notes=(*result.notes, *notes))
+
+    return probe_together(probe, device=target)
 
 
 def time_batch_sizes(
-    model: Any, device: Any, sizes: Sequence[int], *, repeats: int = 3, **options: Any
+    model: Any,
+    device: Any,
+    sizes: Sequence[int],
+    settings: StepSettings,
+    *,
+    repeats: int = 3,
+    source_length: int | None = None,
+    target_length: int | None = None,
+    memory_limit: int | None = None,
+    tokenizer: Any = None,
+    dataset: Any = None,
+    collator: Any = None,
+    length_quantile: float = 1.0,
+    make_batch: MakeBatch | None = None,
 ) -> tuple[Trial, ...]:
     """Time steps of some sizes, each several times.
 
     Parameters
     ----------
-    model, device, **options
-        As of :func:`probe_batch_size`; those that have to do with the search are of no use here.
+    model, device
+        As of :func:`probe_batch_size`, as are all others that are not named here.
     sizes : sequence of int
-        Batch sizes, that fit.
+        Batch sizes that fit.
+    settings : StepSettings
+        Those of the probe.
     repeats : int
         Steps of each size, after one that is not counted.
 
@@ -158,4 +185,16 @@ def time_batch_sizes(
     tuple of Trial
         One a size that did not run out of memory, with the median of the seconds.
     """
-    raise NotImplementedError
+    check_numbers(safe_factor=0.95, max_batch_size=repeats, memory_limit=memory_limit, precision=settings.precision)
+    model = unwrapped(model)
+    target = device_of(model, device)
+    lengths, make = batches(
+        model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
+    )
+    making = make or (lambda size: dummy_batch(model, size, lengths))
+    with on_device(model, target):
+        prober = Prober(model, target, settings, memory_limit, 1.0)
+        try:
+            return prober.time(making, sizes, repeats)
+        finally:
+            prober.close()

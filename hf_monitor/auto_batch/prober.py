@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator
+from hf_monitor.auto_batch.evaluation import EvaluationStep
 from hf_monitor.auto_batch.meters import Meter, meter_for
 from hf_monitor.auto_batch.oom import is_out_of_memory
 from hf_monitor.auto_batch.search import Found, search
@@ -60,15 +62,16 @@ class Prober:
         self._step.close()
         self._meter.settle()
 
-    def find(
-        self, make: MakeBatch, lengths: Lengths, maximum: int, estimate: Callable[[int], int] | None
-    ) -> ProbeResult:
+    def find(self, make: MakeBatch, lengths: Lengths, maximum: int, estimator: Estimator | None) -> ProbeResult:
         """Search for the largest batch.
 
         Raises
         ------
         BatchDoesNotFit
         """
+        estimate = None
+        if estimator is not None:
+            estimate = self._estimate(estimator, maximum)
         begun = self._measured(self._begin) is not None
         if begun and self._device.type == "cuda":
             # Kernels are loaded at their first use, into memory that torch does not manage: the budget comes after.
@@ -85,14 +88,53 @@ class Prober:
         )
         if not found.size:
             needed = next((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), None)
-            raise self._does_not_fit(needed or (estimate(1) if estimate is not None else None))
-        return self._result(found, lengths, maximum, self.trials[first:])
+            raise self._does_not_fit(needed or (round(estimate(1)) if estimate is not None else None), lengths)
+        return self._result(found, lengths, maximum, self.trials[first:], self.trials)
+
+    def _estimate(self, estimator: Estimator, maximum: int) -> Callable[[int], float] | None:
+        """Let the estimate look at the sizes that matter: what lies on a line between them costs nothing afterwards."""
+        try:
+            estimator.largest(self._limit, maximum)
+        except EstimateUnavailable:
+            return None
+        return estimator.peaks.near
+
+    def time(self, make: MakeBatch, sizes: Sequence[int], repeats: int) -> tuple[Trial, ...]:
+        """Time steps of each size: the median of some, after one that is not counted."""
+        timed: list[Trial] = []
+        if self._measured(self._begin) is None:
+            return ()
+        for size in sizes:
+            batch = make(size)
+            if any(self._trial(self._step.run, batch, None) is None for _ in range(repeats + 1)):
+                continue
+            taken = sorted(self.trials[-repeats:], key=lambda trial: trial.seconds or 0.0)
+            timed.append(taken[len(taken) // 2])
+        return tuple(timed)
 
     def find_evaluation(
         self, evaluation: Mapping[str, Any], make: MakeBatch, lengths: Lengths, maximum: int
     ) -> ProbeResult | None:
         """Search for the largest evaluation batch, with the optimizer's state beside it; None where not one fits."""
-        raise NotImplementedError
+        options = dict(evaluation)
+        maximum = options.pop("max_batch_size", maximum)
+        step = EvaluationStep(
+            self._model,
+            precision=self._settings.precision,
+            label_smoothing=self._settings.label_smoothing,
+            **options,
+        )
+        self._step.between_steps()
+        trials = len(self.trials)
+        found = search(
+            lambda size: self._trial(step.run, make(size), None, "evaluate"),
+            limit=self._limit,
+            maximum=maximum,
+            noise=self._meter.noise,
+        )
+        mine = self.trials[trials:]
+        del self.trials[trials:]
+        return self._result(found, lengths, maximum, mine, mine) if found.size else None
 
     @property
     def _limit(self) -> int:
@@ -106,7 +148,7 @@ class Prober:
         self,
         run: Callable[[Mapping[str, Any]], None],
         batch: Mapping[str, Any],
-        estimate: Callable[[int], int] | None,
+        estimate: Callable[[int], float] | None,
         phase: str = "train",
     ) -> int | None:
         size = len(next(iter(batch.values())))
@@ -120,7 +162,7 @@ class Prober:
                 out_of_memory=peak is None,
                 seconds=seconds,
                 samples_per_second=size / seconds if seconds else None,
-                predicted_bytes=estimate(size) if estimate is not None else None,
+                predicted_bytes=round(estimate(size)) if estimate is not None else None,
                 phase=phase,
             )
         )
@@ -140,7 +182,9 @@ class Prober:
         self._meter.settle()  # here, not above: the traceback, gone by now, held the tensors of the step
         return None
 
-    def _result(self, found: Found, lengths: Lengths, maximum: int, trials: list[Trial]) -> ProbeResult:
+    def _result(
+        self, found: Found, lengths: Lengths, maximum: int, trials: list[Trial], told: list[Trial]
+    ) -> ProbeResult:
         best = next(trial for trial in reversed(trials) if trial.batch_size == found.size and trial.fits)
         assert best.peak_bytes is not None
         return ProbeResult(
@@ -155,12 +199,12 @@ class Prober:
             device=str(self._device),
             device_name=_name(self._device),
             meter=self._meter.how,
-            trials=tuple(self.trials),
+            trials=tuple(told),
             limited_by="memory" if found.size < maximum else "max_batch_size",
             at_most_wrong_by=found.at_most_wrong_by,
         )
 
-    def _does_not_fit(self, needed: int | None) -> BatchDoesNotFit:
+    def _does_not_fit(self, needed: int | None, lengths: Lengths) -> BatchDoesNotFit:
         what = f"about {needed / _MIB:.0f} MiB" if needed is not None else "more"
         return BatchDoesNotFit(
             f"not even one sample fits: a step needs {what}, {self._limit / _MIB:.0f} MiB may be taken "

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hf_monitor.auto_batch.convex import ConvexPeaks
+
 __all__ = ["Found", "search"]
 
 _EXACT_UP_TO = 50
@@ -41,7 +43,7 @@ class _Curve:
 
     limit: int
     maximum: int
-    estimate: Callable[[int], int] | None
+    estimate: Callable[[int], float] | None
     noise: int
     peaks: dict[int, int] = field(default_factory=dict)  # measured, also above the limit
     lowest_failed: int | None = None  # the smallest size that ran out of memory: its peak is not known
@@ -86,15 +88,9 @@ class _Curve:
         low, high = self.low, self.high
         if self.floor(low + 1) is None:
             return None
-        below, above = low, high
-        while above - below > 1:
-            middle = (below + above) // 2
-            floor = self.floor(middle)
-            if floor is not None and floor <= self.limit:
-                below = middle
-            else:
-                above = middle
-        return below
+        # In few steps: each may be a step on fake tensors. A size below `low` fits, whatever the line says of it.
+        line = ConvexPeaks(lambda size: self.floor(size) or 0)
+        return max(low, line.largest(self.limit, high - 1))
 
     def largest_by_ceiling(self) -> int:
         """Give the largest size that is sure to be within the limit, by the line between two measured ones."""
@@ -125,7 +121,7 @@ def search(
     *,
     limit: int,
     maximum: int,
-    estimate: Callable[[int], int] | None = None,
+    estimate: Callable[[int], float] | None = None,
     trust_estimate: bool = True,
     noise: int = 0,
 ) -> Found:

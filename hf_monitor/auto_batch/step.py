@@ -103,6 +103,10 @@ class TrainingStep:
                 parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
 
+    def between_steps(self) -> None:
+        """Leave what lives between two steps: the optimizer's state, no gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
     def close(self) -> None:
         """Let go of gradients, optimizer state and buckets."""
         self.optimizer.zero_grad(set_to_none=True)

@@ -17,6 +17,7 @@ __all__ = ["WorstBatches", "activation_cost", "dataset_lengths", "worst_batches"
 Cost = Callable[[RowLengths, RowLengths], Any]
 """From source and target lengths, (rows,) each, to what only ranks them: (rows,)."""
 
+_TILTS = (1.0, 0.5, 2.0)  # how wrong the cost of a target token may be against that of a source token
 _OF_TARGET = frozenset({"labels", "label", "label_ids", "decoder_input_ids", "decoder_attention_mask"})
 _USUAL_COLUMNS = _OF_TARGET | {"input_ids", "attention_mask", "token_type_ids", "global_attention_mask"}
 
@@ -25,8 +26,9 @@ def activation_cost(model: Any = None) -> Cost:
     """Make a function that ranks samples by the memory of their activations.
 
     Bytes of a layer as in Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022
-    (https://arxiv.org/abs/2205.05198, equation 1): 34·s·h + 5·a·s², with cross-attention and the logits beside it. No
-    estimate: mixed precision, fused attention and checkpointing change the bytes, and seldom the order.
+    (https://arxiv.org/abs/2205.05198, equation 1): 34·s·h + 5·a·s² in 16 bits, here in 32 (the masks of dropout stay a
+    byte): 66·s·h + 9·a·s², with cross-attention and the logits beside it. No estimate: precision, fused attention and
+    checkpointing change it, for which :meth:`WorstBatches.candidates` leaves room.
 
     Parameters
     ----------
@@ -45,9 +47,9 @@ def activation_cost(model: Any = None) -> Cost:
 
     def cost(source: RowLengths, target: RowLengths) -> Any:
         s, t = source.astype(np.float64), target.astype(np.float64)
-        encoder = layers * (34 * s * width + 5 * heads * s * s)
-        own = 34 * t * width + 5 * heads * t * t
-        cross = 10 * t * width + 4 * s * width + 5 * heads * s * t
+        encoder = layers * (66 * s * width + 9 * heads * s * s)
+        own = 66 * t * width + 9 * heads * t * t
+        cross = 21 * t * width + 8 * s * width + 9 * heads * s * t
         return encoder + decoder_layers * (own + cross) + 12 * t * vocabulary  # logits, their softmax, its gradient
 
     return cost
@@ -144,16 +146,18 @@ class WorstBatches:
         source, target = row_lengths(dataset)
         self._most = _cut_at(source, quantile), _cut_at(target, quantile)
         source, target = np.minimum(source, self._most[0]), np.minimum(target, self._most[1])
-        by_cost = np.lexsort((source + target, cost(source, target)))[::-1]
+        without_target = cost(source, np.zeros_like(target))
+        of_target = cost(source, target) - without_target
         # The other length decides between equals. Ties of both: the first row.
         longest_source = int(np.lexsort((-np.arange(len(source)), target, source))[-1])
         longest_target = int(np.lexsort((-np.arange(len(source)), source, target))[-1])
-        self._singles = list(dict.fromkeys([int(by_cost[0]), longest_source, longest_target]))
+        costliest = [int(np.argmax(without_target + tilt * of_target)) for tilt in _TILTS]
+        self._singles = list(dict.fromkeys([*costliest, longest_source, longest_target]))
         if target[longest_source] == target[longest_target]:  # one sample has both: beside it, one that gets padded
             self._pair = longest_source, int(np.argmin(source))
         else:
             self._pair = longest_source, longest_target
-        self._others = by_cost
+        self._others = np.argsort(without_target + of_target)[::-1]
         self._rows: dict[int, dict[str, Any]] = {}
 
     @property
@@ -187,7 +191,8 @@ class WorstBatches:
         """Give the batches of so many samples of which one is the worst, the probable one first.
 
         A batch of two or more can hold the longest source and the longest target at once, in different samples: nothing
-        is longer. A single sample is either as it is: the costliest, the longest source, the longest target.
+        is longer. A single sample is what it is: the costliest (also if a token of the target costs half as much, or
+        twice), the longest source, the longest target.
 
         Parameters
         ----------
@@ -197,7 +202,7 @@ class WorstBatches:
         Returns
         -------
         list of dict
-            One to three batches, as the collator makes them: name -> tensor.
+            One to five batches, as the collator makes them: name -> tensor.
 
         Raises
         ------

@@ -6,7 +6,9 @@ from hf_monitor.auto_batch.oom import is_out_of_memory
 # Each as its library writes it.
 SAID = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 7.79 GiB"),
-    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call"),
+    RuntimeError(
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call"
+    ),
     RuntimeError("CUDA driver error: out of memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
@@ -15,7 +17,9 @@ SAID = [
     RuntimeError("HIP error: out of memory"),
     RuntimeError("HIP error: hipErrorOutOfMemory"),
     RuntimeError("XPU out of memory. Tried to allocate 1024.00 MiB"),
-    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB)"),
+    RuntimeError(
+        "MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB)"
+    ),
     RuntimeError(
         "NCCL error in: ProcessGroupNCCL.cpp:2027, unhandled cuda error (run with NCCL_DEBUG=INFO for details)\n"
         "Last error:\nFailed to CUDA calloc 10485760 bytes"
@@ -36,7 +40,9 @@ NOT_MEANT = [
     RuntimeError("CUDA error: device-side assert triggered"),
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     RuntimeError("out of resource: shared memory, Required: 180224, Hardware limit: 101376"),  # Triton's OutOfResources
-    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input."),
+    RuntimeError(
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input."
+    ),
     RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
     RuntimeError("index out of range in self"),
     ValueError("the tokenizer ran out of memory slots"),

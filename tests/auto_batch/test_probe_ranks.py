@@ -16,7 +16,7 @@ from hf_monitor.auto_batch import ranks
 from hf_monitor.auto_batch.ranks import World, agree, ddp_bucket_bytes, probe_together, world
 from hf_monitor.auto_batch.shapes import Budget, ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.sharding import sharded_by, sharding_note
-from hf_monitor.errors import BatchDoesNotFit, HfMonitorError, InputError, RankFailed
+from hf_monitor.errors import BatchDoesNotFit, HfMonitorError
 from hf_monitor.seq2seq.batches import Lengths
 
 SCRIPT = str(Path(__file__).with_name("ranks_script.py"))

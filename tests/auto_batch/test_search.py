@@ -110,7 +110,7 @@ def test_an_allocators_steps_do_not_lead_astray():
 
     limit = 950 * MIB
     answer = max(size for size in range(1, 1024) if peak(size) <= limit)
-    measure, sizes, oom = watched(peak, limit)
+    measure, _, oom = watched(peak, limit)
     found = search(measure, limit=limit, maximum=1024, estimate=lambda size: (280 + 7 * size) * MIB, noise=40 * MIB)
     assert answer * 0.98 <= found.size <= answer
     assert oom() == 0
