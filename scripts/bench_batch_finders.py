@@ -612,14 +612,17 @@ def main(arguments: list[str] | None = None) -> int:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(packages))
     print(f"{platform.platform()}, {os.cpu_count()} cores, {args.threads} threads, Python {platform.python_version()}")
     print(f"{versions}\n{len(names)} cases:", flush=True)
-    verdicts = []
-    for name in names:
-        case, began = cases[name], time.perf_counter()
-        verdicts.append(examine(case, finders))
-        about = f"{case.family} {case.source}/{case.target}, {case.optimizer}, accumulation {case.accumulate}"
-        about += ", checkpointing" * case.checkpointing
-        answers = ", ".join(f"{finder} {found.answer}" for finder, found in verdicts[-1].found.items())
-        print(f"- {name}: {about} ({time.perf_counter() - began:.0f} s): {answers}", flush=True)
+    verdicts: list[Verdict] = []
+    with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is printed
+        for name in names:
+            case, began = cases[name], time.perf_counter()
+            verdicts.append(examine(case, finders))
+            about = f"{case.family} {case.source}/{case.target}, {case.optimizer}, accumulation {case.accumulate}"
+            about += ", checkpointing" * case.checkpointing
+            answers = ", ".join(f"{finder} {found.answer}" for finder, found in verdicts[-1].found.items())
+            print(f"- {name}: {about} ({time.perf_counter() - began:.0f} s): {answers}", flush=True)
+    if len(verdicts) < len(names):
+        print(f"interrupted: {len(names) - len(verdicts)} cases are left out")
     print_finders(verdicts)
     if "ours" not in finders:
         return 0
@@ -629,7 +632,7 @@ def main(arguments: list[str] | None = None) -> int:
     for goal, misses in results.items():
         done = f"NOT reached: {', '.join(misses)}" if misses else f"reached in {len(verdicts)} cases"
         print(f"goal: {goal}: {done}")
-    return int(any(results.values()))
+    return int(any(results.values()) or len(verdicts) < len(names))
 
 
 if __name__ == "__main__":

@@ -225,6 +225,21 @@ def test_the_tables_and_the_exit_code(bench, case, monkeypatch, capsys):
     assert "NOT reached" in capsys.readouterr().out
 
 
+def test_ctrl_c_shows_what_was_measured_until_then(bench, case, monkeypatch, capsys):
+    results = iter([verdict(bench, case)])
+
+    def examine(case, finders):
+        if (found := next(results, None)) is None:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(bench, "examine", examine)
+    assert bench.main(["--quick", "--finders", "ours"]) == 1
+    printed = capsys.readouterr().out
+    assert "2 cases are left out" in printed
+    assert printed.count("reached in 1 cases") == len(GOALS)
+
+
 def test_every_case_that_the_issue_asks_for_is_there(bench):
     cases = bench.CASES
     assert len(cases) >= 14
