@@ -1,6 +1,6 @@
 """Finders of the largest batch side by side: how near they come, what they push through the model, how often they fail.
 
-    pip install "hf-monitor[bench]" && python scripts/bench_batch_finders.py      # 16 cases: about 15 minutes on 1 core
+    pip install "hf-monitor[bench]" && python scripts/bench_batch_finders.py      # 16 cases: about 20 minutes on 1 core
     python scripts/bench_batch_finders.py --quick                                 # 3 cases: about 1 minute
     python scripts/bench_batch_finders.py --only t5-54,bart-1gib
 
@@ -8,8 +8,8 @@ The device is this machine's CPU with a cap: :class:`Device`, a dispatch mode th
 ``torch.OutOfMemoryError`` past it, in CUDA's words, which accelerate and Lightning look for. As on a GPU, what is
 copied away with ``.to("cpu")`` is not the device's. Every finder has a fresh model and works under that cap:
 - ours: ``hf_monitor.probe_batch_size(model, "cpu", 0.95, memory_limit=cap, ...)``, told lengths and settings only;
-- accelerate's ``find_executable_batch_size`` from 256 with one update as the function (at least two batches); the
-  Trainer's ``auto_find_batch_size`` is the same function, from the user's own size, with the training for a function;
+- accelerate's ``find_executable_batch_size`` from 256, with two updates for a function; the Trainer's
+  ``auto_find_batch_size`` is the same, from the user's own size, with the whole training for a function;
 - Lightning's own ``Tuner.scale_batch_size``, "power" and "binsearch", with its defaults.
 
 Samples are counted by a hook on the model: the rows of every batch that a forward pass began with, those that ran out
@@ -389,8 +389,8 @@ def accelerate(case: Case, training: Training) -> tuple[int, Any]:
     from accelerate.utils import find_executable_batch_size
 
     def train(size: int) -> int:
-        for _ in range(max(2 // case.accumulate, 1)):
-            training.update(size)
+        training.update(size)
+        training.update(size)  # the first one that has the optimizer's state beside it
         return size
 
     return find_executable_batch_size(train, starting_batch_size=256)(), None
