@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from hf_monitor._version import __version__
 from hf_monitor.errors import HfMonitorError
@@ -30,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the command says (``hf-monitor gpu``: 0 usable, 1 not), 2 for wrong usage and for a report that cannot be
-        written, 130 after Ctrl-C.
+        What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does), 2 for wrong
+        usage and for a report that cannot be written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -96,7 +97,58 @@ def _parser() -> argparse.ArgumentParser:
         help="how long the check may take (default: %(default)g)",
     )
     gpu.set_defaults(command=_gpu)
+    _add_plan(commands)
     return parser
+
+
+def _add_plan(commands: Any) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="which batch fits a GPU that is not here",
+        description=(
+            "Estimate batch size, accumulation, precision and peak memory for a GPU that is not here, without loading "
+            "weights and without a network. With neither --gpu nor --memory: a table over common cards."
+        ),
+        epilog="Exit code: 0 a batch fits (one of the cards), 1 none does, 2 wrong usage.",
+    )
+    plan.add_argument("--model", required=True, metavar="NAME_OR_CONFIG", help="a folder, a config.json, or a name")
+    plan.add_argument("--source_length", type=_count, default=512, metavar="TOKENS", help="default: %(default)s")
+    plan.add_argument("--target_length", type=_count, default=128, metavar="TOKENS", help="default: %(default)s")
+    plan.add_argument("--gpu", metavar="NAME", help='such as "RTX 3060"')
+    plan.add_argument("--memory", metavar="SIZE", help="such as 12GiB")
+    plan.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    plan.add_argument("--optimizer", default="adamw_torch_fused", metavar="NAME", help="default: %(default)s")
+    plan.add_argument("--gradient_checkpointing", action="store_true")
+    plan.add_argument("--num_processes", type=_count, default=1, metavar="N", help="default: %(default)s")
+    plan.add_argument("--effective_batch_size", type=_count, default=128, metavar="N", help="default: %(default)s")
+    plan.add_argument("--json", action="store_true", help="print the plans as JSON, and nothing else")
+    plan.set_defaults(command=_plan)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")
+    return int(text)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    with contextlib.redirect_stdout(sys.stderr):  # whatever is printed meanwhile is not the plan
+        from hf_monitor.auto_batch.offline import plan_text, run
+
+        plans, lengths = run(options)
+    try:
+        if options.json:
+            print(json.dumps([plan.to_dict() for plan in plans], indent=2, allow_nan=False))
+        else:
+            print(plan_text(plans, options.model, lengths))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        print(f"hf-monitor: error: the plan cannot be written: {error}", file=sys.stderr)
+        return _WRONG_USAGE
+    return _USABLE if any(plan.batch_size is not None for plan in plans) else _NOT_USABLE
 
 
 def _seconds(text: str) -> float:

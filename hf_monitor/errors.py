@@ -30,6 +30,8 @@ class BatchDoesNotFit(HfMonitorError, RuntimeError):
         Estimated or measured peak of one sample, and what it had to stay within.
     remedies : tuple
         The ladder of remedies, the first one to try first; see ``hf_monitor.auto_batch.remedies``.
+    trials : tuple
+        The steps that were tried.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class BatchDoesNotFit(HfMonitorError, RuntimeError):
     ) -> None:
         super().__init__(message)
         self.needed_bytes, self.limit_bytes, self.remedies = needed_bytes, limit_bytes, remedies
+        self.trials: tuple[object, ...] = ()
 
 
 class RankFailed(HfMonitorError, RuntimeError):

@@ -5,22 +5,25 @@
     python scripts/train_summarizer.py --model_name_or_path google-t5/t5-small --source_prefix "summarize: " \
         --train_file train.jsonl --validation_file dev.jsonl --test_file test.jsonl
     python scripts/train_summarizer.py config.yaml --learning_rate 1e-4  # a YAML or JSON file; options win over it
+    python scripts/train_summarizer.py config.yaml --auto_batch              # batch and accumulation are measured first
     ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 scripts/train_summarizer.py --use_cpu
 
-Without --do_train, --do_eval and --do_predict: what there is data for. Bad input: one sentence and exit code 2.
+Without --do_train, --do_eval and --do_predict: what there is data for. Bad input: one sentence and exit code 2. Out of
+memory: what did not fit, what to run instead, and exit code 3.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_monitor.errors import HfMonitorError, InputError
+from hf_monitor.errors import BatchDoesNotFit, HfMonitorError, InputError
 from hf_monitor.seq2seq.arguments import DataArguments, ModelArguments, build_arguments, given_arguments
 from hf_monitor.seq2seq.columns import Pairs
 
@@ -74,14 +77,27 @@ def defaults_for(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def check_early(data_args: DataArguments, training_args: Any) -> None:
+def check_auto_batch(given: dict[str, Any]) -> None:
+    """Refuse what --auto_batch settles by itself: of two that say the same thing, none should win in silence."""
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"):
+        if given.get(name):
+            raise InputError(f"--{name} is what --auto_batch measures and settles: leave one of the two out.")
+
+
+def check_early(given: dict[str, Any], data_args: DataArguments, training_args: Any) -> None:
     """Find out before a model is loaded, not after hours, what can be known from the arguments and the disk."""
     from hf_monitor.seq2seq.checks import check_output_folder, check_report_to, check_run_folder
 
+    if data_args.auto_batch:
+        check_auto_batch(given)
+    elif "effective_batch_size" in given:
+        raise InputError(
+            "--effective_batch_size is for --auto_batch; add that, or set batch and accumulation yourself."
+        )
     check_report_to(training_args.report_to)
     output_dir = Path(training_args.output_dir)
     check_output_folder("--output_dir", output_dir)
-    run_dir = Path(data_args.run_dir or output_dir / "monitor").expanduser()
+    run_dir = run_folder(data_args, training_args)
     check_output_folder("--run_dir", run_dir)
     check_run_folder(run_dir)
 
@@ -152,6 +168,112 @@ def encode_splits(
     return datasets
 
 
+# ---------------------------------------------------------------- the batch
+
+
+def run_folder(data_args: DataArguments, training_args: Any) -> Path:
+    return Path(data_args.run_dir or Path(training_args.output_dir) / "monitor").expanduser()
+
+
+def collator_for(model: Any, tokenizer: Any, training_args: Any) -> Any:
+    from hf_monitor.seq2seq.preprocessing import seq2seq_collator
+
+    half = training_args.fp16 or training_args.bf16
+    return seq2seq_collator(tokenizer, model, pad_to_multiple_of=8 if half else None)
+
+
+def plan_batches(
+    model: Any, tokenizer: Any, train: Any, data_args: DataArguments, training_args: Any, given: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Measure what fits, with the samples that will be trained on; give the arguments that follow, and the plan."""
+    import dataclasses
+
+    from hf_monitor.auto_batch.plan import plan_training
+    from hf_monitor.auto_batch.plan_arguments import checkpointing_values, keep_to_one_gpu
+    from hf_monitor.auto_batch.plan_device import choose_precision
+    from hf_monitor.auto_batch.plan_ranks import launch_facts
+
+    # What an optimizer or a scheduler was set for is kept: the demo and the small T5 know their batch.
+    known = defaults_for(given).get("per_device_train_batch_size")
+    effective = data_args.effective_batch_size or (known and known * training_args.world_size)
+    precision = "bf16" if training_args.bf16 else "fp16" if training_args.fp16 else None
+    if precision is None and {"bf16", "fp16"} & given.keys():
+        precision = "fp32"
+    precision, note = choose_precision(model, launch_facts(training_args.device), precision)
+    if note:
+        tell(note)
+    training_args = dataclasses.replace(training_args, bf16=precision == "bf16", fp16=precision == "fp16")
+    may_recompute = not {"gradient_checkpointing", "activation_checkpointing"} & given.keys()
+    tell("measuring which batch fits")
+    plan = plan_training(
+        model,
+        training_args.device,
+        effective_batch_size=effective,
+        num_processes=training_args.world_size,
+        precision=precision,
+        gradient_checkpointing=bool(training_args.gradient_checkpointing),
+        allow={"gradient_checkpointing"} if may_recompute else (),
+        run_dir=run_folder(data_args, training_args),
+        dataset=train,
+        collator=collator_for(model, tokenizer, training_args),
+        tokenizer=tokenizer,
+        safe_factor=data_args.safe_factor,
+        optimizer=str(getattr(training_args.optim, "value", training_args.optim)),
+        max_grad_norm=training_args.max_grad_norm,
+        label_smoothing=training_args.label_smoothing_factor,
+        predict_with_generate=training_args.predict_with_generate
+        and (training_args.do_eval or training_args.do_predict),
+        generation_max_length=training_args.generation_max_length,
+        num_beams=training_args.generation_num_beams or 1,
+    )
+    settled = {
+        "per_device_train_batch_size": plan.per_device_train_batch_size,
+        "gradient_accumulation_steps": plan.gradient_accumulation_steps,
+    }
+    if "per_device_eval_batch_size" not in given:
+        settled["per_device_eval_batch_size"] = plan.per_device_eval_batch_size
+    if plan.gradient_checkpointing:
+        settled |= checkpointing_values()
+    for line in plan.explain().splitlines():
+        tell(f"plan: {line}")
+    training_args = dataclasses.replace(training_args, **settled)
+    kept = keep_to_one_gpu(training_args)
+    if kept:
+        tell(kept)
+    return training_args, plan
+
+
+@contextlib.contextmanager
+def memory_explained(trainer: Any, plan: Any, run_dir: Path) -> Iterator[None]:
+    """Say what did not fit and what to run instead, not a traceback; on the process where it happened."""
+    from hf_monitor.auto_batch.oom import is_out_of_memory
+
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        words = words_about_memory(error, trainer, plan)
+        print(f"{PROG}: {words}\nWhat was recorded is in {run_dir}", file=sys.stderr, flush=True)
+        raise SystemExit(3) from None
+
+
+def words_about_memory(error: Exception, trainer: Any, plan: Any) -> str:
+    import psutil
+    import torch
+
+    from hf_monitor.auto_batch.plan_words import memory_words, out_of_memory_words
+
+    arguments, device = trainer.args, trainer.args.device
+    if device.type == "cuda":
+        peak = f"{memory_words(torch.cuda.max_memory_reserved(device))} reserved by torch on {device}"
+    else:
+        held = psutil.Process().memory_info()
+        peak = f"at least {memory_words(getattr(held, 'peak_wset', held.rss))} of RAM held by this process"
+    words = out_of_memory_words(error, arguments, plan, step=trainer.state.global_step, peak=peak)
+    return f"process {arguments.process_index}: {words}" if arguments.world_size > 1 else words
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -180,7 +302,6 @@ def make_trainer(
 
     from hf_monitor import TextMetrics, attach
     from hf_monitor.seq2seq.checks import check_best_metric, words_of
-    from hf_monitor.seq2seq.preprocessing import seq2seq_collator
 
     if not training_args.remove_unused_columns:
         training_args.remove_unused_columns = True  # the column of references is for the scores, not for the model
@@ -195,7 +316,6 @@ def make_trainer(
             seed=training_args.seed,
         )
     check_best_metric(training_args.metric_for_best_model, metrics and metrics.keys)
-    half = training_args.fp16 or training_args.bf16
     try:
         trainer = Seq2SeqTrainer(
             model=model,
@@ -203,7 +323,7 @@ def make_trainer(
             train_dataset=datasets.get("train"),
             eval_dataset=datasets.get("validation"),
             processing_class=tokenizer,
-            data_collator=seq2seq_collator(tokenizer, model, pad_to_multiple_of=8 if half else None),
+            data_collator=collator_for(model, tokenizer, training_args),
             compute_metrics=metrics,
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:  # arguments that only the Trainer itself looks at
@@ -353,7 +473,7 @@ def run(argv: Sequence[str]) -> int:
     given = given_arguments(argv, PROG)
     demo = is_demo(given)
     model_args, data_args, training_args = build_arguments(defaults_for(given) | given)
-    check_early(data_args, training_args)
+    check_early(given, data_args, training_args)
     set_up_logging(training_args)
     if "dataloader_pin_memory" not in given:  # torch warns where there is nothing to pin it for
         training_args.dataloader_pin_memory = training_args.device.type == "cuda"
@@ -380,9 +500,17 @@ def run(argv: Sequence[str]) -> int:
     training_args.generation_max_length = training_args.generation_max_length or data_args.val_max_target_length
     training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
     datasets = encode_splits(splits, data_args, training_args, model, tokenizer)
+    plan = None
+    if data_args.auto_batch and not training_args.do_train:
+        tell("--auto_batch is left aside: nothing is trained")
+    elif data_args.auto_batch:
+        training_args, plan = plan_batches(model, tokenizer, datasets["train"], data_args, training_args, given)
     trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
 
-    with monitor:  # the log has what is printed after the training, too
+    with (
+        memory_explained(trainer, plan, monitor.run_dir),
+        monitor,
+    ):  # the log has what is printed after the training, too
         try:
             rows = None
             if training_args.do_train:
@@ -417,6 +545,9 @@ def run(argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(sys.argv[1:] if argv is None else argv)
+    except BatchDoesNotFit as error:  # with a ladder of remedies, a line each
+        tell(f"error: {error}")
+        return 2
     except HfMonitorError as error:
         if is_main_process():
             print(f"{PROG}: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -39,7 +39,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch):
 
 
 def test_there_are_blocks():
-    assert len(PYTHON) == 5
+    assert len(PYTHON) == 6
     assert len(SHELL) == 1
 
 
@@ -54,6 +54,9 @@ def test_python_block(number, names, tmp_path, capsys):
         out = capsys.readouterr().out
         assert "data_bound" in out
         assert "process_rss_mib" in out or "..." in out
+    if "plan_training" in PYTHON[number]:
+        assert "= 128 samples an update" in capsys.readouterr().out
+        assert names["args"].per_device_train_batch_size * names["args"].gradient_accumulation_steps == 128
     if "Logger" in PYTHON[number]:
         log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
         assert "epoch 1" in log

@@ -16,7 +16,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode, unset_fake_temporarily
 
 from hf_monitor.auto_batch.convex import ConvexPeaks
-from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of, fake_batch
+from hf_monitor.auto_batch.cuda_like import CudaLike, reserved_bytes, use_foreach
+from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of, fake_batch, has_own_head
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError, InputError
@@ -41,7 +42,7 @@ class Parts:
         All of them where gradients accumulate; else as much of them as can be alive at the peak.
     optimizer_state : int
     rest : int
-        Activations, casts, temporary tensors, the batch, DDP's buckets.
+        Activations, casts, temporary tensors, the batch, DDP's buckets; on CUDA the allocator's share.
     """
 
     weights: int
@@ -64,6 +65,9 @@ class Estimator:
     lengths : Lengths
     make_batch : callable, optional
         From a number of samples to a batch on the CPU; one of random tokens by default.
+    device_type : str
+        ``"cpu"``: the bytes of live tensors; ``"cuda"``: what the caching allocator would hold, the CUDA context not
+        in it. For a model that is not on CUDA, CUDA's ways are imitated: see ``cuda_like.py``.
 
     Raises
     ------
@@ -74,19 +78,30 @@ class Estimator:
     """
 
     def __init__(
-        self, model_or_config: Any, settings: StepSettings, lengths: Lengths, *, make_batch: MakeBatch | None = None
+        self,
+        model_or_config: Any,
+        settings: StepSettings,
+        lengths: Lengths,
+        *,
+        make_batch: MakeBatch | None = None,
+        device_type: str = "cpu",
     ) -> None:
-        self.settings, self.lengths = settings, lengths
+        self.settings, self.lengths, self.device_type = settings, lengths, device_type
+        self._mode: Any = contextlib.nullcontext()
         self._make_batch = make_batch
         self.peaks = ConvexPeaks(self._measure)
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._live = FakeStorages()
         with self._running():
-            self._model = self._fake_model(model_or_config)
-            self._live.count([*self._model.parameters(), *self._model.buffers()])
+            self.model = self._fake_model(model_or_config)
+            self._live.count([*self.model.parameters(), *self.model.buffers()])
             self._weights = self._live.now
-            self._step = TrainingStep(self._model, settings)
+            self._step = TrainingStep(self.model, settings)
+            if device_type == "cuda" and self._step.device.type == "cpu":
+                self._mode = CudaLike()
+                use_foreach(self._step.optimizer)
             self._step.open()
+        with self._running():
             self._first_step()
 
     def _fake_model(self, given: Any) -> Any:
@@ -99,13 +114,16 @@ class Estimator:
         from transformers import AutoModelForSeq2SeqLM
 
         make: Any = AutoModelForSeq2SeqLM.from_config
-        return make(given)
+        model = make(copy.deepcopy(given))  # the model writes into it
+        if has_own_head(given):
+            model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+        return model
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
         """Make all that runs within fake and counted; what goes wrong in it is no error of the caller's."""
         try:
-            with torch.enable_grad(), all_ones_are_seen(), self._fake, self._live:
+            with torch.enable_grad(), all_ones_are_seen(), self._fake, self._live, self._mode:
                 yield
         except HfMonitorError:
             raise
@@ -114,7 +132,7 @@ class Estimator:
 
     def _batch(self, size: int) -> Any:
         if self._make_batch is None:
-            return dummy_batch(self._model, size, self.lengths)
+            return dummy_batch(self.model, size, self.lengths)
         with unset_fake_temporarily():  # it may look at values as it likes
             batch = self._make_batch(size)
         return fake_batch(batch, self._fake, self._live)
@@ -123,14 +141,14 @@ class Estimator:
         """Let gradients and optimizer state come to be, as they are in every step but the first."""
         self._step.run(self._batch(1))
         self._state = bytes_of(list(self._step.optimizer.state.values()))
-        self._gradients = bytes_of([p.grad for p in self._model.parameters()])
+        self._gradients = bytes_of([p.grad for p in self.model.parameters()])
 
     def _measure(self, size: int) -> int:
         with self._running():
             batch = self._batch(size)
             self._live.reset_peak()
             self._step.run(batch)
-        return self._live.peak
+        return reserved_bytes(self._live.peak) if self.device_type == "cuda" else self._live.peak
 
     def peak_bytes(self, size: int) -> int:
         """Estimate the peak of a step: weights, gradients, optimizer state and all the rest.
@@ -143,7 +161,7 @@ class Estimator:
         Returns
         -------
         int
-            Bytes of live storages at the worst moment; on the CPU the same as ``LiveStorages`` measures.
+            Bytes at the worst moment; on the CPU the same as ``LiveStorages`` measures.
         """
         if size < 1:
             raise InputError(f"the batch size must be 1 or more, got {size}")

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_iter
 
 from hf_monitor.auto_batch.live import LiveStorages
 
-__all__ = ["FakeStorages", "all_ones_are_seen", "bytes_of", "fake_batch"]
+__all__ = ["FakeStorages", "all_ones_are_seen", "bytes_of", "fake_batch", "has_own_head"]
 
 _ATEN = torch.ops.aten
 _DEVICE = torch.ops.prim.device.default
@@ -117,3 +117,11 @@ def bytes_of(tree: Any) -> int:
     """Give the bytes of the storages in lists, tuples and dicts of tensors, each storage once."""
     storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tree_iter(tree) if isinstance(t, torch.Tensor)}
     return sum(storage.nbytes() for storage in storages.values())
+
+
+def has_own_head(config: Any) -> bool:
+    """Say whether a config's checkpoints hold an output layer of their own: mT5's, T5 v1.1's and FLAN-T5's do.
+
+    transformers 5 calls all of T5's family tied, and unties a model when its checkpoint holds another output layer.
+    """
+    return config.model_type in ("mt5", "umt5") or getattr(config, "scale_decoder_outputs", True) is False

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator
+from hf_monitor.auto_batch.ranks import world
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.auto_batch.sharding import sharded_by
 from hf_monitor.errors import InputError
@@ -66,7 +67,11 @@ def device_of(model: Any, device: Any) -> torch.device:
             raise InputError(f"device {device!r} was asked for, but torch has no usable GPU; `hf-monitor gpu` says why")
         index: int | None = found.index
         if index is None:
-            return own if own.type == "cuda" else torch.device("cuda", torch.cuda.current_device())
+            if own.type == "cuda":
+                return own
+            here = world()  # before the Trainer's arguments, every rank's current device is still the first
+            local = here.local % torch.cuda.device_count()
+            return torch.device("cuda", local if here.size > 1 else torch.cuda.current_device())
         if index >= torch.cuda.device_count():
             raise InputError(f"there is no {found}: torch sees {torch.cuda.device_count()} GPUs")
     return found
@@ -118,10 +123,10 @@ def batches(
 
 
 def estimator_for(
-    model: Any, settings: StepSettings, lengths: Lengths, make_batch: MakeBatch | None
+    model: Any, settings: StepSettings, lengths: Lengths, make_batch: MakeBatch | None, device: torch.device
 ) -> tuple[Estimator | None, str | None]:
     """Give the estimate by fake tensors, or why there is none."""
     try:
-        return Estimator(model, settings, lengths, make_batch=make_batch), None
+        return Estimator(model, settings, lengths, make_batch=make_batch, device_type=device.type), None
     except EstimateUnavailable as error:
         return None, f"no estimate by fake tensors, real steps alone: {error}"

@@ -11,6 +11,7 @@ import torch
 
 from hf_monitor.auto_batch.live import LiveStorages
 from hf_monitor.auto_batch.oom import free_memory
+from hf_monitor.auto_batch.ranks import world
 from hf_monitor.auto_batch.shapes import Budget
 from hf_monitor.errors import InputError
 
@@ -156,7 +157,9 @@ def _cpu_budget(held: int, memory_limit: int | None) -> Budget:
     if used is None or total is None:
         raise InputError("how much memory this machine has cannot be read; give memory_limit, in bytes")
     where = "the container" if reader.facts()["ram_limit"] == "container" else "the machine"
-    free = max(0, int((total - used) * _MIB))
+    sharers = world().local_size  # processes of this launch on this machine, each of which takes its part
+    free = max(0, int((total - used) * _MIB)) // sharers
+    each = f" for each of {sharers} processes" if sharers > 1 else ""
     return Budget(
-        held + free, f"{free / _MIB:.0f} MiB of {total:.0f} are free in {where}, and the model is there already"
+        held + free, f"{free / _MIB:.0f} MiB of {total:.0f} are free in {where}{each}, and the model is there already"
     )

@@ -9,7 +9,7 @@ from typing import Any
 from hf_monitor.auto_batch.inputs import batches, check_numbers, device_of, estimator_for, unwrapped
 from hf_monitor.auto_batch.prober import Prober, on_device
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes as bucket_bytes_of
-from hf_monitor.auto_batch.ranks import probe_together, world
+from hf_monitor.auto_batch.ranks import probe_together, time_together, world
 from hf_monitor.auto_batch.shapes import Precision, ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.sharding import sharding_note
 from hf_monitor.seq2seq.batches import MakeBatch, dummy_batch
@@ -67,6 +67,7 @@ def probe_batch_size(
     make_batch: MakeBatch | None = None,
     evaluation: Mapping[str, Any] | None = None,
     estimate: bool = True,
+    suggest: bool = True,
 ) -> ProbeResult:
     """Find the largest batch size whose training step fits a device, by making such steps.
 
@@ -107,6 +108,8 @@ def probe_batch_size(
         that length, on their own.
     estimate : bool
         Whether fake tensors may say where to begin.
+    suggest : bool
+        Whether an error says what would help; that takes some more fake steps.
 
     Returns
     -------
@@ -119,27 +122,30 @@ def probe_batch_size(
     InputError
         Something handed over cannot be used.
     """
-    check_numbers(
-        safe_factor=safe_factor, max_batch_size=max_batch_size, memory_limit=memory_limit, precision=precision
-    )
-    model = unwrapped(model)
-    target = device_of(model, device)
-    if ddp_bucket_bytes is None:
-        ddp_bucket_bytes = bucket_bytes_of(model) if world().size > 1 else 0
-    settings = StepSettings(
-        precision, gradient_checkpointing, optimizer, accumulation, max_grad_norm, label_smoothing, ddp_bucket_bytes
-    )
 
-    def probe() -> ProbeResult:
-        lengths, make = batches(
-            model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
+    def probe() -> ProbeResult:  # whatever goes wrong in it is told to all ranks
+        check_numbers(
+            safe_factor=safe_factor, max_batch_size=max_batch_size, memory_limit=memory_limit, precision=precision
         )
-        with on_device(model, target):
-            estimator, why_not = estimator_for(model, settings, lengths, make) if estimate else (None, None)
-            prober = Prober(model, target, settings, memory_limit, safe_factor)
-            making = make or (lambda size: dummy_batch(model, size, lengths))
+        bare = unwrapped(model)
+        target = device_of(bare, device)
+        buckets = ddp_bucket_bytes
+        if buckets is None:
+            buckets = bucket_bytes_of(bare) if world().size > 1 else 0
+        settings = StepSettings(
+            precision, gradient_checkpointing, optimizer, accumulation, max_grad_norm, label_smoothing, buckets
+        )
+        lengths, make = batches(
+            bare, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
+        )
+        with on_device(bare, target):
+            estimator, why_not = (None, None)
+            if estimate:
+                estimator, why_not = estimator_for(bare, settings, lengths, make, target)
+            prober = Prober(bare, target, settings, memory_limit, safe_factor)
+            making = make or (lambda size: dummy_batch(bare, size, lengths))
             try:
-                result = prober.find(making, lengths, max_batch_size, estimator)
+                result = prober.find(making, lengths, max_batch_size, estimator, suggest=suggest)
                 if evaluation is not None:
                     found = prober.find_evaluation(evaluation, making, lengths, max_batch_size)
                     result = replace(result, evaluation=found)
@@ -148,7 +154,7 @@ def probe_batch_size(
         notes = [note for note in (sharding_note(), why_not) if note is not None]
         return replace(result, notes=(*result.notes, *notes))
 
-    return probe_together(probe, device=target)
+    return probe_together(probe, device=_kind(model, device))
 
 
 def time_batch_sizes(
@@ -185,16 +191,26 @@ def time_batch_sizes(
     tuple of Trial
         One a size that did not run out of memory, with the median of the seconds.
     """
-    check_numbers(safe_factor=0.95, max_batch_size=repeats, memory_limit=memory_limit, precision=settings.precision)
-    model = unwrapped(model)
-    target = device_of(model, device)
-    lengths, make = batches(
-        model, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
-    )
-    making = make or (lambda size: dummy_batch(model, size, lengths))
-    with on_device(model, target):
-        prober = Prober(model, target, settings, memory_limit, 1.0)
-        try:
-            return prober.time(making, sizes, repeats)
-        finally:
-            prober.close()
+
+    def time() -> tuple[Trial, ...]:
+        check_numbers(safe_factor=1.0, max_batch_size=repeats, memory_limit=memory_limit, precision=settings.precision)
+        bare = unwrapped(model)
+        target = device_of(bare, device)
+        lengths, make = batches(
+            bare, tokenizer, dataset, collator, source_length, target_length, length_quantile, make_batch
+        )
+        with on_device(bare, target):
+            prober = Prober(bare, target, settings, memory_limit, 1.0)
+            try:
+                return prober.time(make or (lambda size: dummy_batch(bare, size, lengths)), sizes, repeats)
+            finally:
+                prober.close()
+
+    return time_together(time, device=_kind(model, device))
+
+
+def _kind(model: Any, device: Any) -> str:
+    """Give the kind of device that is meant, for whoever has to connect the ranks before anything is checked."""
+    if device is None:
+        device = next((p.device for p in model.parameters()), "cpu") if hasattr(model, "parameters") else "cpu"
+    return str(device).partition(":")[0]

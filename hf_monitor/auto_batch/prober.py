@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +15,13 @@ from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator
 from hf_monitor.auto_batch.evaluation import EvaluationStep
 from hf_monitor.auto_batch.meters import Meter, meter_for
 from hf_monitor.auto_batch.oom import is_out_of_memory
+from hf_monitor.auto_batch.remedies import Remedy, does_not_fit, remedies
 from hf_monitor.auto_batch.search import Found, search
 from hf_monitor.auto_batch.shapes import ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.auto_batch.untouched import untouched
-from hf_monitor.errors import BatchDoesNotFit
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
+from hf_monitor.seq2seq.worst_batches import WorstBatches
 
 __all__ = ["Prober", "on_device"]
 
@@ -56,18 +59,29 @@ class Prober:
         self._meter: Meter = meter_for(device, [*model.parameters(), *model.buffers()], memory_limit)
         self._budget = self._meter.budget()
         self.trials: list[Trial] = []
+        # Collecting before every step is quick where all that was there before is left out of it.
+        gc.collect()
+        self._frozen = gc.get_freeze_count() == 0
+        if self._frozen:
+            gc.freeze()
 
     def close(self) -> None:
         """Let go of what the steps left."""
         self._step.close()
+        if self._frozen:
+            gc.unfreeze()
+            self._frozen = False
         self._meter.settle()
 
-    def find(self, make: MakeBatch, lengths: Lengths, maximum: int, estimator: Estimator | None) -> ProbeResult:
+    def find(
+        self, make: MakeBatch, lengths: Lengths, maximum: int, estimator: Estimator | None, *, suggest: bool = True
+    ) -> ProbeResult:
         """Search for the largest batch.
 
         Raises
         ------
         BatchDoesNotFit
+            With what would help, if `suggest`.
         """
         estimate = None
         if estimator is not None:
@@ -86,10 +100,21 @@ class Prober:
             trust_estimate=self._device.type == "cpu",
             noise=self._meter.noise,
         )
+        if found.size == 1 and not self._fits_every_single(make):
+            found = replace(found, size=0)
         if not found.size:
-            needed = next((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), None)
-            raise self._does_not_fit(needed or (round(estimate(1)) if estimate is not None else None), lengths)
+            needed = max((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), default=None)
+            if needed is None and estimate is not None:
+                needed = round(estimate(1))
+            self._step.close()  # the fake steps that follow want none of it
+            raise self._does_not_fit(needed, make if isinstance(make, WorstBatches) else None, lengths, suggest)
         return self._result(found, lengths, maximum, self.trials[first:], self.trials)
+
+    def _fits_every_single(self, make: MakeBatch) -> bool:
+        """Try the other samples that may be the worst on their own; two together have been the worst of all."""
+        others = make.candidates(1)[1:] if isinstance(make, WorstBatches) else []
+        peaks = [self._trial(self._step.run, batch, None) for batch in others]
+        return all(peak is not None and peak <= self._limit for peak in peaks)
 
     def _estimate(self, estimator: Estimator, maximum: int) -> Callable[[int], float] | None:
         """Let the estimate look at the sizes that matter: what lies on a line between them costs nothing afterwards."""
@@ -185,7 +210,9 @@ class Prober:
     def _result(
         self, found: Found, lengths: Lengths, maximum: int, trials: list[Trial], told: list[Trial]
     ) -> ProbeResult:
-        best = next(trial for trial in reversed(trials) if trial.batch_size == found.size and trial.fits)
+        best = max(
+            (t for t in trials if t.batch_size == found.size and t.fits), key=lambda trial: trial.peak_bytes or 0
+        )
         assert best.peak_bytes is not None
         return ProbeResult(
             batch_size=found.size,
@@ -204,14 +231,22 @@ class Prober:
             at_most_wrong_by=found.at_most_wrong_by,
         )
 
-    def _does_not_fit(self, needed: int | None, lengths: Lengths) -> BatchDoesNotFit:
-        what = f"about {needed / _MIB:.0f} MiB" if needed is not None else "more"
-        return BatchDoesNotFit(
-            f"not even one sample fits: a step needs {what}, {self._limit / _MIB:.0f} MiB may be taken "
-            f"({self._factor:g} of {self._budget.why})",
-            needed_bytes=needed,
-            limit_bytes=self._limit,
-        )
+    def _does_not_fit(self, needed: int | None, make: MakeBatch | None, lengths: Lengths, suggest: bool) -> Exception:
+        ladder: tuple[Remedy, ...] = ()
+        if suggest:
+            bf16 = self._device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+            ladder = remedies(
+                self._model,
+                self._settings,
+                lengths,
+                self._limit,
+                make_batch=make,
+                device_type=self._device.type,
+                bf16=bf16,
+            )
+        error = does_not_fit(needed, self._limit, ladder, lengths, self._budget.why)
+        error.trials = tuple(self.trials)
+        return error
 
 
 def _name(device: torch.device) -> str:

@@ -1,23 +1,21 @@
-"""Several processes: each probes on its own, then all take the smallest result, or all end with an error."""
+"""Several processes: how many there are, what DDP holds for them, and where they meet after probing on their own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from hf_monitor.auto_batch.shapes import ProbeResult
-from hf_monitor.errors import BatchDoesNotFit, HfMonitorError, RankFailed
+from hf_monitor.auto_batch.agreement import agree, exchange, slowest
+from hf_monitor.auto_batch.shapes import ProbeResult, Trial
+from hf_monitor.errors import HfMonitorError
 
-__all__ = ["World", "agree", "ddp_bucket_bytes", "probe_together", "world"]
+__all__ = ["World", "ddp_bucket_bytes", "probe_together", "time_together", "world"]
 
+_Agreed = TypeVar("_Agreed")
 _TIMEOUT_SECONDS = 1800.0  # as TrainingArguments.ddp_timeout: one rank may probe for much longer than another
-_NCCL_NOTE = (
-    "NCCL keeps buffers of its own outside of torch's allocator, from the first exchange of gradients on: they are not "
-    "in these figures"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +108,60 @@ def probe_together(
     Returns
     -------
     ProbeResult
-        As :func:`agree` gives it; on one process what `probe` gives.
+        As :func:`hf_monitor.auto_batch.agreement.agree` gives it; on one process what `probe` gives.
 
     Raises
     ------
     Exception
-        As :func:`agree`.
+        As :func:`hf_monitor.auto_batch.agreement.agree`.
     """
-    if world().size == 1:
-        return probe()
+    return probe() if world().size == 1 else _meet(probe, agree, device, timeout_seconds)
+
+
+def time_together(
+    time: Callable[[], Sequence[Trial]], *, device: Any = None, timeout_seconds: float = _TIMEOUT_SECONDS
+) -> tuple[Trial, ...]:
+    """Time in every process of the launch, and take for each size what the slowest took: the others wait for it.
+
+    Parameters
+    ----------
+    time : callable
+        Gives trials of this process, one a size.
+    device, timeout_seconds
+        As of :func:`probe_together`.
+
+    Returns
+    -------
+    tuple of Trial
+        Equal on all ranks; of the sizes that all of them have timed.
+
+    Raises
+    ------
+    Exception
+        As :func:`hf_monitor.auto_batch.agreement.agree`.
+    """
+
+    def settle(outcome: Sequence[Trial] | Exception, group: Any) -> tuple[Trial, ...]:
+        return slowest(exchange(outcome, outcome, group))
+
+    return tuple(time()) if world().size == 1 else _meet(time, settle, device, timeout_seconds)
+
+
+def _meet(
+    action: Callable[[], Any], settle: Callable[[Any, Any], _Agreed], device: Any, timeout_seconds: float
+) -> _Agreed:
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()):
         _make_process_group(device)
     group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds))
     try:
-        outcome: ProbeResult | Exception
+        outcome: Any
         try:
-            outcome = probe()
-        except Exception as error:  # noqa: BLE001 - raised again by agree(), when the others know of it
+            outcome = action()
+        except Exception as error:  # noqa: BLE001 - raised again by settle(), when the others know of it
             outcome = error
-        return agree(outcome, group)
+        return settle(outcome, group)
     finally:  # also on Ctrl-C: the others see the connection closed, and do not wait
         dist.destroy_process_group(group)
 
@@ -157,108 +188,3 @@ def _make_process_group(device: Any) -> None:
             "(made earlier, for one process?). Make the TrainingArguments first, with use_cpu=True where the training "
             "runs on the CPU"
         )
-
-
-def agree(outcome: ProbeResult | Exception, group: Any = None) -> ProbeResult:
-    """Exchange what each process has found, and give or raise the same everywhere.
-
-    Parameters
-    ----------
-    outcome : ProbeResult or Exception
-        What this process has found, or what ended its probe.
-    group : torch.distributed.ProcessGroup, optional
-        A gloo group of all processes; the default group if None.
-
-    Returns
-    -------
-    ProbeResult
-        That of the rank with the smallest batch size (the lowest such rank), equal on all ranks but for ``settings``,
-        which stay this process's; ``evaluation`` is chosen by itself in the same way.
-
-    Raises
-    ------
-    Exception
-        What ended this process's probe.
-    BatchDoesNotFit
-        On every rank, with equal attributes (those of the rank with the lowest limit), if not even one sample fits on
-        some rank and nothing worse happened: what is tried next can then be the same on all ranks.
-    RankFailed
-        If another rank's probe ended with another error, or another rank has died.
-    """
-    import torch.distributed as dist
-
-    heard: list[Any] = [None] * dist.get_world_size(group)
-    try:
-        dist.all_gather_object(heard, _packed(outcome), group=group)
-    except RuntimeError as error:
-        if isinstance(outcome, Exception):
-            raise outcome from None
-        raise RankFailed(
-            f"rank {dist.get_rank()} has probed its batch size, but not every other rank has come to compare: one has "
-            "died or was interrupted (its own output says more), takes too long, or does not call this at all, which "
-            f"every rank must do ({type(error).__name__}: {str(error)[:300]})"
-        ) from error
-    failed = {rank: said for rank, said in enumerate(heard) if isinstance(said, dict)}
-    if failed:
-        _fail(outcome, failed, dist.get_rank())
-    assert isinstance(outcome, ProbeResult)
-    return _own_settings(_smallest(heard), outcome)
-
-
-def _packed(outcome: ProbeResult | Exception) -> ProbeResult | dict[str, Any]:
-    """Give what can be pickled; an optimizer may be a function that cannot."""
-    if isinstance(outcome, ProbeResult):
-        named = getattr(outcome.settings.optimizer, "__qualname__", str(outcome.settings.optimizer))
-        evaluation = outcome.evaluation
-        return replace(
-            outcome,
-            settings=replace(outcome.settings, optimizer=named),
-            evaluation=_packed(evaluation) if evaluation is not None else None,  # type: ignore[arg-type]
-        )
-    said: dict[str, Any] = {"type": type(outcome).__name__, "message": str(outcome)}
-    if isinstance(outcome, BatchDoesNotFit):
-        said["fit"] = {name: getattr(outcome, name) for name in ("needed_bytes", "limit_bytes", "remedies")}
-    return said
-
-
-def _own_settings(result: ProbeResult, own: ProbeResult) -> ProbeResult:
-    evaluation = result.evaluation
-    if evaluation is not None and own.evaluation is not None:
-        evaluation = _own_settings(evaluation, own.evaluation)
-    return replace(result, settings=own.settings, evaluation=evaluation)
-
-
-def _fail(outcome: ProbeResult | Exception, failed: dict[int, dict[str, Any]], own_rank: int) -> None:
-    cause = outcome if isinstance(outcome, Exception) else None
-    worse = {rank: said for rank, said in failed.items() if "fit" not in said}
-    if worse:
-        if cause is not None and own_rank in worse:
-            raise cause
-        told = "; ".join(f"rank {rank}: {said['type']}: {said['message']}" for rank, said in worse.items())
-        raise RankFailed(f"the batch size could not be probed on every rank. {told}") from cause
-    tightest = min(failed, key=lambda rank: (failed[rank]["fit"]["limit_bytes"] or 0, rank))
-    if cause is not None and own_rank == tightest:
-        raise cause
-    said = failed[tightest]
-    raise BatchDoesNotFit(f"on rank {tightest}: {said['message']}", **said["fit"]) from cause
-
-
-def _smallest(results: Sequence[ProbeResult]) -> ProbeResult:
-    rank = min(range(len(results)), key=lambda rank: (results[rank].batch_size, rank))
-    found = results[rank]
-    sizes = ", ".join(str(result.batch_size) for result in results)
-    notes = [f"the smallest of {len(results)} ranks ({sizes} by rank): that of rank {rank}, {found.device_name}"]
-    if any((r.settings, r.lengths) != (found.settings, found.lengths) for r in results):
-        notes.append("the ranks have not probed the same settings or lengths: each should")
-    evaluations = [result.evaluation for result in results if result.evaluation is not None]
-    if 0 < len(evaluations) < len(results):
-        notes.append("only some of the ranks have probed the evaluation batch: there is no common result of it")
-    if found.device.startswith("cuda"):
-        notes.append(_NCCL_NOTE)
-    return replace(
-        found,
-        evaluation=_smallest(evaluations) if len(evaluations) == len(results) else None,
-        notes=(*found.notes, *notes),
-        rank=rank,
-        by_rank=tuple(result.trials for result in results),
-    )

@@ -83,6 +83,7 @@ class TrainingStep:
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(model, settings.optimizer)
         self._buckets: torch.Tensor | None = None
+        self._use_cache = getattr(getattr(model, "config", None), "use_cache", None)
         self._smoother: Any = None
         if settings.label_smoothing:
             from transformers.trainer_pt_utils import LabelSmoother
@@ -92,6 +93,8 @@ class TrainingStep:
     def open(self) -> None:
         """Switch the model to training, with or without checkpointing, and hold what DDP would hold."""
         self.model.train()
+        if self._use_cache is not None:
+            self.model.config.use_cache = False  # as the Trainer does
         switch_checkpointing(self.model, self.settings.gradient_checkpointing)
         if self.settings.ddp_bucket_bytes:
             self._buckets = torch.empty(self.settings.ddp_bucket_bytes, dtype=torch.uint8, device=self.device)
@@ -112,6 +115,8 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
         self._buckets = None
+        if self._use_cache is not None:
+            self.model.config.use_cache = self._use_cache
 
     def run(self, batch: Mapping[str, Any]) -> None:
         """Make one step with a batch; where gradients accumulate, those of the step before are still there.

@@ -67,6 +67,11 @@ class DataArguments:
     korean_tokenizer: str = _help("Scores cut Korean with 'mecab' or 'kiwi'.", "mecab")
     max_predictions: int | None = _help("Write a sample of so many predictions per evaluation. Default: all.")
     run_dir: str | None = _help("The run folder. Default: <output_dir>/monitor.")
+    auto_batch: bool = _help("Measure before the training which batch fits, and settle batch and accumulation.", False)
+    effective_batch_size: int | None = _help(
+        "With --auto_batch: samples of one update, over all processes. Default: 128; the demo's and the small T5's own."
+    )
+    safe_factor: float = _help("With --auto_batch: the share of the memory that may be used, up to 1.", 0.95)
 
     @property
     def has_data(self) -> bool:
@@ -91,6 +96,7 @@ _LEAST = {
     "max_eval_samples": 1,
     "max_predict_samples": 1,
     "max_predictions": 0,
+    "effective_batch_size": 1,
     "preprocessing_num_workers": 0,
     "lora_r": 1,
 }
@@ -222,4 +228,6 @@ def build_arguments(values: Mapping[str, Any]) -> tuple[ModelArguments, DataArgu
             value = getattr(group, name, None)
             if value is not None and not value >= least:  # written so for NaN
                 raise InputError(f"--{name} must be at least {least}, got {value}.")
+    if not 0 < data_args.safe_factor <= 1:
+        raise InputError(f"--safe_factor must be above 0 and at most 1, got {data_args.safe_factor}.")
     return model_args, data_args, training_args

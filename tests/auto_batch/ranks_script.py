@@ -1,4 +1,7 @@
-"""What test_probe_ranks.py launches: ranks_script.py FOLDER WHAT; each rank leaves what it saw in FOLDER/rank<N>.json."""
+"""What test_probe_ranks.py launches: ranks_script.py FOLDER WHAT, for what each rank saw in FOLDER/rank<N>.json.
+
+The Trainer is imported where it is needed: it takes as long as all the rest.
+"""
 
 import hashlib
 import json
@@ -8,20 +11,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch.profiler import ProfilerActivity, profile
-from transformers import (
-    BartConfig,
-    BartForConditionalGeneration,
-    Seq2SeqTrainer,
-    Seq2SeqTrainingArguments,
-    T5Config,
-    T5ForConditionalGeneration,
-    TrainerCallback,
-)
 
 from hf_monitor.auto_batch.probe import probe_batch_size
-from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, probe_together, world
-from hf_monitor.auto_batch.shapes import StepSettings
+from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, time_together, world
+from hf_monitor.auto_batch.shapes import StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.seq2seq.batches import Lengths, dummy_batch
@@ -34,12 +27,16 @@ seen: dict = {}
 
 
 def t5():
+    from transformers import T5Config, T5ForConditionalGeneration
+
     torch.manual_seed(0)
     sizes = {"vocab_size": 500, "d_model": 64, "d_ff": 256, "d_kv": 16, "num_layers": 2, "num_heads": 4}
     return T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0, use_cache=False))
 
 
 def bart_with_a_frozen_encoder():
+    from transformers import BartConfig, BartForConditionalGeneration
+
     torch.manual_seed(0)
     layers = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 128))}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -50,13 +47,13 @@ def bart_with_a_frozen_encoder():
     return model
 
 
-def probe(model, **options):
-    def alone():
-        return probe_batch_size(
-            model, "cpu", 1.0, source_length=24, target_length=24, max_batch_size=40, estimate=False, **options
-        )
+def sgd(groups):
+    return torch.optim.SGD(groups)
 
-    return probe_together(alone, device="cpu")
+
+def probe(model, **options):
+    options = {"max_batch_size": 40, "optimizer": sgd, **options}
+    return probe_batch_size(model, "cpu", 1.0, source_length=24, target_length=24, estimate=False, **options)
 
 
 class Data(torch.utils.data.Dataset):
@@ -72,6 +69,8 @@ class Data(torch.utils.data.Dataset):
 
 
 def trainer_of(model, size, name, **options):
+    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+
     args = Seq2SeqTrainingArguments(
         str(FOLDER / name),
         use_cpu=True,
@@ -108,7 +107,7 @@ def agree_and_train():
             raise torch.OutOfMemoryError("CUDA out of memory. (said by the test)")
 
     hook = model.register_forward_pre_hook(out_of_memory, with_kwargs=True)
-    result = probe(model, memory_limit=24 * MIB)
+    result = probe(model, memory_limit=24 * MIB, optimizer="adamw_torch_fused")
     hook.remove()
     seen["one_rank_oom"] = [result.batch_size, result.rank]
     seen["ooms"] = [any(trial.out_of_memory for trial in trials) for trials in result.by_rank]
@@ -117,6 +116,8 @@ def agree_and_train():
     seen["backend"] = dist.get_backend()
     trainer.train()
     seen["world"] = [world().size, world().local_size]
+    own = [Trial(size, 1, True, False, seconds=size + RANK * (size - 2)) for size in (1, 3, *([5] if RANK else []))]
+    seen["timed"] = [[trial.batch_size, trial.seconds] for trial in time_together(lambda: own, device="cpu")]
     seen["size"] = trainer.args.per_device_train_batch_size
     seen["trained"], seen["weights"] = hash_of(model) != before, hash_of(model)
     seen["memory"] = [
@@ -138,11 +139,13 @@ def peak_of(events):
     return peak
 
 
-class LastStep(TrainerCallback):
-    """Profile the last optimizer step. Not the first: what gloo's threads free then, torch's profiler does not see."""
+class LastStep:
+    """A callback: profile the last optimizer step; of the first the profiler does not see what gloo's threads free."""
 
     def on_step_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
         if state.global_step == args.max_steps - 1:
+            from torch.profiler import ProfilerActivity, profile
+
             state_tensors = [t for held in optimizer.optimizer.state.values() for t in held.values()]
             self.held = sum(t.nbytes for t in [*model.parameters(), *model.buffers(), *state_tensors])
             assert all(p.grad is None for p in model.parameters())
@@ -156,7 +159,10 @@ class LastStep(TrainerCallback):
 
 def ddp_memory(name, make_model, size, **options):
     """Give what DDP has in its buckets and its peak, by torch's own accounts, and what we say of both."""
-    watch, model = LastStep(), make_model()
+    from torch.profiler import ProfilerActivity, profile
+    from transformers import TrainerCallback
+
+    watch, model = type("Watch", (LastStep, TrainerCallback), {})(), make_model()
     trainer = trainer_of(model, size, "memory", max_steps=3, gradient_accumulation_steps=2, **options)
     trainer.add_callback(watch)
     trainer.train()
@@ -195,38 +201,31 @@ def fail():
     told("one", lambda: probe(model, memory_limit=(24 * MIB) >> (4 * RANK)))
     told("both", lambda: probe(model, memory_limit=(2 * MIB) >> RANK))
 
-    def bad_model(module, args, kwargs):
-        if RANK == 1:
-            raise ValueError("a bug, on this rank only")
+    def with_hook(act):
+        def hook(module, args, kwargs):
+            if RANK == 1:
+                act()
 
-    hook = model.register_forward_pre_hook(bad_model, with_kwargs=True)
-    told("bug", lambda: probe(model, memory_limit=24 * MIB))
-    hook.remove()
-    told("bug_and_does_not_fit", lambda: probe_together(lambda: worse(model), device="cpu"))
+        model = t5()
+        model.register_forward_pre_hook(hook, with_kwargs=True)
+        return model
+
+    told("bug", lambda: probe(with_hook(bug), memory_limit=24 * MIB))
+    told("bug_and_does_not_fit", lambda: probe(model, memory_limit=MIB, optimizer=bug if RANK else sgd))
     try:
-        told("interrupt", lambda: probe_together(lambda: vanish(model, interrupted), device="cpu"))
+        told("interrupt", lambda: probe(with_hook(interrupted), memory_limit=8 * MIB))
     except KeyboardInterrupt:
         seen["interrupt"] = ["KeyboardInterrupt"]
     write()
-    probe_together(lambda: vanish(model, lambda: os._exit(3)), device="cpu")
+    probe(with_hook(lambda: os._exit(3)), memory_limit=8 * MIB)
 
 
-def worse(model):
-    if RANK == 1:
-        raise ValueError("worse than not to fit")
-    return probe_batch_size(model, "cpu", source_length=24, target_length=24, memory_limit=MIB, estimate=False)
+def bug(*groups):
+    raise ValueError("a bug, on this rank only")
 
 
 def interrupted():
     raise KeyboardInterrupt
-
-
-def vanish(model, how):
-    if RANK == 1:
-        how()
-    return probe_batch_size(
-        model, "cpu", source_length=24, target_length=24, memory_limit=8 * MIB, max_batch_size=2, estimate=False
-    )
 
 
 def write():

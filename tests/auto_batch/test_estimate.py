@@ -19,6 +19,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from hf_monitor.auto_batch.cuda_like import CUBLAS_WORKSPACE_BYTES, RESERVED_PER_ALLOCATED
 from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator, estimate_peak
 from hf_monitor.auto_batch.live import LiveStorages
 from hf_monitor.auto_batch.shapes import StepSettings
@@ -51,7 +52,6 @@ CONFIGS = {
         num_layers=1,
         num_heads=2,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
         decoder_start_token_id=0,
         pad_token_id=0,
     ),
@@ -211,3 +211,19 @@ def test_a_batch_of_the_users_own_is_used_and_a_mask_of_ones_is_left_out_as_in_a
         estimator = Estimator(model, StepSettings(), LENGTHS, make_batch=make_batch)
         expected = real_peak(model, 8, StepSettings(), make_batch=make_batch)
         assert estimator.peak_bytes(8) == pytest.approx(expected, rel=0.001)
+
+
+def test_cuda_keeps_less_of_attention_and_dropout_and_its_allocator_holds_more():
+    """Not what a GPU measured: that the imitation runs, with checkpointing and in bf16, and what it must differ in."""
+    lengths = Lengths(64, 32)
+    for settings in (StepSettings(), StepSettings(precision="bf16", gradient_checkpointing=True)):
+        like_cuda = Estimator(CONFIGS["t5"], settings, lengths, device_type="cuda").peak_bytes(16)
+        like_cpu = Estimator(CONFIGS["t5"], settings, lengths).peak_bytes(16)
+        assert 0.4 * like_cpu < (like_cuda - CUBLAS_WORKSPACE_BYTES) / RESERVED_PER_ALLOCATED < like_cpu
+
+
+def test_a_config_is_not_written_into():
+    config = T5Config(**CONFIGS["t5"].to_dict())
+    before = config.to_dict()
+    Estimator(config, StepSettings(gradient_checkpointing=True), LENGTHS)
+    assert config.to_dict() == before

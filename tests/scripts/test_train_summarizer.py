@@ -395,3 +395,138 @@ def test_ctrl_c_says_where_the_run_is(tmp_path):
     from hf_monitor import load_run
 
     assert load_run(tmp_path / "out").status == "interrupted"
+
+
+FEW = ["--max_train_samples", "24", "--max_eval_samples", "4", "--max_predict_samples", "2", "--max_steps", "2"]
+QUICK = [*FEW, "--eval_strategy", "no", "--eval_on_start", "no", "--do_train", "--predict_with_generate", "false"]
+QUICK += ["--max_source_length", "16"]
+
+
+def test_auto_batch_measures_first_and_a_resume_does_not_measure_again(train, capsys):
+    from hf_monitor import load_run
+
+    argv = [*QUICK, "--auto_batch", "--effective_batch_size", "34"]
+    assert train(*argv) == 0
+    said = capsys.readouterr().err
+    assert "plan: batch      17 x 2 accumulation steps = 34 samples an update" in said
+    assert "plan: memory     peak " in said
+    run = load_run("out")
+    assert len(run.attempts) == 1
+    assert run.facts["arguments"]["per_device_train_batch_size"] == 17
+    assert run.facts["arguments"]["gradient_accumulation_steps"] == 2
+    assert run.trials[-1]["batch_size"] == 17
+    assert run.trials[-1]["fits"]
+    n_trials = len(run.trials)
+    assert train(*argv) == 0
+    assert "taken over from" in capsys.readouterr().err
+    assert len(load_run("out").trials) == n_trials
+
+
+def test_auto_batch_keeps_the_batch_that_the_demo_was_tuned_for(train, capsys):
+    from hf_monitor.seq2seq.demo_model import DEMO_TRAINING
+
+    assert train(*QUICK, "--auto_batch", "--max_steps", "1") == 0
+    size = DEMO_TRAINING["per_device_train_batch_size"]
+    assert f"= {size} samples an update" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (
+            ["--auto_batch", "--per_device_train_batch_size", "4"],
+            "--per_device_train_batch_size is what --auto_batch measures and settles: leave one of the two out.",
+        ),
+        (["--auto_batch", "--gradient_accumulation_steps", "2"], "--gradient_accumulation_steps is what --auto_batch"),
+        (["--auto_batch", "--auto_find_batch_size"], "--auto_find_batch_size is what --auto_batch"),
+        (["--effective_batch_size", "64"], "--effective_batch_size is for --auto_batch"),
+        (["--auto_batch", "--effective_batch_size", "0"], "--effective_batch_size must be at least 1, got 0."),
+        (["--auto_batch", "--safe_factor", "1.5"], "--safe_factor must be above 0 and at most 1, got 1.5."),
+    ],
+)
+def test_who_says_the_batch_twice_is_refused(train, capsys, argv, words):
+    assert train(*argv) == 2
+    assert words in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_where_not_one_sample_fits_the_remedies_are_told(script, train, capsys, monkeypatch):
+    from functools import partial
+
+    from hf_monitor.auto_batch import plan
+
+    monkeypatch.setattr(plan, "plan_training", partial(plan.plan_training, memory_limit=2**20))
+    assert train(*QUICK, "--auto_batch") == 2
+    assert "train_summarizer: error: not even one sample fits" in capsys.readouterr().err
+    assert not Path("out").exists()  # what is refused leaves nothing behind
+
+
+@pytest.fixture
+def out_of_memory_at(monkeypatch):
+    """Let the device run out of memory at the so-maniest call of a Trainer's method."""
+    import torch
+    from transformers import Seq2SeqTrainer
+
+    def at(method, call):
+        real, calls = getattr(Seq2SeqTrainer, method), []
+
+        def full(self, *args, **kwargs):
+            calls.append(method)
+            if len(calls) == call:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(Seq2SeqTrainer, method, full)
+
+    return at
+
+
+def test_out_of_memory_in_the_middle_names_the_batch_the_peak_and_the_next_smaller_plan(
+    train, capsys, out_of_memory_at
+):
+    from hf_monitor import load_run
+
+    out_of_memory_at("training_step", 2)
+    with pytest.raises(SystemExit) as ended:
+        train(*QUICK, "--per_device_train_batch_size", "6")
+    assert ended.value.code == 3
+    said = capsys.readouterr().err
+    assert "train_summarizer: out of memory after 1 update: a training batch of 6 did not fit. Peak: at least " in said
+    assert "\n  --per_device_train_batch_size 3 --gradient_accumulation_steps 2\n" in said
+    assert "\n  --auto_batch --effective_batch_size 6\n" in said
+    assert f"What was recorded is in {Path('out/monitor').absolute()}" in said
+    run = load_run("out")
+    assert run.status == "crashed"
+    assert [row["type"] for row in run.events if row["event"] == "error"] == ["OutOfMemoryError"]
+
+
+def test_out_of_memory_with_a_plan_names_the_plan_below(train, capsys, out_of_memory_at):
+    out_of_memory_at("training_step", 1)
+    with pytest.raises(SystemExit):
+        train(*QUICK, "--auto_batch", "--effective_batch_size", "6")
+    said = capsys.readouterr().err
+    assert "The plan had measured " in said
+    assert (
+        "as before (instead of --auto_batch):\n  --per_device_train_batch_size 3 --gradient_accumulation_steps 2"
+        in said
+    )
+
+
+def test_out_of_memory_in_an_evaluation_is_about_its_own_batch(train, capsys, out_of_memory_at):
+    out_of_memory_at("prediction_step", 1)
+    with pytest.raises(SystemExit):
+        train(*FEW, "--per_device_eval_batch_size", "4")
+    said = capsys.readouterr().err
+    assert "an evaluation batch of 4 did not fit" in said
+    assert "--per_device_eval_batch_size 2" in said
+
+
+def test_another_error_in_the_middle_keeps_its_traceback(train, monkeypatch):
+    from transformers import Seq2SeqTrainer
+
+    def broken(self, *args, **kwargs):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(Seq2SeqTrainer, "training_step", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        train(*QUICK)

@@ -1,0 +1,147 @@
+"""Plans for cards that are not here: from a config alone, by card, and on the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, BertConfig, T5Config
+
+from hf_monitor.auto_batch.cards import CARDS, Card, card_named, parse_memory_mib, usable_bytes
+from hf_monitor.auto_batch.estimate import Estimator
+from hf_monitor.auto_batch.fake import has_own_head
+from hf_monitor.auto_batch.known_configs import known_names
+from hf_monitor.auto_batch.offline import card_plans, load_config
+from hf_monitor.auto_batch.shapes import StepSettings
+from hf_monitor.cli import main
+from hf_monitor.errors import InputError
+from hf_monitor.gpu.tiers import tier_of
+from hf_monitor.seq2seq.batches import Lengths
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*is deprecated:FutureWarning")
+
+SIZES = {"vocab_size": 400, "d_model": 64, "d_ff": 128, "d_kv": 16, "num_layers": 1, "num_heads": 4}
+SIZES |= {"decoder_start_token_id": 0, "pad_token_id": 0}
+CONFIG = T5Config(**SIZES)
+SOURCE = ["--source_length", "64", "--target_length", "16"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a config.json and no weights."""
+    CONFIG.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    return str(tmp_path)
+
+
+def test_the_cards_are_those_that_were_seen():
+    seen = Path(__file__).parents[1] / "gpu" / "cards.csv"
+    lines = csv.DictReader(seen.read_text(encoding="utf-8").splitlines())
+    rows = {(row["name"], int(row["memory_mib"])): row["tier"] for row in lines}
+    for card in CARDS:
+        full = card.name if card.name.startswith("Tesla") else f"NVIDIA {card.name}"
+        assert rows[full, card.memory_mib] == tier_of(card.name, card.memory_mib).tier.name
+
+
+PARAMETERS_M = {  # as published: the papers, and the models' pages on the hub
+    "google-t5/t5-small": 60.5,
+    "google-t5/t5-base": 222.9,
+    "google-t5/t5-large": 737.7,
+    "google/mt5-small": 300.2,
+    "google/mt5-base": 582.4,
+    "facebook/bart-base": 139.4,
+    "facebook/bart-large": 406.3,
+    "gogamza/kobart-base-v2": 123.9,
+}
+
+
+def test_the_known_models_have_their_published_number_of_parameters():
+    assert set(known_names()) == set(PARAMETERS_M)
+    for name, expected in PARAMETERS_M.items():
+        config = load_config(name)
+        with torch.device("meta"):
+            count = AutoModelForSeq2SeqLM.from_config(config).num_parameters()
+        count += config.vocab_size * config.d_model if has_own_head(config) else 0
+        assert count / 1e6 == pytest.approx(expected, rel=0.002), name
+
+
+def test_a_card_is_found_by_the_words_of_its_name():
+    assert card_named("RTX 3060").memory_mib == 12288
+    assert card_named("nvidia t4").name == "Tesla T4"
+    with pytest.raises(InputError, match="more than one card: A100-SXM4-40GB, A100-SXM4-80GB"):
+        card_named("A100")
+    with pytest.raises(InputError, match=r"none of the cards known here.*--memory"):
+        card_named("Voodoo 2")
+
+
+@pytest.mark.parametrize(("text", "mib"), [("12GiB", 12288), ("12 GB", 11444), ("8192MiB", 8192), ("1.5gib", 1536)])
+def test_memory_is_read_with_its_unit(text, mib):
+    assert parse_memory_mib(text) == mib
+
+
+@pytest.mark.parametrize("text", ["12", "much", "0GiB", "-1GiB"])
+def test_memory_without_a_unit_is_refused(text):
+    with pytest.raises(InputError, match="12GiB"):
+        parse_memory_mib(text)
+
+
+def test_precision_goes_by_card_and_family():
+    cards = [card_named(name) for name in ("T4", "RTX 3060")]
+    t5 = card_plans(CONFIG, Lengths(32, 8), cards, maximum=8)
+    assert [plan.precision for plan in t5] == ["fp32", "bf16"]
+    assert "overflows in fp16" in t5[0].notes[0]
+
+
+def test_batch_and_accumulation_make_the_effective_batch_and_the_peak_fits():
+    cards = [Card("small", 700, (8, 6)), Card("GeForce RTX 3060", 12288, (8, 6))]
+    for processes in (1, 2):
+        for plan, card in zip(card_plans(CONFIG, Lengths(128, 32), cards, num_processes=processes), cards, strict=True):
+            assert plan.batch_size * plan.accumulation * processes == 128
+            assert plan.batch_size <= plan.largest_batch_size
+            assert plan.peak_mib * 2**20 <= usable_bytes(card.memory_mib) + 2**20
+
+
+def test_where_nothing_fits_the_remedies_are_named(folder, capsys):
+    assert main(["plan", "--model", folder, *SOURCE, "--memory", "520MiB"]) == 1
+    out = capsys.readouterr().out
+    assert "does not fit" in out
+    assert "would help: --gradient_checkpointing" in out or "would help: LoRA" in out
+
+
+def test_a_folder_with_nothing_but_a_config_is_planned_for(folder, capsys):
+    assert main(["plan", "--model", folder, *SOURCE, "--gpu", "RTX 3060", "--json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert (plan["card"], plan["tier"], plan["precision"]) == ("GeForce RTX 3060", "Budget", "bf16")
+    assert plan["batch_size"] * plan["accumulation"] == 128
+
+
+def test_with_no_card_named_there_is_a_table_over_all(folder, capsys):
+    assert main(["plan", "--model", f"{folder}/config.json", *SOURCE]) == 0
+    out = capsys.readouterr().out
+    assert all(card.name in out for card in CARDS)
+    assert "not measured" in out
+
+
+def test_a_model_that_cannot_be_had_says_what_to_do(tmp_path, capsys):
+    assert main(["plan", "--model", "someone/unheard-of"]) == 2
+    assert "a folder with a config.json" in capsys.readouterr().err
+    BertConfig(hidden_size=8, num_attention_heads=1).save_pretrained(tmp_path)
+    assert main(["plan", "--model", str(tmp_path)]) == 2
+    assert "no sequence-to-sequence model" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["plan", "--model", "t5-small", "--source_length", "0"])
+
+
+def test_known_names_need_no_network():
+    assert load_config("t5-base").d_model == load_config("google-t5/t5-base").d_model == 768
+
+
+def test_an_output_layer_of_its_own_is_counted():
+    tied, own = (
+        Estimator(config, StepSettings(), Lengths(16, 8))
+        for config in (CONFIG, T5Config(**SIZES, tie_word_embeddings=False))
+    )
+    assert own.parts(1).weights - tied.parts(1).weights == 4 * CONFIG.vocab_size * CONFIG.d_model

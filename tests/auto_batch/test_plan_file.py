@@ -1,0 +1,176 @@
+"""plan.json: taken over where nothing has changed, measured anew where something has, never fatal."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from stand_in_card import Card
+
+from hf_monitor import load_run
+from hf_monitor.auto_batch.plan import plan_training
+from hf_monitor.auto_batch.plan_file import TrialsFile, read_plan, what_changed, write_plan
+from hf_monitor.errors import RunFolderError
+
+OPTIONS = {"effective_batch_size": 2, "source_length": 6, "target_length": 4}
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    """The probes that were made, on a stand-in for a card."""
+    return Card(monkeypatch).calls
+
+
+def rows_of(run_dir):
+    return [json.loads(line) for line in (run_dir / "trials.jsonl").read_text().splitlines()]
+
+
+def test_the_same_training_takes_the_plan_over_without_a_step(make_model, probes, tmp_path):
+    first = plan_training(make_model(), "cpu", run_dir=tmp_path, **OPTIONS)
+    assert len(probes) == 1
+    rows = rows_of(tmp_path)
+    again = plan_training(make_model(seed=1), "cpu", run_dir=tmp_path, **OPTIONS)  # other weights, the same model
+    assert len(probes) == 1
+    assert rows_of(tmp_path) == rows
+    assert again.notes[-1].startswith("taken over from")
+    assert again.fingerprint == first.fingerprint
+    assert {**again.to_dict(), "notes": ()} == {**first.to_dict(), "notes": ()}
+    assert not model_promises(make_model, tmp_path)
+
+
+def model_promises(make_model, run_dir):
+    """Say whether a model still promises to divide its loss after a plan was taken over."""
+    model = make_model()
+    plan_training(model, "cpu", run_dir=run_dir, **OPTIONS)
+    return model.accepts_loss_kwargs
+
+
+@pytest.mark.parametrize(
+    ("changes", "model_changes", "words"),
+    [
+        ({"target_length": 5}, {}, "target_length (4 -> 5)"),
+        ({"optimizer": "sgd"}, {}, "optimizer (adamw_torch_fused -> sgd)"),
+        ({"precision": "fp32"}, {}, "precision (bf16 -> fp32)"),
+        ({"safe_factor": 0.9}, {}, "safe_factor (0.95 -> 0.9)"),
+        ({"gradient_checkpointing": True}, {}, "gradient_checkpointing (False -> True)"),
+        ({"num_processes": 2}, {}, "ddp_bucket_bytes (0 -> "),
+        ({}, {"num_layers": 2}, "config ("),
+    ],
+)
+def test_what_changed_is_measured_anew_and_named(make_model, probes, tmp_path, changes, model_changes, words):
+    plan_training(make_model(), "cpu", run_dir=tmp_path, **OPTIONS)
+    again = plan_training(make_model(**model_changes), "cpu", run_dir=tmp_path, **{**OPTIONS, **changes})
+    assert len(probes) == 2
+    note = next(
+        note for note in again.notes if note.startswith("measured anew, since the earlier plan was for another")
+    )
+    assert words in note
+    assert read_plan(tmp_path, again.fingerprint)[0].to_dict() == again.to_dict()  # the new one is saved
+
+
+def test_frozen_weights_a_data_set_and_versions_are_in_the_fingerprint(make_model, make_dataset, probes, tmp_path):
+    import torch
+
+    model = make_model()
+    plan = plan_training(model, "cpu", run_dir=tmp_path, dataset=make_dataset(4), effective_batch_size=2)
+    assert plan.fingerprint["torch"] == str(torch.__version__)
+    assert plan.fingerprint["lengths"][0] == 4
+    assert plan.fingerprint["lengths"][1] > 5
+    model.shared.weight.requires_grad_(False)
+    again = plan_training(model, "cpu", run_dir=tmp_path, dataset=make_dataset(6), effective_batch_size=2)
+    note = next(note for note in again.notes if note.startswith("measured anew"))
+    assert "trainable_parameters (" in note
+    assert "lengths ([4, " in note
+    assert len(probes) == 2
+
+
+def break_it(path, how):
+    if how == "not JSON":
+        path.write_text('{"format": 1, "plan"')
+    elif how == "a list":
+        path.write_text("[]")
+    elif how == "of another format":
+        path.write_text('{"format": 99, "plan": {}}')
+    else:
+        values = json.loads(path.read_text())
+        if how == "without a part":
+            del values["plan"]["probe"]["budget"]
+        else:
+            values["plan"]["gradient_accumulation_steps"] = 3
+        path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("not JSON", "plan.json is broken"),
+        ("a list", "plan.json is broken"),
+        ("of another format", "plan.json has format 99, not 1"),
+        ("without a part", "plan.json is broken (KeyError)"),
+        ("with numbers that contradict", "plan.json is broken (ValueError)"),
+    ],
+)
+def test_a_broken_file_costs_a_probe_and_nothing_else(make_model, probes, tmp_path, how, words):
+    plan_training(make_model(), "cpu", run_dir=tmp_path, **OPTIONS)
+    break_it(tmp_path / "plan.json", how)
+    again = plan_training(make_model(), "cpu", run_dir=tmp_path, **OPTIONS)
+    assert len(probes) == 2
+    assert any(note.startswith(words) for note in again.notes)
+    assert read_plan(tmp_path, again.fingerprint)[0] is not None
+
+
+def test_only_rank_0_writes(make_model, probes, tmp_path, monkeypatch):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):  # as a launcher does
+        monkeypatch.setenv(name, value)
+    plan_training(make_model(), "cpu", run_dir=tmp_path / "run", **OPTIONS)
+    assert len(probes) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(make_model, probes, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError):
+        plan_training(make_model(), "cpu", run_dir=tmp_path / "file", **OPTIONS)
+
+
+def test_a_plan_that_cannot_be_saved_is_a_warning(make_model, probes, tmp_path, caplog):
+    plan = plan_training(make_model(), "cpu", **OPTIONS)
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING, "hf_monitor"):
+        write_plan(tmp_path / "file", plan)
+    assert "plan.json is not saved in" in caplog.text
+
+
+def test_trials_belong_to_the_attempt_that_follows(make_model, make_trainer, probes, tmp_path):
+    from hf_monitor import attach
+
+    run_dir = tmp_path / "out" / "monitor"
+    for attempt in (1, 2):
+        plan_training(make_model(), "cpu", run_dir=run_dir, **OPTIONS, safe_factor=0.9 + attempt / 100)
+        trainer = make_trainer(max_steps=1, eval_strategy="no")
+        attach(trainer, run_dir=run_dir)
+        trainer.train()
+        run = load_run(run_dir)
+        assert len(run.attempts) == attempt  # planning is none of its own
+        assert {row["attempt"] for row in run.trials} == set(range(1, attempt + 1))
+    assert run.trials[-1]["batch_size"] == 2
+    assert {"peak_bytes", "seconds", "samples_per_second", "accumulation", "device"} <= run.trials[-1].keys()
+
+
+def test_without_a_run_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trials = TrialsFile(None)
+    trials.write([{"batch_size": 1}])
+    trials.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_changes_are_counted_not_listed():
+    before = {f"name{i}": i for i in range(9)} | {"long": "x" * 99, "same": 1}
+    now = {f"name{i}": -i - 1 for i in range(9)} | {"long": "y", "same": 1}
+    text = what_changed(before, now)
+    assert text.startswith("name0 (0 -> -1), name1 (1 -> -2)")
+    assert text.endswith("and 4 more")
+    assert what_changed(before, {**before, "long": "y"}) == f"long ({'x' * 37}... -> y)"
+    assert what_changed(now, now) == ""
