@@ -10,9 +10,9 @@ from typing import Any, Literal
 from hf_monitor.auto_batch.accumulation import Settled, per_rank_batch
 from hf_monitor.auto_batch.inputs import unwrapped
 from hf_monitor.auto_batch.plan_device import choose_precision
-from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, read_plan, write_plan
+from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, write_plan
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
-from hf_monitor.auto_batch.plan_ranks import gathered, launch_facts
+from hf_monitor.auto_batch.plan_ranks import earlier_plan, launch_facts
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, world
 from hf_monitor.auto_batch.shapes import ProbeResult
@@ -152,14 +152,10 @@ def plan_training(
         make_batch=None if make_batch is None else optimizer_name(make_batch),
     )
     ensure_loss_scaling(model)
-    if run_dir is not None:
-        found: TrainingPlan | None
-        found, why_not = gathered(read_plan(run_dir, now))[0]  # rank 0's, which alone has written
-        if found is not None:
-            return dataclasses.replace(
-                found, notes=(*found.notes, f"taken over from {run_dir}, nothing was measured anew")
-            )
-        notes += [why_not] if why_not else []
+    found, word = earlier_plan(run_dir, now, facts.device)
+    if found is not None:
+        return dataclasses.replace(found, notes=(*found.notes, *([word] if word else [])))
+    notes += [word] if word else []
 
     batches = {"dataset": dataset, "collator": collator, "tokenizer": tokenizer, "make_batch": make_batch}
     evaluation = {"generation_max_length": generation["max_length"], "num_beams": num_beams}
