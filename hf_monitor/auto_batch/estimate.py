@@ -21,7 +21,7 @@ from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError, InputError
-from hf_monitor.seq2seq.batches import Lengths, MakeBatch, dummy_batch
+from hf_monitor.seq2seq.batches import Lengths, MakeBatch, check_lengths, dummy_batch
 
 __all__ = ["EstimateUnavailable", "Estimator", "Parts", "estimate_peak"]
 
@@ -72,7 +72,8 @@ class Estimator:
     Raises
     ------
     InputError
-        Where settings and model cannot go together (see :class:`TrainingStep`).
+        Where settings and model cannot go together (see :class:`TrainingStep`), and for lengths that the model has no
+        positions for.
     EstimateUnavailable
         Where the step cannot be run on fake tensors. So do the methods.
     """
@@ -94,6 +95,8 @@ class Estimator:
         self._live = FakeStorages()
         with self._running():
             self.model = self._fake_model(model_or_config)
+            if make_batch is None:
+                check_lengths(self.model, lengths)  # a fake embedding takes any index
             self._live.count([*self.model.parameters(), *self.model.buffers()])
             self._weights = self._live.now
             self._step = TrainingStep(self.model, settings)
