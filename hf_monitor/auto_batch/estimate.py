@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from hf_monitor.auto_batch.convex import ConvexPeaks
 from hf_monitor.auto_batch.cuda_like import CudaLike, reserved_bytes, use_foreach
@@ -93,10 +94,12 @@ class Estimator:
         self.peaks = ConvexPeaks(self._measure)
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._live = FakeStorages()
-        with self._running():
+        _import_first(model_or_config)
+        with self._running(counted=False):  # nor are the real weights watched, which it is copied from
             self.model = self._fake_model(model_or_config)
             if make_batch is None:
                 check_lengths(self.model, lengths)  # a fake embedding takes any index
+        with self._running():
             self._live.count([*self.model.parameters(), *self.model.buffers()])
             self._weights = self._live.now
             self._step = TrainingStep(self.model, settings)
@@ -123,10 +126,11 @@ class Estimator:
         return model
 
     @contextlib.contextmanager
-    def _running(self) -> Iterator[None]:
+    def _running(self, *, counted: bool = True) -> Iterator[None]:
         """Make all that runs within fake and counted; what goes wrong in it is no error of the caller's."""
         try:
-            with torch.enable_grad(), all_ones_are_seen(), self._fake, self._live, self._mode:
+            live = self._live if counted else contextlib.nullcontext()
+            with torch.enable_grad(), all_ones_are_seen(), self._fake, live, self._mode:
                 yield
         except HfMonitorError:
             raise
@@ -136,7 +140,7 @@ class Estimator:
     def _batch(self, size: int) -> Any:
         if self._make_batch is None:
             return dummy_batch(self.model, size, self.lengths)
-        with unset_fake_temporarily():  # it may look at values as it likes
+        with _disable_current_modes():  # it may look at values as it likes
             batch = self._make_batch(size)
         return fake_batch(batch, self._fake, self._live)
 
@@ -200,6 +204,19 @@ class Estimator:
             From 0, where not even one sample fits, to ``maximum``.
         """
         return self.peaks.largest(limit_bytes, maximum)
+
+
+def _import_first(model_or_config: Any) -> None:
+    """Import what a step would import: a module's own tensors would be fake for ever (PEFT's LoHa has such)."""
+    import importlib
+
+    for name in ("accelerate.utils.operations", "transformers.trainer_pt_utils", "transformers.trainer"):
+        importlib.import_module(name)  # the last one imports PEFT, where it is installed
+    from transformers import AutoModelForSeq2SeqLM
+
+    if not isinstance(model_or_config, torch.nn.Module):
+        with contextlib.suppress(KeyError):  # no such model: said when it is made
+            AutoModelForSeq2SeqLM._model_mapping[type(model_or_config)]
 
 
 def estimate_peak(

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_iter
 
 from hf_monitor.auto_batch.live import LiveStorages
@@ -83,7 +84,7 @@ def fake_batch(batch: Any, fake: FakeTensorMode, storages: FakeStorages) -> dict
     for name, value in batch.items():
         made[name] = value
         if isinstance(value, torch.Tensor):
-            with unset_fake_temporarily():
+            with _disable_current_modes():
                 ones = bool((value == 1).all())
             made[name] = fake.from_tensor(value, static_shapes=True)
             storages.count([made[name]])

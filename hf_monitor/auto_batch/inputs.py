@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -17,15 +20,15 @@ from hf_monitor.seq2seq.worst_batches import worst_batches
 __all__ = ["batches", "check_numbers", "device_of", "estimator_for", "unwrapped"]
 
 
-def check_numbers(*, safe_factor: float, max_batch_size: int, memory_limit: int | None, precision: str) -> None:
+def check_numbers(*, safe_factor: float, max_batch_size: Any, memory_limit: Any, precision: str) -> None:
     """Refuse what cannot be meant."""
     if precision not in ("fp32", "bf16", "fp16"):
         raise InputError(f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     if not 0 < safe_factor <= 1:
         raise InputError(f"safe_factor is a share of the memory, above 0 and at most 1, got {safe_factor!r}")
-    if isinstance(max_batch_size, bool) or not isinstance(max_batch_size, int) or max_batch_size < 1:
+    if isinstance(max_batch_size, bool) or not isinstance(max_batch_size, Integral) or max_batch_size < 1:
         raise InputError(f"max_batch_size must be a whole number, 1 or more, got {max_batch_size!r}")
-    if memory_limit is not None and (isinstance(memory_limit, bool) or memory_limit < 1):
+    if memory_limit is not None and not (isinstance(memory_limit, int | float) and 1 <= memory_limit < math.inf):
         raise InputError(f"memory_limit is in bytes, 1 or more, got {memory_limit!r}")
 
 
@@ -47,6 +50,10 @@ def unwrapped(model: Any) -> Any:
     if len(devices) > 1:
         raise InputError(
             f"the model is spread over {', '.join(sorted(map(str, devices)))}: no batch is found for several devices"
+        )
+    if any(p.is_inference() for p in parameters):
+        raise InputError(
+            "the model was made in torch.inference_mode(), in which nothing can be trained; make it outside"
         )
     if not devices:
         raise InputError("the model has no parameters")
@@ -95,8 +102,18 @@ def batches(
         For lengths that the model has no positions for, and for a data set without collator and tokenizer.
     """
     given = source_length is not None and target_length is not None
+    if make_batch is None and not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise InputError(
+            f"{type(model).__name__} is no encoder-decoder model, whose batches are known here; hand over make_batch, "
+            "from a number of samples to a batch (name -> tensor)"
+        )
     if make_batch is not None:
-        shapes = {name: tuple(getattr(value, "shape", ())) for name, value in make_batch(1).items()}
+        one = make_batch(1)
+        if not isinstance(one, Mapping) or not any(isinstance(value, torch.Tensor) for value in one.values()):
+            raise InputError(
+                f"make_batch must give a mapping from names to tensors, got {type(one).__name__}: {one!r:.80}"
+            )
+        shapes = {name: tuple(getattr(value, "shape", ())) for name, value in one.items()}
         own = [shapes.get(name, (1, 0))[-1] for name in ("input_ids", "labels")]
         return Lengths(source_length or own[0], target_length or own[1], "make_batch"), make_batch
     if dataset is not None and not given:

@@ -36,6 +36,7 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
         self.now = 0
         self._peak = 0
         self._live: dict[int, int] = {}
+        self._watched: dict[int, weakref.finalize[[int], Any]] = {}
 
     def count(self, tensors: Iterable[torch.Tensor]) -> None:
         """Count tensors that were there before."""
@@ -52,6 +53,12 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
         """Begin anew with the peak, from what is alive now."""
         self._peak = self.now
 
+    def close(self) -> None:
+        """Watch no storage any more: those of the weights would otherwise keep this alive as long as they are."""
+        for watched in self._watched.values():
+            watched.detach()
+        self._watched.clear()
+
     def _meet(self, tensor: Any, *, counted: bool) -> None:
         if not isinstance(tensor, torch.Tensor):
             return
@@ -61,11 +68,13 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
             return
         size = storage.nbytes() if counted else 0
         self._live[key] = size
-        weakref.finalize(storage, self._forget, key).atexit = False
+        self._watched[key] = weakref.finalize(storage, self._forget, key)
+        self._watched[key].atexit = False
         self.now += size
 
     def _forget(self, key: int) -> None:
         self.now -= self._live.pop(key, 0)
+        self._watched.pop(key, None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for value in tree_iter((args, kwargs)):

@@ -38,6 +38,9 @@ class Meter(Protocol):
     def settle(self) -> None:
         """Free what nobody holds, and wait for the device."""
 
+    def close(self) -> None:
+        """Measure no more."""
+
 
 class CpuMeter:
     """Counts live tensor storages; more than the budget is out of memory, before the kernel ends the process for it.
@@ -78,6 +81,10 @@ class CpuMeter:
     def settle(self) -> None:
         """Free what nobody holds."""
         free_memory(torch.device("cpu"))
+
+    def close(self) -> None:
+        """Count no more."""
+        self._live.close()
 
 
 class CudaMeter:
@@ -127,6 +134,9 @@ class CudaMeter:
         """Give back what is cached, so that each step finds the same empty cache."""
         free_memory(self._device)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def meter_for(device: torch.device, tensors: Iterable[torch.Tensor], memory_limit: int | None) -> Meter:
     """Give the meter of a device.
@@ -160,6 +170,25 @@ def _cpu_budget(held: int, memory_limit: int | None) -> Budget:
     sharers = world().local_size  # processes of this launch on this machine, each of which takes its part
     free = max(0, int((total - used) * _MIB)) // sharers
     each = f" for each of {sharers} processes" if sharers > 1 else ""
+    allowed = _address_space_left()
+    if allowed is not None and allowed < free:
+        return Budget(
+            held + allowed, f"{allowed / _MIB:.0f} MiB are left by `ulimit -v`, and the model is there already"
+        )
     return Budget(
         held + free, f"{free / _MIB:.0f} MiB of {total:.0f} are free in {where}{each}, and the model is there already"
     )
+
+
+def _address_space_left() -> int | None:
+    """Give what ``ulimit -v`` leaves this process; None where there is no such limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    import psutil
+
+    return max(0, limit - int(psutil.Process().memory_info().vms))

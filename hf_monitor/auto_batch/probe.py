@@ -151,7 +151,8 @@ def probe_batch_size(
                     result = replace(result, evaluation=found)
             finally:
                 prober.close()
-        notes = [note for note in (sharding_note(), why_not) if note is not None]
+        compiled = "torch.compile: the model was probed uncompiled" if hasattr(model, "_orig_mod") else None
+        notes = [note for note in (sharding_note(), why_not, compiled) if note is not None]
         return replace(result, notes=(*result.notes, *notes))
 
     return probe_together(probe, device=_kind(model, device))

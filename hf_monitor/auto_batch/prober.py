@@ -19,7 +19,7 @@ from hf_monitor.auto_batch.remedies import Remedy, does_not_fit, remedies
 from hf_monitor.auto_batch.search import Found, search
 from hf_monitor.auto_batch.shapes import ProbeResult, StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
-from hf_monitor.auto_batch.untouched import untouched
+from hf_monitor.auto_batch.untouched import uninterrupted, untouched
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
 from hf_monitor.seq2seq.worst_batches import WorstBatches
 
@@ -31,7 +31,7 @@ _MIB = 2**20
 @contextlib.contextmanager
 def on_device(model: Any, device: torch.device) -> Iterator[None]:
     """Have the model on a device, and afterwards where and what it was."""
-    with untouched(model, device):
+    with untouched(model, device), torch.inference_mode(False), torch.enable_grad():
         if next(model.parameters()).device != device:
             model.to(device)
         yield
@@ -59,6 +59,7 @@ class Prober:
         self._meter: Meter = meter_for(device, [*model.parameters(), *model.buffers()], memory_limit)
         self._budget = self._meter.budget()
         self.trials: list[Trial] = []
+        self._notes: list[str] = []
         # Collecting before every step is quick where all that was there before is left out of it.
         gc.collect()
         self._frozen = gc.get_freeze_count() == 0
@@ -67,11 +68,13 @@ class Prober:
 
     def close(self) -> None:
         """Let go of what the steps left."""
-        self._step.close()
-        if self._frozen:
-            gc.unfreeze()
-            self._frozen = False
-        self._meter.settle()
+        with uninterrupted():
+            self._step.close()
+            if self._frozen:
+                gc.unfreeze()
+                self._frozen = False
+            self._meter.settle()
+            self._meter.close()
 
     def find(
         self, make: MakeBatch, lengths: Lengths, maximum: int, estimator: Estimator | None, *, suggest: bool = True
@@ -89,16 +92,17 @@ class Prober:
         begun = self._measured(self._begin) is not None
         if begun and self._device.type == "cuda":
             # Kernels are loaded at their first use, into memory that torch does not manage: the budget comes after.
-            self._trial(self._step.run, make(1), estimate)
+            self._trial(self._step.run, make(1), 1, estimate)
             self._budget = min(self._budget, self._meter.budget(), key=lambda budget: budget.bytes)
         first = len(self.trials)
         found = search(
-            lambda size: self._trial(self._step.run, make(size), estimate) if begun else None,
+            lambda size: self._trial(self._step.run, make(size), size, estimate) if begun else None,
             limit=self._limit,
             maximum=maximum,
             estimate=estimate,
             trust_estimate=self._device.type == "cpu",
             noise=self._meter.noise,
+            first=_first(make),
         )
         if found.size == 1 and not self._fits_every_single(make):
             found = replace(found, size=0)
@@ -113,29 +117,38 @@ class Prober:
     def _fits_every_single(self, make: MakeBatch) -> bool:
         """Try the other samples that may be the worst on their own; two together have been the worst of all."""
         others = make.candidates(1)[1:] if isinstance(make, WorstBatches) else []
-        peaks = [self._trial(self._step.run, batch, None) for batch in others]
+        peaks = [self._trial(self._step.run, batch, 1, None) for batch in others]
         return all(peak is not None and peak <= self._limit for peak in peaks)
 
     def _estimate(self, estimator: Estimator, maximum: int) -> Callable[[int], float] | None:
         """Let the estimate look at the sizes that matter: what lies on a line between them costs nothing afterwards."""
         try:
             estimator.largest(self._limit, maximum)
-        except EstimateUnavailable:
+        except EstimateUnavailable as error:
+            self._notes.append(f"no estimate by fake tensors, real steps alone: {error}")
             return None
         return estimator.peaks.near
 
     def time(self, make: MakeBatch, sizes: Sequence[int], repeats: int) -> tuple[Trial, ...]:
-        """Time steps of each size: the median of some, after one that is not counted."""
+        """Time steps of each size: the median of some, after one whose peak is measured."""
         timed: list[Trial] = []
         if self._measured(self._begin) is None:
             return ()
         for size in sizes:
             batch = make(size)
-            if any(self._trial(self._step.run, batch, None) is None for _ in range(repeats + 1)):
+            if self._trial(self._step.run, batch, size, None) is None:
                 continue
-            taken = sorted(self.trials[-repeats:], key=lambda trial: trial.seconds or 0.0)
-            timed.append(taken[len(taken) // 2])
+            # Without the meter: on the CPU the counting takes longer than a small step.
+            seconds = sorted(self._seconds(batch) for _ in range(repeats))[repeats // 2]
+            timed.append(replace(self.trials[-1], seconds=seconds, samples_per_second=size / seconds))
         return tuple(timed)
+
+    def _seconds(self, batch: Mapping[str, Any]) -> float:
+        begun = time.perf_counter()
+        self._step.run(batch)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter() - begun
 
     def find_evaluation(
         self, evaluation: Mapping[str, Any], make: MakeBatch, lengths: Lengths, maximum: int
@@ -152,10 +165,11 @@ class Prober:
         self._step.between_steps()
         trials = len(self.trials)
         found = search(
-            lambda size: self._trial(step.run, make(size), None, "evaluate"),
+            lambda size: self._trial(step.run, make(size), size, None, "evaluate"),
             limit=self._limit,
             maximum=maximum,
             noise=self._meter.noise,
+            first=_first(make),
         )
         mine = self.trials[trials:]
         del self.trials[trials:]
@@ -173,10 +187,10 @@ class Prober:
         self,
         run: Callable[[Mapping[str, Any]], None],
         batch: Mapping[str, Any],
+        size: int,
         estimate: Callable[[int], float] | None,
         phase: str = "train",
     ) -> int | None:
-        size = len(next(iter(batch.values())))
         measured = self._measured(lambda: run(batch), batch)
         peak, seconds = measured or (None, None)
         self.trials.append(
@@ -229,6 +243,7 @@ class Prober:
             trials=tuple(told),
             limited_by="memory" if found.size < maximum else "max_batch_size",
             at_most_wrong_by=found.at_most_wrong_by,
+            notes=tuple(self._notes),
         )
 
     def _does_not_fit(self, needed: int | None, make: MakeBatch | None, lengths: Lengths, suggest: bool) -> Exception:
@@ -247,6 +262,11 @@ class Prober:
         error = does_not_fit(needed, self._limit, ladder, lengths, self._budget.why)
         error.trials = tuple(self.trials)
         return error
+
+
+def _first(make: MakeBatch) -> int:
+    """Give the smallest batch that is like all larger ones: a data set's longest texts are two samples, not one."""
+    return 2 if isinstance(make, WorstBatches) else 1
 
 
 def _name(device: torch.device) -> str:

@@ -45,6 +45,7 @@ class _Curve:
     maximum: int
     estimate: Callable[[int], float] | None
     noise: int
+    first: int = 1
     peaks: dict[int, int] = field(default_factory=dict)  # measured, also above the limit
     lowest_failed: int | None = None  # the smallest size that ran out of memory: its peak is not known
 
@@ -65,7 +66,7 @@ class _Curve:
                 return self.estimate(size)
             near = low or min(self.peaks)
             return self.peaks[near] + self.estimate(size) - self.estimate(near) + self._drift(near) * (size - near)
-        below = [known for known in self.peaks if known < low]
+        below = [known for known in self.peaks if self.first <= known < low]
         if not below:
             return None
         # Not from a close neighbour, where an allocator's steps are taken for a slope.
@@ -76,7 +77,7 @@ class _Curve:
         """Give how much faster than the estimate the measured peak grows, in bytes a sample."""
         if self.estimate is None:
             return 0.0
-        others = [known for known in self.peaks if known <= 0.75 * near]
+        others = [known for known in self.peaks if self.first <= known <= 0.75 * near]
         if not others:
             return 0.0
         other = max(others)
@@ -95,7 +96,7 @@ class _Curve:
     def largest_by_ceiling(self) -> int:
         """Give the largest size that is sure to be within the limit, by the line between two measured ones."""
         low, high = self.low, self.high
-        if not low or high not in self.peaks:
+        if low < self.first or high not in self.peaks:
             return low
         slope = (self.peaks[high] - self.peaks[low]) / (high - low)
         return min(high - 1, low + int((self.limit - self.peaks[low]) / slope)) if slope > 0 else low
@@ -124,6 +125,7 @@ def search(
     estimate: Callable[[int], float] | None = None,
     trust_estimate: bool = True,
     noise: int = 0,
+    first: int = 1,
 ) -> Found:
     """Find the largest size whose peak is within a limit.
 
@@ -141,13 +143,15 @@ def search(
         Whether the first size measured may be the one that the estimate leads to; otherwise a quarter of it is first.
     noise : int
         By how many bytes a peak may be off: the steps of an allocator.
+    first : int
+        The first size on the curve: 2 where a single sample is not a part of what two or more are.
 
     Returns
     -------
     Found
         Exact up to 50, within 2 % above; as exact as the curve is convex where it was not measured.
     """
-    curve = _Curve(limit, maximum, estimate, noise)
+    curve = _Curve(limit, maximum, estimate, noise, first)
     samples = 0
     while True:
         low, high = curve.low, curve.high

@@ -75,7 +75,8 @@ class Trial:
         Whether the peak is within ``safe_factor`` times the budget.
     out_of_memory : bool
     seconds : float or None
-        Of the step alone, by the wall clock; None where it ran out of memory.
+        Of the step alone, by the wall clock; None where it ran out of memory. On the CPU with the counting, which takes
+        longer than a small step (``time_batch_sizes`` leaves it out).
     samples_per_second : float or None
     predicted_bytes : int or None
         What was expected before the step, where something was.

@@ -42,6 +42,8 @@ def build_optimizer(model: Any, optimizer: Any) -> torch.optim.Optimizer:
         built = optimizer(groups)
         if not isinstance(built, torch.optim.Optimizer):
             raise InputError(f"optimizer must give a torch.optim.Optimizer, got {type(built).__name__}")
+        if built.state:
+            raise InputError("optimizer must make a new one each time; it gave one that has trained already")
         return built
     from transformers import Trainer, TrainingArguments
     from transformers.training_args import OptimizerNames
@@ -95,6 +97,9 @@ class TrainingStep:
         self.model.train()
         if self._use_cache is not None:
             self.model.config.use_cache = False  # as the Trainer does
+        for module in self.model.modules():  # a step that happens to drop layers is not the worst
+            if isinstance(getattr(module, "layerdrop", None), float):
+                module.layerdrop = 0.0
         switch_checkpointing(self.model, self.settings.gradient_checkpointing)
         if self.settings.ddp_bucket_bytes:
             self._buckets = torch.empty(self.settings.ddp_bucket_bytes, dtype=torch.uint8, device=self.device)
@@ -143,6 +148,8 @@ class TrainingStep:
 
     def _loss(self, inputs: dict[str, Any]) -> torch.Tensor:
         """Give the loss; the outputs die here, as they do in the Trainer's ``compute_loss``."""
+        if self._smoother is not None and "labels" not in inputs:
+            raise InputError(f"the batch has no labels, which label smoothing needs; it has {', '.join(inputs)}")
         labels = inputs["labels"] if self._smoother is not None else None
         if labels is not None:
             inputs = {name: value for name, value in inputs.items() if name != "labels"}
@@ -156,7 +163,12 @@ class TrainingStep:
             outputs = convert_to_fp32(outputs)  # accelerate's prepare() does: another copy of the logits
         if labels is not None:
             return self._smoother(outputs, labels)  # type: ignore[no-any-return]
-        return outputs["loss"] if isinstance(outputs, Mapping) else outputs[0]  # type: ignore[no-any-return]
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs[0]
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise InputError(
+                f"{type(self.model).__name__} gives no loss for a batch of {', '.join(inputs)}: the batch needs labels"
+            )
+        return loss
 
     @contextlib.contextmanager
     def _autocast(self) -> Iterator[None]:

@@ -206,6 +206,113 @@ def test_sizes_are_timed_with_repeats():
     assert all(trial.samples_per_second == trial.batch_size / trial.seconds for trial in timed)
 
 
+def test_what_a_batch_maker_asks_of_real_tensors_is_answered_truly():
+    """A collator may look at its values, also while the estimate runs on fake tensors."""
+
+    def make_batch(size):
+        batch = dummy_batch(model, size, Lengths(8, 4))
+        batch["attention_mask"] = torch.tensor([[1] * 8] * size)
+        assert (batch["attention_mask"].sum(1) > 0).all()
+        return batch
+
+    model = t5()
+    result = probe_batch_size(model, "cpu", memory_limit=8 * MIB, make_batch=make_batch, max_batch_size=3)
+    assert result.notes == ()
+    # All ones: transformers leaves the mask out, and so does the estimate.
+    assert result.predicted_bytes == pytest.approx(result.peak_bytes, rel=0.001)
+
+
+def test_layers_that_may_be_dropped_are_counted():
+    model = bart(encoder_layerdrop=0.9, decoder_layerdrop=0.9)
+    dropped = probe_batch_size(model, "cpu", memory_limit=64 * MIB, max_batch_size=4, estimate=False, **LENGTHS)
+    whole = probe_batch_size(bart(), "cpu", memory_limit=64 * MIB, max_batch_size=4, estimate=False, **LENGTHS)
+    assert dropped.peak_bytes == whole.peak_bytes
+    assert model.get_encoder().layerdrop == 0.9
+
+
+def test_one_sample_is_not_taken_for_a_point_of_the_line_that_pairs_lie_on(tokenizer):
+    """The longest source and the longest target are in two samples: from one sample to two is a leap."""
+    from transformers import DataCollatorForSeq2Seq
+
+    rows = [{"input_ids": [5] * 120, "labels": [7] * 2}, {"input_ids": [5] * 3, "labels": [7] * 120}]
+    model = t5()
+    options = {"dataset": rows, "collator": DataCollatorForSeq2Seq(tokenizer, model=model), "estimate": False}
+    three = probe_batch_size(model, "cpu", 1.0, memory_limit=64 * MIB, max_batch_size=3, **options)
+    limit = max(trial.peak_bytes for trial in three.trials)
+    found = probe_batch_size(model, "cpu", 1.0, memory_limit=limit, **options)
+    assert (found.batch_size, found.at_most_wrong_by) == (3, 0)
+
+
+def test_an_optimizer_that_has_trained_is_refused_and_kept():
+    model = t5()
+    mine = torch.optim.AdamW(model.parameters())
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    mine.step()
+    held = len(mine.state)
+    with pytest.raises(InputError, match="has trained already"):
+        probe_batch_size(model, "cpu", optimizer=lambda groups: mine, memory_limit=8 * MIB, estimate=False, **LENGTHS)
+    assert len(mine.state) == held > 0
+
+
+def test_gradients_are_switched_on_where_the_caller_has_them_off():
+    with torch.no_grad():
+        result = probe_batch_size(t5(), "cpu", max_batch_size=2, memory_limit=8 * MIB, estimate=False, **LENGTHS)
+        assert not torch.is_grad_enabled()
+    assert result.batch_size == 2
+
+
+def test_nothing_is_left_that_watches_the_weights():
+    import weakref
+
+    model = t5()
+    probe_batch_size(model, "cpu", max_batch_size=1, memory_limit=8 * MIB, **LENGTHS)
+    gc.collect()
+    before = len(weakref.finalize._registry)
+    probe_batch_size(model, "cpu", max_batch_size=1, memory_limit=8 * MIB, **LENGTHS)
+    gc.collect()
+    assert len(weakref.finalize._registry) <= before
+    assert gc.get_freeze_count() == 0
+
+
+def test_ctrl_c_while_everything_is_put_back_waits_until_it_is(monkeypatch):
+    import signal
+
+    from hf_monitor.auto_batch import untouched
+
+    model = with_gradients(t5)
+    before = everything(model)
+    real = untouched._restore
+    sent = []
+
+    def interrupted(module, found):
+        if not sent:
+            sent.append(signal.raise_signal(signal.SIGINT))
+        real(module, found)
+
+    monkeypatch.setattr(untouched, "_restore", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        probe_batch_size(model, "cpu", max_batch_size=1, memory_limit=8 * MIB, estimate=False, **LENGTHS)
+    assert sent
+    assert everything(model) == before
+
+
+def test_a_batch_without_labels_is_refused_in_words():
+    def make_batch(size):
+        return {"input_ids": torch.ones(size, 4, dtype=torch.long)}
+
+    with pytest.raises(InputError, match="needs labels"):
+        probe_batch_size(bart(), "cpu", memory_limit=8 * MIB, make_batch=make_batch, estimate=False)
+
+
+def test_a_decoder_alone_is_refused_in_words():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1, n_positions=64))
+    with pytest.raises(InputError, match="no encoder-decoder"):
+        probe_batch_size(model, "cpu", memory_limit=8 * MIB, **LENGTHS)
+
+
 def test_without_a_limit_the_machine_sets_it():
     result = probe_batch_size(t5(), max_batch_size=1, estimate=False, **LENGTHS)
     assert "free in the" in result.budget.why
@@ -220,6 +327,9 @@ def test_without_a_limit_the_machine_sets_it():
         ({"max_batch_size": 0}, "max_batch_size"),
         ({"max_batch_size": 2.0}, "max_batch_size"),
         ({"memory_limit": 0}, "memory_limit"),
+        ({"memory_limit": "1GiB"}, "memory_limit"),
+        ({"memory_limit": float("nan")}, "memory_limit"),
+        ({"make_batch": lambda n: {}}, "mapping from names to tensors"),
         ({"device": "gpu"}, "none of torch's"),
         ({"device": "meta"}, "does not tell the peak"),
         ({"optimizer": "adamw_torhc"}, "adamw_torch"),
