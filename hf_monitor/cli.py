@@ -110,11 +110,12 @@ def _add_plan(commands: Any) -> None:
             "weights and without a network. With neither --gpu nor --memory: a table over common cards."
         ),
         epilog="Exit code: 0 a batch fits (one of the cards), 1 none does, 2 wrong usage.",
+        allow_abbrev=False,  # --optim of a training script is not --optimizer of this command
     )
     plan.add_argument("--model", required=True, metavar="NAME_OR_CONFIG", help="a folder, a config.json, or a name")
     plan.add_argument("--source_length", type=_count, default=512, metavar="TOKENS", help="default: %(default)s")
     plan.add_argument("--target_length", type=_count, default=128, metavar="TOKENS", help="default: %(default)s")
-    plan.add_argument("--gpu", metavar="NAME", help='such as "RTX 3060"')
+    plan.add_argument("--gpu", metavar="NAME", help='such as "RTX 3060"; with --memory any name')
     plan.add_argument("--memory", metavar="SIZE", help="such as 12GiB")
     plan.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     plan.add_argument("--optimizer", default="adamw_torch_fused", metavar="NAME", help="default: %(default)s")
@@ -133,7 +134,8 @@ def _count(text: str) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # whatever is printed meanwhile is not the plan
-        from hf_monitor.auto_batch.offline import plan_text, run
+        from hf_monitor.auto_batch.offline import run
+        from hf_monitor.auto_batch.offline_table import plan_text
 
         plans, lengths = run(options)
     try:

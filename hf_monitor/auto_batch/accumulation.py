@@ -12,6 +12,8 @@ __all__ = ["DEFAULT_EFFECTIVE_BATCH", "Settled", "divisors", "per_rank_batch", "
 DEFAULT_EFFECTIVE_BATCH = 128
 """The smallest effective batch that all four tiers reach within their ranges, so that every card trains the same."""
 
+_MOST = 2**20  # thirty times the largest that is known to train well; its divisors are found at once
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -53,19 +55,22 @@ def per_rank_batch(effective_batch_size: int | None = None, num_processes: int =
     Raises
     ------
     InputError
-        If the ranks do not divide the effective batch; both neighbours that they do divide are named.
+        If the ranks do not divide the effective batch (both neighbours that they do divide are named), or a number is
+        below 1, or the effective batch above 2**20.
     """
     effective = DEFAULT_EFFECTIVE_BATCH if effective_batch_size is None else effective_batch_size
     for name, value in (("effective_batch_size", effective), ("num_processes", num_processes)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{name} must be a whole number, 1 or more, got {value!r}")
+    if effective > _MOST:
+        raise InputError(f"effective_batch_size must be at most {_MOST} samples, got {effective}")
     if effective % num_processes:
         below = effective // num_processes * num_processes
         neighbours = f"{below} or {below + num_processes}" if below else f"{num_processes}"
         default = " (the default)" if effective_batch_size is None else ""
         raise InputError(
             f"an effective batch of {effective}{default} cannot be shared out evenly between {num_processes} "
-            f"processes; pass effective_batch_size={neighbours}"
+            f"processes; take an effective_batch_size of {neighbours}"
         )
     return effective // num_processes
 

@@ -9,12 +9,16 @@ from typing import Any
 from hf_monitor.auto_batch.shapes import ProbeResult, Trial
 from hf_monitor.errors import BatchDoesNotFit, RankFailed
 
-__all__ = ["agree", "exchange", "slowest", "smallest"]
+__all__ = ["PROBED", "agree", "exchange", "slowest", "smallest"]
 
 _NCCL_NOTE = (
     "NCCL keeps buffers of its own outside of torch's allocator, from the first exchange of gradients on: they are not "
     "in these figures"
 )
+
+
+PROBED = "probed its batch size"
+"""What an exchange of probes is called, in words."""
 
 
 def agree(outcome: ProbeResult | Exception, group: Any = None) -> ProbeResult:
@@ -43,30 +47,53 @@ def agree(outcome: ProbeResult | Exception, group: Any = None) -> ProbeResult:
     RankFailed
         If another rank's probe ended with another error, or another rank has died.
     """
-    heard = exchange(outcome, _packed(outcome) if isinstance(outcome, ProbeResult) else None, group)
+    heard = exchange(PROBED, outcome, _packed(outcome) if isinstance(outcome, ProbeResult) else None, group)
     assert isinstance(outcome, ProbeResult)
     return _own_settings(smallest(heard), outcome)
 
 
-def exchange(outcome: Any, packed: Any, group: Any) -> list[Any]:
-    """Give what the processes have to say, by rank; raises if one of them has an error to tell."""
+def exchange(what: str, outcome: Any, packed: Any, group: Any) -> list[Any]:
+    """Give what the processes have to say, by rank; raises if one of them has an error to tell.
+
+    Parameters
+    ----------
+    what : str
+        What this process has done, in words: "rank 0 has ...". All must have done the same.
+    outcome : object
+        What came of it here, or the exception that ended it.
+    packed : object
+        The same, to be pickled; of no account where `outcome` is an exception.
+    group : torch.distributed.ProcessGroup or None
+    """
     import torch.distributed as dist
 
+    told = (what, _told(outcome), None) if isinstance(outcome, Exception) else (what, None, packed)
     heard: list[Any] = [None] * dist.get_world_size(group)
     try:
-        dist.all_gather_object(heard, _told(outcome) if isinstance(outcome, Exception) else packed, group=group)
+        dist.all_gather_object(heard, told, group=group)
     except RuntimeError as error:
         if isinstance(outcome, Exception):
             raise outcome from None
         raise RankFailed(
-            f"rank {dist.get_rank()} has probed its batch size, but not every other rank has come to compare: one has "
-            "died or was interrupted (its own output says more), takes too long, or does not call this at all, which "
+            f"rank {dist.get_rank()} has {what}, but not every other rank has come to compare: one has died or was "
+            "interrupted (its own output says more), takes too long, or does not call this at all, which "
             f"every rank must do ({type(error).__name__}: {str(error)[:300]})"
         ) from error
-    failed = {rank: said for rank, said in enumerate(heard) if isinstance(said, dict)}
+    _same(outcome, [done for done, _, _ in heard])
+    failed = {rank: said for rank, (_, said, _) in enumerate(heard) if said is not None}
     if failed:
         _fail(outcome, failed, dist.get_rank())
-    return heard
+    return [value for _, _, value in heard]
+
+
+def _same(outcome: Any, done: Sequence[str]) -> None:
+    """Refuse to take what another rank has said of something else."""
+    if len(set(done)) == 1:
+        return
+    if isinstance(outcome, Exception):
+        raise outcome
+    each = "; ".join(f"rank {rank} has {what}" for rank, what in enumerate(done))
+    raise RankFailed(f"the ranks do not do the same: {each}. All must make the same calls in the same order")
 
 
 def _packed(result: ProbeResult) -> ProbeResult:
@@ -97,7 +124,7 @@ def _fail(outcome: Any, failed: dict[int, dict[str, Any]], own_rank: int) -> Non
         if cause is not None and own_rank in worse:
             raise cause
         told = "; ".join(f"rank {rank}: {said['type']}: {said['message']}" for rank, said in worse.items())
-        raise RankFailed(f"the batch size could not be probed on every rank. {told}") from cause
+        raise RankFailed(f"not every rank has come through. {told}") from cause
     tightest = min(failed, key=lambda rank: (failed[rank]["fit"]["limit_bytes"] or 0, rank))
     if cause is not None and own_rank == tightest:
         raise cause

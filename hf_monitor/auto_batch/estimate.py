@@ -22,7 +22,7 @@ from hf_monitor.auto_batch.fake import FakeStorages, all_ones_are_seen, bytes_of
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError, InputError
-from hf_monitor.seq2seq.batches import Lengths, MakeBatch, dummy_batch
+from hf_monitor.seq2seq.batches import Lengths, MakeBatch, check_lengths, dummy_batch
 
 __all__ = ["EstimateUnavailable", "Estimator", "Parts", "estimate_peak"]
 
@@ -73,7 +73,8 @@ class Estimator:
     Raises
     ------
     InputError
-        Where settings and model cannot go together (see :class:`TrainingStep`).
+        Where settings and model cannot go together (see :class:`TrainingStep`), and for lengths that the model has no
+        positions for.
     EstimateUnavailable
         Where the step cannot be run on fake tensors. So do the methods.
     """
@@ -96,6 +97,8 @@ class Estimator:
         _import_first(model_or_config)
         with self._running(counted=False):  # nor are the real weights watched, which it is copied from
             self.model = self._fake_model(model_or_config)
+            if make_batch is None:
+                check_lengths(self.model, lengths)  # a fake embedding takes any index
         with self._running():
             self._live.count([*self.model.parameters(), *self.model.buffers()])
             self._weights = self._live.now

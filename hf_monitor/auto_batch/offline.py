@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_monitor.auto_batch.accumulation import settle
+from hf_monitor.auto_batch.accumulation import per_rank_batch, settle
 from hf_monitor.auto_batch.cards import Card, usable_bytes
 from hf_monitor.auto_batch.estimate import EstimateUnavailable, Estimator
 from hf_monitor.auto_batch.known_configs import known_config, known_names
+from hf_monitor.auto_batch.plan_device import NOT_IN_FP16
 from hf_monitor.auto_batch.remedies import Remedy, remedies
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.errors import InputError
@@ -19,10 +20,17 @@ from hf_monitor.gpu.precision import precision_of
 from hf_monitor.gpu.tiers import tier_of
 from hf_monitor.seq2seq.batches import Lengths
 
-__all__ = ["CardPlan", "card_plans", "load_config", "plan_text"]
+__all__ = ["CardPlan", "card_plans", "load_config", "run"]
 
-_T5_FAMILY = ("t5", "mt5", "umt5", "longt5")
 _MIB = 2**20
+_OPTIONS = {  # what the remedies are called on this command line; the last two it cannot plan for
+    "bf16": "--precision bf16",
+    "gradient_checkpointing": "--gradient_checkpointing",
+    "shorter": "--source_length {source} --target_length {target}",
+    "adafactor": "--optimizer adafactor",
+    "adamw_8bit": "AdamW in 8 bits (to train with --optim adamw_8bit; pip install bitsandbytes)",
+    "lora": "LoRA (to train with; pip install peft)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,8 @@ class CardPlan:
     ----------
     card : str
     memory_mib : int
+    usable_mib : int
+        What torch's allocator may hold of it, within which the peak has to stay.
     tier : str
     precision : str
     largest_batch_size : int
@@ -41,20 +51,27 @@ class CardPlan:
         Of one device; None where nothing fits.
     peak_mib : int or None
         Estimated with ``batch_size``; with one sample where nothing fits.
+    effective_batch_size : int
+        Samples of one update, over all processes.
     notes : tuple of str
+    tier_note : str or None
+        Where the tier had to yield: what it would have, and why it has not.
     remedies : tuple of Remedy
         Where nothing fits.
     """
 
     card: str
     memory_mib: int
+    usable_mib: int
     tier: str
     precision: str
     largest_batch_size: int
     batch_size: int | None
     accumulation: int | None
     peak_mib: int | None
+    effective_batch_size: int
     notes: tuple[str, ...] = ()
+    tier_note: str | None = None
     remedies: tuple[Remedy, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +128,8 @@ def card_plans(
     lengths : Lengths
     cards : sequence of Card
     precision : str
-        ``"auto"``: bf16 where the card computes in it; fp16 below, but not for T5's family, which overflows in it.
+        ``"auto"``: bf16 where the card computes in it, or is not known; fp16 below, but not for models that overflow in
+        it.
     optimizer : str
     gradient_checkpointing : bool
     num_processes, effective_batch_size : int
@@ -120,9 +138,11 @@ def card_plans(
     Raises
     ------
     InputError
+        For lengths that the model has no positions for, and an effective batch that the processes do not divide.
     EstimateUnavailable
         Where the model cannot be run on fake tensors.
     """
+    per_rank_batch(effective_batch_size, num_processes)  # before anything is estimated
     estimators: dict[str, Estimator] = {}
     plans = []
     for card in cards:
@@ -136,16 +156,17 @@ def card_plans(
 
 def _precision(card: Card, config: Any, wanted: str) -> tuple[str, tuple[str, ...]]:
     can = precision_of(card.capability)
-    t5 = config.model_type in _T5_FAMILY
+    kind = config.model_type
+    overflows = kind in NOT_IN_FP16
     if wanted == "auto":
-        if can == "fp16" and t5:
-            return "fp32", ("fp32: the T5 family overflows in fp16, and the card has no bf16",)
         if card.capability is None:
-            return "fp32", ("fp32: the card is not known; pass --precision bf16 if it is Ampere or newer",)
+            return "bf16", ("bf16 is assumed, the card being unknown; before Ampere: --precision fp16, or fp32",)
+        if can == "fp16" and overflows:
+            return "fp32", (f"fp32: models of the kind {kind!r} overflow in fp16, and the card has no bf16",)
         return can, ()
     if wanted == "bf16" and card.capability is not None and can != "bf16":
         return wanted, ("the card has no bf16 of its own: --precision auto",)
-    return wanted, ("the T5 family overflows in fp16",) if wanted == "fp16" and t5 else ()
+    return wanted, (f"models of the kind {kind!r} overflow in fp16",) if wanted == "fp16" and overflows else ()
 
 
 def _estimator(
@@ -171,7 +192,7 @@ def _plan(
     limit = usable_bytes(card.memory_mib)
     tier = tier_of(card.name, card.memory_mib).tier
     largest = estimator.largest(limit, maximum)
-    kind = estimator.settings.precision
+    head = (card.name, card.memory_mib, limit // _MIB, tier.name, estimator.settings.precision, largest)
     if largest == 0:
         ladder = remedies(
             config,
@@ -179,45 +200,15 @@ def _plan(
             estimator.lengths,
             limit,
             device_type="cuda",
-            bf16=precision_of(card.capability) == "bf16",
+            bf16=card.capability is None or precision_of(card.capability) == "bf16",
+            options=_OPTIONS,
         )
         needed = round(estimator.peak_bytes(1) / _MIB)
-        return CardPlan(card.name, card.memory_mib, tier.name, kind, 0, None, None, needed, notes, ladder)
+        return CardPlan(*head, None, None, needed, effective_batch_size, notes, remedies=ladder)
     settled = settle(largest, tier, num_processes=num_processes, effective_batch_size=effective_batch_size)
     size = settled.per_device_batch_size
-    return CardPlan(
-        card.name,
-        card.memory_mib,
-        tier.name,
-        kind,
-        largest,
-        size,
-        settled.accumulation,
-        round(estimator.peaks.near(size) / _MIB),
-        (*notes, *([settled.note] if settled.note else [])),
-    )
-
-
-def plan_text(plans: Sequence[CardPlan], model: str, lengths: Lengths) -> str:
-    """Write the plans as a table, with notes below."""
-    rows = [("card", "memory", "tier", "precision", "batch", "accumulation", "peak", "fits up to")]
-    for plan in plans:
-        peak = f"{plan.peak_mib} MiB"
-        fits = (str(plan.batch_size), str(plan.accumulation), peak, str(plan.largest_batch_size))
-        cells = fits if plan.batch_size is not None else ("-", "-", peak, "does not fit")
-        rows.append((plan.card, f"{plan.memory_mib} MiB", plan.tier, plan.precision, *cells))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes: dict[str, list[str]] = {}
-    for plan in plans:
-        for note in (*plan.notes, *(f"would help: {remedy}" for remedy in plan.remedies)):
-            notes.setdefault(note, []).append(plan.card)
-    lines = [f"{model}, {lengths.source} source and {lengths.target} target tokens", "", *table]
-    if notes:
-        lines += ["", *(f"{', '.join(names)}: {note}" for note, names in notes.items())]
-    return "\n".join(
-        [*lines, "", "Estimated on fake tensors, not measured: find_optimal_batch_size measures on the card itself."]
-    )
+    peak = round(estimator.peaks.near(size) / _MIB)
+    return CardPlan(*head, size, settled.accumulation, peak, settled.effective_batch_size, notes, settled.note)
 
 
 def run(options: Any) -> tuple[tuple[CardPlan, ...], Lengths]:
@@ -227,15 +218,14 @@ def run(options: Any) -> tuple[tuple[CardPlan, ...], Lengths]:
     ------
     InputError
     """
-    from hf_monitor.auto_batch.cards import CARDS, card_named, parse_memory_mib
+    from hf_monitor.auto_batch.cards import CARDS, card_named, card_of, parse_memory_mib
 
     lengths = Lengths(options.source_length, options.target_length)
     cards: Sequence[Card] = CARDS
-    if options.gpu is not None:
-        cards = [card_named(options.gpu)]
     if options.memory is not None:
-        known = cards[0] if options.gpu is not None else Card("a card", 0, None)
-        cards = [Card(known.name, parse_memory_mib(options.memory), known.capability)]
+        cards = [card_of(options.gpu, parse_memory_mib(options.memory))]
+    elif options.gpu is not None:
+        cards = [card_named(options.gpu)]
     try:
         plans = card_plans(
             load_config(options.model),

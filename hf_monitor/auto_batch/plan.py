@@ -11,9 +11,9 @@ from hf_monitor.auto_batch.accumulation import Settled, per_rank_batch
 from hf_monitor.auto_batch.inputs import unwrapped
 from hf_monitor.auto_batch.plan_batches import can_be_grouped, rows_note, seen_batches
 from hf_monitor.auto_batch.plan_device import choose_precision
-from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, made_optimizer, read_plan, write_plan
+from hf_monitor.auto_batch.plan_file import TrialsFile, fingerprint, made_optimizer, write_plan
 from hf_monitor.auto_batch.plan_probe import REMEDIES, Planner
-from hf_monitor.auto_batch.plan_ranks import gathered, launch_facts
+from hf_monitor.auto_batch.plan_ranks import earlier_plan, launch_facts
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, world
 from hf_monitor.auto_batch.shapes import ProbeResult
@@ -179,14 +179,10 @@ def plan_training(
         rows=rows if few else None,  # a row more or less is no other plan
     )
     ensure_loss_scaling(model)
-    if run_dir is not None:
-        found: TrainingPlan | None
-        found, why_not = gathered(read_plan(run_dir, now))[0]  # rank 0's, which alone has written
-        if found is not None:
-            return dataclasses.replace(
-                found, notes=(*found.notes, f"taken over from {run_dir}, nothing was measured anew")
-            )
-        notes += [why_not] if why_not else []
+    found, word = earlier_plan(run_dir, now, facts.device)
+    if found is not None:
+        return dataclasses.replace(found, notes=(*found.notes, *([word] if word else [])))
+    notes += [word] if word else []
 
     trials = TrialsFile(run_dir)
     planner = Planner(model, facts, share, ranks, trials, {**options, **batches})

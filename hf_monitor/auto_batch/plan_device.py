@@ -12,11 +12,11 @@ from hf_monitor.gpu.host import memory_limit
 from hf_monitor.gpu.precision import amd_has_bf16, precision_of
 from hf_monitor.gpu.tiers import TierMatch, tier_of
 
-__all__ = ["DeviceFacts", "choose_precision", "device_facts", "training_device"]
+__all__ = ["NOT_IN_FP16", "DeviceFacts", "choose_precision", "device_facts", "training_device"]
 
 _MIB = 2**20
 
-_NOT_IN_FP16 = frozenset(
+NOT_IN_FP16 = frozenset(
     {"t5", "mt5", "umt5", "longt5", "switch_transformers", "pegasus", "pegasus_x", "bigbird_pegasus"}
 )
 """Model types whose activations leave fp16's range, the loss being NaN then: they were trained in bf16 or fp32.
@@ -132,7 +132,7 @@ def choose_precision(model: Any, facts: DeviceFacts, asked: str | None = None) -
     kind = str(getattr(model.config, "model_type", ""))
     if asked == "fp16":
         overflows = f"fp16 was asked for: models of the kind {kind!r} are known to overflow in it"
-        return "fp16", overflows if kind in _NOT_IN_FP16 else None
+        return "fp16", overflows if kind in NOT_IN_FP16 else None
     if asked == "bf16":
         return "bf16", None
     if asked == "fp32":
@@ -141,7 +141,7 @@ def choose_precision(model: Any, facts: DeviceFacts, asked: str | None = None) -
         raise InputError(f"precision must be 'auto', 'fp32', 'bf16' or 'fp16', got {asked!r}")
     if facts.precision != "fp16":
         return facts.precision, None
-    if kind in _NOT_IN_FP16:
+    if kind in NOT_IN_FP16:
         return "fp32", f"fp32, since {facts.name} has no bf16 and models of the kind {kind!r} overflow in fp16"
     half = any(p.requires_grad and p.dtype.itemsize == 2 for p in model.parameters())
     if half:  # the loss is scaled in the gradients' own format: torch refuses

@@ -12,7 +12,6 @@ from hf_monitor.auto_batch.accumulation import Settled, divisors, settle
 from hf_monitor.auto_batch.oom import free_memory
 from hf_monitor.auto_batch.plan_device import DeviceFacts
 from hf_monitor.auto_batch.plan_file import TrialsFile
-from hf_monitor.auto_batch.plan_ranks import gathered
 from hf_monitor.auto_batch.shapes import Precision, ProbeResult, Trial
 from hf_monitor.errors import BatchDoesNotFit
 
@@ -199,7 +198,6 @@ class Planner:
                 )
                 self._record(found, settings.precision, settings.gradient_checkpointing, accumulation)
                 timed += found
-        timed = gathered(timed)[0]  # each rank's clock says something else
         speeds = {t.batch_size: t.samples_per_second for t in timed if t.fits and t.samples_per_second}
         preferred = self.settle(probe.batch_size)
         if not speeds:

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_monitor.auto_batch.plan_device import DeviceFacts, device_facts, training_device
+from hf_monitor.auto_batch.plan_file import read_plan
+from hf_monitor.auto_batch.plan_result import TrainingPlan
+from hf_monitor.auto_batch.ranks import gather
 from hf_monitor.gpu.tiers import TIERS
 
-__all__ = ["common_facts", "gathered", "launch_facts"]
+__all__ = ["common_facts", "earlier_plan", "launch_facts"]
 
 _WORST_FIRST = ("fp32", "fp16", "bf16")
-
-
-def gathered(value: Any) -> list[Any]:
-    """Give a value of every rank, by rank; all must call it. Alone, or before the processes are connected, one's own.
-
-    Parameters
-    ----------
-    value : object
-        Can be pickled.
-
-    Returns
-    -------
-    list
-    """
-    import torch.distributed as dist
-
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return [value]
-    group = dist.new_group(backend="gloo")  # on the CPU, whatever the training uses
-    try:
-        found: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(found, value, group=group)
-        return found
-    finally:
-        dist.destroy_process_group(group)
 
 
 def common_facts(own: DeviceFacts, ranks: Sequence[DeviceFacts]) -> DeviceFacts:
@@ -73,4 +52,33 @@ def launch_facts(device: Any = None) -> DeviceFacts:
         This rank's; where a Trainer would train, by default.
     """
     own = device_facts(training_device(device))
-    return common_facts(own, gathered(own))
+    return common_facts(own, gather("looked at its device", own, device=own.device.split(":")[0]))
+
+
+def earlier_plan(
+    run_dir: str | os.PathLike[str] | None, now: Mapping[str, Any], device: str
+) -> tuple[TrainingPlan | None, str | None]:
+    """Give the plan that rank 0, which alone has written one, finds in its run folder; all ranks must call it.
+
+    Other ranks may have no run folder, or see another one there: what they see does not count.
+
+    Parameters
+    ----------
+    run_dir : path-like, optional
+        This rank's.
+    now : mapping
+        See :func:`hf_monitor.auto_batch.plan_file.read_plan`.
+    device : str
+
+    Returns
+    -------
+    plan : TrainingPlan or None
+    word : str or None
+        That it is taken over, or why it cannot be.
+    """
+    plan, word = (None, None) if run_dir is None else read_plan(run_dir, now)
+    if plan is not None:
+        word = f"taken over from {run_dir}, nothing was measured anew"
+    found: tuple[TrainingPlan | None, str | None]
+    found = gather("looked for an earlier plan", (plan, word), device=device.split(":")[0])[0]
+    return found

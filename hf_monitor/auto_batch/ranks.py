@@ -12,7 +12,7 @@ from hf_monitor.auto_batch.agreement import agree, exchange, slowest
 from hf_monitor.auto_batch.shapes import ProbeResult, Trial
 from hf_monitor.errors import HfMonitorError
 
-__all__ = ["World", "ddp_bucket_bytes", "probe_together", "time_together", "world"]
+__all__ = ["World", "ddp_bucket_bytes", "gather", "probe_together", "time_together", "world"]
 
 _Agreed = TypeVar("_Agreed")
 _TIMEOUT_SECONDS = 1800.0  # as TrainingArguments.ddp_timeout: one rank may probe for much longer than another
@@ -142,9 +142,33 @@ def time_together(
     """
 
     def settle(outcome: Sequence[Trial] | Exception, group: Any) -> tuple[Trial, ...]:
-        return slowest(exchange(outcome, outcome, group))
+        return slowest(exchange("timed its batch sizes", outcome, outcome, group))
 
     return tuple(time()) if world().size == 1 else _meet(time, settle, device, timeout_seconds)
+
+
+def gather(what: str, value: Any, *, device: Any = None) -> list[Any]:
+    """Give a value of every process of the launch, by rank; all must call it, and it connects them where need be.
+
+    Parameters
+    ----------
+    what : str
+        What the value comes from, in words: "rank 0 has ...". Another rank that is elsewhere is found out by it.
+    value : object
+        Can be pickled.
+    device
+        As of :func:`probe_together`.
+
+    Raises
+    ------
+    RankFailed
+        If another rank has died, or exchanges something else.
+    """
+
+    def settle(outcome: Any, group: Any) -> list[Any]:
+        return exchange(what, outcome, outcome, group)
+
+    return [value] if world().size == 1 else _meet(lambda: value, settle, device, _TIMEOUT_SECONDS)
 
 
 def _meet(

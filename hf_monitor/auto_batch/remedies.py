@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,22 @@ from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.errors import BatchDoesNotFit, InputError
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
 
-__all__ = ["Remedy", "does_not_fit", "remedies"]
+__all__ = ["TRAINING_OPTIONS", "Remedy", "does_not_fit", "remedies"]
 
 _ATTENTION = ("q", "v", "q_proj", "v_proj", "query", "value")  # what LoRA adapts by default
 _LORA_RANK = 8
 _MIB = 2**20
+_WORTH = 0.01  # of the peak: less is within the error of the estimate
+
+TRAINING_OPTIONS: Mapping[str, str] = {
+    "bf16": "--bf16",
+    "gradient_checkpointing": "--gradient_checkpointing",
+    "shorter": "--max_source_length {source} --max_target_length {target}",
+    "adafactor": "--optim adafactor",
+    "adamw_8bit": "--optim adamw_8bit (pip install bitsandbytes)",
+    "lora": "LoRA (pip install peft)",
+}
+"""What the remedies are called in a training script (``TrainingArguments``, ``train_summarizer.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +58,7 @@ class Remedy:
         if self.peak_bytes is None or self.saves_bytes is None:
             return self.what_to_do
         verdict = "enough" if self.enough else "not enough by itself"
-        return (
-            f"{self.what_to_do}: about {self.peak_bytes / _MIB:.0f} MiB, {self.saves_bytes / _MIB:.0f} MiB less "
-            f"({verdict})"
-        )
+        return f"{self.what_to_do}: about {_mib(self.peak_bytes)}, {_mib(self.saves_bytes)} less ({verdict})"
 
 
 def remedies(
@@ -62,11 +71,12 @@ def remedies(
     device_type: str = "cpu",
     bf16: bool = True,
     size: int = 1,
+    options: Mapping[str, str] = TRAINING_OPTIONS,
 ) -> tuple[Remedy, ...]:
     """Estimate what each remedy would bring, the first to try first.
 
     The step is run on fake tensors with each of them; 8-bit AdamW and LoRA are computed from what a step is made of.
-    What brings nothing, is there already, or cannot be, is left out.
+    What brings less than 1 % of the peak, is there already, or cannot be, is left out.
 
     Parameters
     ----------
@@ -81,6 +91,8 @@ def remedies(
     bf16 : bool
         Whether the device computes in bf16.
     size : int
+    options : mapping
+        Remedy -> what it is called where the reader is.
 
     Returns
     -------
@@ -100,11 +112,12 @@ def remedies(
     now = estimator(settings)
     if now is None:
         return ()
-    found = []
+    found: list[Remedy] = []
 
-    def add(name: str, what_to_do: str, peak: int | None) -> None:
-        if peak is not None and peak < now.peak_bytes(size):
-            found.append(Remedy(name, what_to_do, peak, now.peak_bytes(size) - peak, peak <= limit_bytes))
+    def add(name: str, peak: int | None) -> None:
+        if peak is not None and now.peak_bytes(size) - peak >= _WORTH * now.peak_bytes(size):
+            words = " ".join(options[part].format(source=source, target=target) for part in name.split("+"))
+            found.append(Remedy(name, words, peak, now.peak_bytes(size) - peak, peak <= limit_bytes))
 
     def tried(new: StepSettings, shorter: Lengths | None = None) -> int | None:
         made = estimator(new, shorter)
@@ -112,23 +125,21 @@ def remedies(
 
     half = dataclasses.replace(settings, precision="bf16")
     checkpointed = dataclasses.replace(settings, gradient_checkpointing=True)
+    source, target = max(1, lengths.source // 2), max(1, lengths.target // 2)
     may_bf16 = bf16 and settings.precision == "fp32"
     if may_bf16:
-        add("bf16", "--bf16", tried(half))
+        add("bf16", tried(half))
     if not settings.gradient_checkpointing:
-        add("gradient_checkpointing", "--gradient_checkpointing", tried(checkpointed))
+        add("gradient_checkpointing", tried(checkpointed))
         if may_bf16:
             both = dataclasses.replace(half, gradient_checkpointing=True)
-            add("bf16+gradient_checkpointing", "--bf16 --gradient_checkpointing", tried(both))
-    source, target = max(1, lengths.source // 2), max(1, lengths.target // 2)
-    shorter = Lengths(source, target, "half as long")
-    add("shorter", f"--max_source_length {source} --max_target_length {target}", tried(settings, shorter))
+            add("bf16+gradient_checkpointing", tried(both))
+    add("shorter", tried(settings, Lengths(source, target, "half as long")))
     if settings.optimizer != "adafactor":
-        add("adafactor", "--optim adafactor", tried(dataclasses.replace(settings, optimizer="adafactor")))
-    add("adamw_8bit", "--optim adamw_8bit (pip install bitsandbytes)", _with_8bit(now, size))
-    add("lora", "LoRA (pip install peft)", _with_lora(now, size))
-    found.append(_smaller(now, limit_bytes))
-    return tuple(found)
+        add("adafactor", tried(dataclasses.replace(settings, optimizer="adafactor")))
+    add("adamw_8bit", _with_8bit(now, size))
+    add("lora", _with_lora(now, size))
+    return (*found, *_smaller(now, limit_bytes))
 
 
 def does_not_fit(
@@ -188,13 +199,19 @@ def _with_lora(now: Estimator, size: int) -> int | None:
     return int(parts.weights + parts.rest + with_adam)
 
 
-def _smaller(now: Estimator, limit_bytes: int) -> Remedy:
+def _mib(count: int) -> str:
+    return f"{count / _MIB:.0f} MiB" if count >= 10 * _MIB else f"{count / _MIB:.2g} MiB"
+
+
+def _smaller(now: Estimator, limit_bytes: int) -> list[Remedy]:
     parts = now.parts(1)
     count = sum(p.numel() for p in now.model.parameters())
     each = (parts.weights + parts.gradients + parts.optimizer_state) / count
     most = limit_bytes / each / 1e6
+    if most < 0.01:
+        return []  # no model at all
     words = (
         f"a smaller model: at {each:.0f} bytes a parameter there is room for less than {most:.3g} million of them; "
         f"this one has {count / 1e6:.3g} million"
     )
-    return Remedy("smaller_model", words, None, None, False)
+    return [Remedy("smaller_model", words, None, None, False)]

@@ -1,25 +1,29 @@
-"""What test_probe_ranks.py launches: ranks_script.py FOLDER WHAT, for what each rank saw in FOLDER/rank<N>.json.
+"""What test_probe_ranks.py launches: ranks_script.py FOLDER, for what each rank saw in FOLDER/rank<N>.json.
 
-The Trainer is imported where it is needed: it takes as long as all the rest.
+All in one launch: importing torch and transformers in each process takes longer than all that is tried.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from hf_monitor.auto_batch import plan_ranks
+from hf_monitor.auto_batch.plan import plan_training
 from hf_monitor.auto_batch.probe import probe_batch_size
-from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, time_together, world
+from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, gather, time_together, world
 from hf_monitor.auto_batch.shapes import StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.seq2seq.batches import Lengths, dummy_batch
 
-FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2]
+FOLDER = Path(sys.argv[1])
 RANK = int(os.environ["RANK"])
 LENGTHS = Lengths(24, 24)
 MIB = 2**20
@@ -89,9 +93,36 @@ def hash_of(model):
     return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
 
 
-def agree_and_train():
-    """No training arguments yet, so no process group; then the real Trainer at the size agreed upon."""
+def plan():
+    """No training arguments yet, so no process group; unlike cards; a run folder, and a plan in it, on rank 0 only."""
     assert not dist.is_initialized()
+    look = plan_ranks.device_facts
+
+    def unlike(device):
+        name, precision = (("Tesla T4", "fp32"), ("NVIDIA L4", "bf16"))[RANK]
+        return dataclasses.replace(look(device), name=name, precision=precision)
+
+    plan_ranks.device_facts = unlike
+    model = t5()
+    made = [
+        plan_training(
+            model,
+            "cpu",
+            run_dir=None if RANK else FOLDER / "run",
+            effective_batch_size=4,
+            source_length=8,
+            target_length=8,
+            memory_limit=64 * MIB,
+        )
+        for _ in range(2)
+    ]
+    plan_ranks.device_facts = look
+    seen["plans"] = [[p.precision, p.per_device_train_batch_size, p.fingerprint["device"], p.notes[-1]] for p in made]
+    told("unlike", lambda: gather("done something else", 1) if RANK else probe(model))
+
+
+def agree_and_train():
+    """The ranks have different limits; then the real Trainer at the size agreed upon."""
     model = t5()
     before = hash_of(model)
     result = probe(
@@ -126,8 +157,6 @@ def agree_and_train():
         ddp_memory("bart, part of it frozen, fp32", bart_with_a_frozen_encoder, 4),
         ddp_memory("bart, part of it frozen, bf16", bart_with_a_frozen_encoder, 2, bf16=True),
     ]
-    write()
-    probe(model, memory_limit=(24 * MIB) >> (4 * RANK))  # not one sample fits on rank 1: both end
 
 
 def peak_of(events):
@@ -197,9 +226,8 @@ def told(name, action):
 def fail():
     """One rank does not fit, has another error, is interrupted, dies: every rank gets an error, none waits."""
     model = t5()
-    seen["world"] = [world().size]
     told("one", lambda: probe(model, memory_limit=(24 * MIB) >> (4 * RANK)))
-    told("both", lambda: probe(model, memory_limit=(2 * MIB) >> RANK))
+    told("both", lambda: probe(model, memory_limit=(2 * MIB) >> RANK, suggest=False))
 
     def with_hook(act):
         def hook(module, args, kwargs):
@@ -211,13 +239,15 @@ def fail():
         return model
 
     told("bug", lambda: probe(with_hook(bug), memory_limit=24 * MIB))
-    told("bug_and_does_not_fit", lambda: probe(model, memory_limit=MIB, optimizer=bug if RANK else sgd))
+    told("bug_and_does_not_fit", lambda: probe(model, memory_limit=MIB, optimizer=bug if RANK else sgd, suggest=False))
     try:
         told("interrupt", lambda: probe(with_hook(interrupted), memory_limit=8 * MIB))
     except KeyboardInterrupt:
         seen["interrupt"] = ["KeyboardInterrupt"]
     write()
-    probe(with_hook(lambda: os._exit(3)), memory_limit=8 * MIB)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # by which the launcher ends the others when one has died
+    told("death", lambda: probe(with_hook(lambda: os._exit(3)), memory_limit=8 * MIB))
+    write()
 
 
 def bug(*groups):
@@ -233,4 +263,6 @@ def write():
 
 
 if __name__ == "__main__":
-    {"train": agree_and_train, "fail": fail}[WHAT]()
+    plan()
+    agree_and_train()
+    fail()

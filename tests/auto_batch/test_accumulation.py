@@ -46,7 +46,7 @@ def test_an_effective_batch_that_the_ranks_do_not_divide_is_refused_with_both_ne
     with pytest.raises(InputError) as caught:
         settle(64, tier, num_processes=num_processes, effective_batch_size=effective)
     below = effective - effective % num_processes
-    named = f"effective_batch_size={below} or {below + num_processes}" if below else f"={num_processes}"
+    named = f"effective_batch_size of {below} or {below + num_processes}" if below else f"of {num_processes}"
     assert str(caught.value).endswith(named)
 
 
@@ -85,7 +85,8 @@ def test_where_the_tier_yields_the_note_says_why(ceiling, tier, options, size, w
         (8, {"effective_batch_size": 0}, "effective_batch_size must be a whole number, 1 or more, got 0"),
         (8, {"effective_batch_size": 12.5}, "got 12.5"),
         (8, {"num_processes": 0}, "num_processes must be a whole number"),
-        (8, {"num_processes": 3}, r"128 \(the default\) .* effective_batch_size=126 or 129"),
+        (8, {"num_processes": 3}, r"128 \(the default\) .* effective_batch_size of 126 or 129"),
+        (8, {"effective_batch_size": 10**20}, "effective_batch_size must be at most 1048576 samples, got 1000"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(ceiling, options, words):

@@ -148,7 +148,7 @@ def test_ranks_share_the_effective_batch_and_count_their_gradient_buckets(card, 
     plan = plan_training(model, "cpu", num_processes=4)
     assert (*numbers(plan), plan.num_processes) == (32, 1, 128, 4)
     assert stand_in.calls[0]["ddp_bucket_bytes"] == sum(p.nbytes for p in model.parameters())
-    with pytest.raises(InputError, match="effective_batch_size=126 or 129"):
+    with pytest.raises(InputError, match="effective_batch_size of 126 or 129"):
         plan_training(model, "cpu", num_processes=3)
 
 

@@ -12,8 +12,10 @@ from stand_in_card import Card
 
 import hf_monitor
 from hf_monitor import load_run
+from hf_monitor.auto_batch import plan_file
 from hf_monitor.auto_batch.plan import plan_training
 from hf_monitor.auto_batch.plan_file import TrialsFile, read_plan, what_changed, write_plan
+from hf_monitor.auto_batch.ranks import World
 from hf_monitor.errors import RunFolderError
 
 OPTIONS = {"effective_batch_size": 2, "source_length": 6, "target_length": 4}
@@ -201,8 +203,7 @@ def test_a_broken_file_costs_a_probe_and_nothing_else(make_model, probes, tmp_pa
 
 
 def test_only_rank_0_writes(make_model, probes, tmp_path, monkeypatch):
-    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):  # as a launcher does
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(plan_file, "world", lambda: World(size=2, rank=1, local=1, local_size=2))
     plan_training(make_model(), "cpu", run_dir=tmp_path / "run", **OPTIONS)
     assert len(probes) == 1
     assert not (tmp_path / "run").exists()

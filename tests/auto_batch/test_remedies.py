@@ -50,6 +50,14 @@ def test_what_is_on_already_or_cannot_be_is_left_out():
     assert names <= {"shorter", "lora", "smaller_model"}
 
 
+def test_what_brings_next_to_nothing_is_left_out():
+    few, many = Lengths(2, 2), StepSettings(optimizer="sgd")
+    found = remedies(CONFIG, many, few, 10**6)
+    now = Estimator(CONFIG, many, few).peak_bytes(1)
+    assert 0 < now - Estimator(CONFIG, many, Lengths(1, 1)).peak_bytes(1) < now / 100
+    assert "shorter" not in {remedy.name for remedy in found}
+
+
 def test_the_error_says_what_was_needed_what_there_is_and_what_would_help():
     error = does_not_fit(3 * 2**20, 2 * 2**20, ladder(), LENGTHS)
     assert isinstance(error, BatchDoesNotFit)
