@@ -109,7 +109,12 @@ def _add_plan(commands: Any) -> None:
             "Estimate batch size, accumulation, precision and peak memory for a GPU that is not here, without loading "
             "weights and without a network. With neither --gpu nor --memory: a table over common cards."
         ),
-        epilog="Exit code: 0 a batch fits (one of the cards), 1 none does, 2 wrong usage.",
+        epilog=(
+            "Known without a network: t5-small, t5-base, t5-large, facebook/bart-base, facebook/bart-large, "
+            "google/mt5-small, google/mt5-base, gogamza/kobart-base-v2; others from a folder, a config.json or the "
+            "local cache. It takes half a minute for a base model on one core. Exit code: 0 a batch fits (one of the "
+            "cards), 1 none does, 2 wrong usage."
+        ),
         allow_abbrev=False,  # --optim of a training script is not --optimizer of this command
     )
     plan.add_argument("--model", required=True, metavar="NAME_OR_CONFIG", help="a folder, a config.json, or a name")

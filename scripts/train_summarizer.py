@@ -250,13 +250,21 @@ def plan_batches(
         settled["per_device_eval_batch_size"] = plan.per_device_eval_batch_size
     if plan.gradient_checkpointing:
         settled |= checkpointing_values()
-    for line in plan.explain().splitlines():
-        tell(f"plan: {line}")
+    if effective and "effective_batch_size" not in given:
+        tell(f"{effective} samples an update, as without --auto_batch; --effective_batch_size sets another number")
     training_args = dataclasses.replace(training_args, **settled)
     kept = keep_to_one_gpu(training_args)
     if kept:
         tell(kept)
     return training_args, plan
+
+
+def tell_plan(plan: Any, resumes: bool) -> None:
+    for line in plan.explain().splitlines():
+        tell(f"plan: {line}")
+    other = [note for note in plan.notes if "effective_batch_size" in note and "->" in note]
+    if resumes and other:
+        tell(f"warning: the run goes on with another number of samples an update than before: {other[0]}")
 
 
 @contextlib.contextmanager
@@ -524,11 +532,11 @@ def run(argv: Sequence[str]) -> int:
         training_args, plan = plan_batches(model, tokenizer, datasets, data_args, training_args, given)
     trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
 
-    with (
-        memory_explained(trainer, plan, monitor.run_dir),
-        monitor,
-    ):  # the log has what is printed after the training, too
+    # The log has what is printed before and after the training, too.
+    with memory_explained(trainer, plan, monitor.run_dir), monitor:
         try:
+            if plan is not None:
+                tell_plan(plan, resumes=checkpoint is not None)
             rows = None
             if training_args.do_train:
                 result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -564,7 +572,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(sys.argv[1:] if argv is None else argv)
     except BatchDoesNotFit as error:  # with a ladder of remedies, a line each
         tell(f"error: {error}")
-        return 2
+        return 3
     except HfMonitorError as error:
         if is_main_process():
             print(f"{PROG}: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -92,6 +92,8 @@ def load_config(name: str) -> Any:
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
     make: Any = AutoConfig
+    if not Path(name).exists() and (name.endswith(".json") or name.startswith((".", "/", "~"))):
+        raise InputError(f"--model {name!r}: there is no such file or folder")
     try:
         config = make.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
@@ -99,8 +101,8 @@ def load_config(name: str) -> Any:
         if config is None:
             said = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                f"--model {name!r}: no config can be had from it ({said[0]}); pass a folder with a config.json, the "
-                f"name of a model that is in the local cache (hf download {name} config.json), or one of "
+                f"--model {name!r}: no config can be had from it ({said[0]:.120}); pass a folder with a config.json, "
+                f"the name of a model that is in the local cache (hf download {name} config.json), or one of "
                 f"{', '.join(known_names())}"
             ) from error
     if type(config) not in AutoModelForSeq2SeqLM._model_mapping:

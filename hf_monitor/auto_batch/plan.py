@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any, Literal
 
+import torch
+
 from hf_monitor.auto_batch.accumulation import Settled, per_rank_batch
 from hf_monitor.auto_batch.inputs import unwrapped
 from hf_monitor.auto_batch.plan_batches import can_be_grouped, rows_note, seen_batches
@@ -23,6 +25,7 @@ from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
 
 __all__ = ["TrainingPlan", "plan_training"]
 
+_USUALLY_GENERATED = 20  # transformers' default, too short for summaries
 _MOST_EVALUATED = 32  # no larger evaluation batch is looked for, unless the training's may be: it brings little
 
 
@@ -100,7 +103,7 @@ def plan_training(
     predict_with_generate : bool
         Whether evaluation generates; its batch is then measured on its own.
     generation_max_length : int, optional
-        The model's own, by default.
+        The model's own by default; where it has none, as long as the targets.
     num_beams : int, optional
         The model's own (``generation_config.num_beams``), by default, as in the Trainer.
 
@@ -134,7 +137,6 @@ def plan_training(
     notes = [note] if note else []
     checkpointing = _is_checkpointing(model) if gradient_checkpointing is None else gradient_checkpointing
     beams = num_beams or getattr(getattr(model, "generation_config", None), "num_beams", None) or 1
-    generation = {"max_length": generation_max_length or _generated(model), "num_beams": int(beams)}
     options = {
         "source_length": source_length,
         "target_length": target_length,
@@ -154,6 +156,8 @@ def plan_training(
     }
     of_lengths: dict[str, Any] = {name: options[name] for name in ("source_length", "target_length", "length_quantile")}
     lengths, shapes = seen_batches(model, **batches, **of_lengths)
+    longest = generation_max_length or _generated(model) or max(_USUALLY_GENERATED, lengths.target)
+    generation = {"max_length": longest, "num_beams": int(beams)}
     evaluated, its_shapes = None, list[str]()
     if eval_dataset is not None:
         evaluated, its_shapes = seen_batches(model, dataset=eval_dataset, collator=collator, tokenizer=tokenizer)
@@ -182,8 +186,8 @@ def plan_training(
     found, word = earlier_plan(run_dir, now, facts.device)
     if found is not None:
         return dataclasses.replace(found, notes=(*found.notes, *([word] if word else [])))
-    notes += [word] if word else []
-
+    if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
+        notes.append(f"the weights themselves are in half precision; {chosen} is what the Trainer computes in")
     trials = TrialsFile(run_dir)
     planner = Planner(model, facts, share, ranks, trials, {**options, **batches})
     evaluation = {"generation_max_length": generation["max_length"], "num_beams": generation["num_beams"]}
@@ -223,7 +227,7 @@ def plan_training(
     )
     if run_dir is not None:
         write_plan(run_dir, plan)
-    return plan
+    return dataclasses.replace(plan, notes=(*plan.notes, word)) if word else plan  # the word is of this start alone
 
 
 def _is_checkpointing(model: Any) -> bool:
@@ -232,10 +236,11 @@ def _is_checkpointing(model: Any) -> bool:
     return bool(getattr(model, new if hasattr(model, new) else "is_gradient_checkpointing", False))
 
 
-def _generated(model: Any) -> int:
-    """Give how long a Trainer would generate, in tokens; 20 is what ``generate`` takes where nothing is said."""
+def _generated(model: Any) -> int | None:
+    """Give how long a model says that it generates, in tokens; 20 is what is there where nobody said anything."""
     config = getattr(model, "generation_config", None)
-    return int(getattr(config, "max_new_tokens", None) or getattr(config, "max_length", None) or 20)
+    found = getattr(config, "max_new_tokens", None) or getattr(config, "max_length", None)
+    return int(found) if found and found != _USUALLY_GENERATED else None
 
 
 def _evaluation_size(

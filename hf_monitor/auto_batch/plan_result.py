@@ -124,6 +124,9 @@ class TrainingPlan:
         """
         return training_arguments(self, output_dir, overrides)
 
+    def __str__(self) -> str:
+        return self.explain()
+
     def explain(self) -> str:
         """Say in words what was settled and why: sizes, memory predicted and measured, what limits, margin, tier."""
         return explain(self)

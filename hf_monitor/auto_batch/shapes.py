@@ -152,6 +152,16 @@ class ProbeResult:
     rank: int = 0
     by_rank: tuple[tuple[Trial, ...], ...] = ()
 
+    def __str__(self) -> str:
+        """Say it in a line."""
+        mib = 2**20
+        more = f", exact to {self.at_most_wrong_by}" if self.at_most_wrong_by else ""
+        return (
+            f"batch {self.batch_size} on {self.device}: peak {self.peak_bytes / mib:.1f} MiB measured, "
+            f"{self.limit_bytes / mib:.1f} MiB may be taken; limited by {self.limited_by}, {len(self.trials)} steps "
+            f"with {self.samples} samples, {self.out_of_memory_errors} out of memory{more}"
+        )
+
     @property
     def samples(self) -> int:
         """Samples that were pushed through real steps."""
