@@ -259,9 +259,3 @@ def test_an_unknown_name_is_refused(bench, option, capsys):
         bench.main([option, "nosuch"])
     assert exit_.value.code == 2
     assert "unknown nosuch" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_memory_of_a_child_agrees_with_the_profiler(bench):
-    case = bench.Case("t5-knee", *(getattr(bench.CASES[5], name) for name in list(bench.Case.__annotations__)[1:]))
-    assert bench.child_peak(case, 20) == pytest.approx(bench.profiled_peak(case, 20), rel=0.05)

@@ -88,12 +88,13 @@ CASES = [
 
 
 def covering(family, case):
-    """Every setting with one family at least; the whole table takes a minute."""
-    quick = (list(CONFIGS).index(family) + CASES.index(case)) % 4 == 0
-    return pytest.param(family, case, marks=() if quick else pytest.mark.slow, id=f"{family}-{CASES.index(case)}")
+    """Every setting with one family; the whole table takes a minute."""
+    return (list(CONFIGS).index(family) + CASES.index(case)) % 4 == 0
 
 
-@pytest.mark.parametrize(("family", "settings"), [covering(*pair) for pair in itertools.product(CONFIGS, CASES)])
+@pytest.mark.parametrize(
+    ("family", "settings"), [pair for pair in itertools.product(CONFIGS, CASES) if covering(*pair)]
+)
 def test_the_estimate_is_what_the_real_step_takes(family, settings):
     torch.manual_seed(0)
     model = AutoModelForSeq2SeqLM.from_config(CONFIGS[family])

@@ -253,9 +253,12 @@ def test_what_a_probe_promises_of_a_sharded_training_is_said(monkeypatch, kind):
 
 def test_sharding_is_known_from_accelerates_state_and_from_the_trainers_configuration(monkeypatch):
     from accelerate import PartialState
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedType
     from transformers.integrations import HfDeepSpeedConfig
 
+    monkeypatch.delitem(AcceleratorState._shared_state, "distributed_type", raising=False)  # of a test before
+    monkeypatch.delitem(PartialState._shared_state, "distributed_type", raising=False)
     monkeypatch.setitem(PartialState._shared_state, "distributed_type", DistributedType.FSDP)
     assert sharding_note().startswith("FSDP")
     monkeypatch.delitem(PartialState._shared_state, "distributed_type")

@@ -474,7 +474,7 @@ def test_where_not_one_sample_fits_the_remedies_are_told(script, train, capsys, 
     from hf_monitor.auto_batch import plan
 
     monkeypatch.setattr(plan, "plan_training", partial(plan.plan_training, memory_limit=2**20))
-    assert train(*QUICK, "--auto_batch") == 2
+    assert train(*QUICK, "--auto_batch") == 3
     assert "train_summarizer: error: not even one sample of " in capsys.readouterr().err
     assert not Path("out").exists()  # what is refused leaves nothing behind
 
