@@ -4,6 +4,7 @@ All in one launch: importing torch and transformers in each process takes longer
 """
 
 import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensor
 
 from hf_monitor.auto_batch import plan_ranks
+from hf_monitor.auto_batch.estimate import estimate_peak
 from hf_monitor.auto_batch.plan import plan_training
 from hf_monitor.auto_batch.probe import probe_batch_size
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, gather, time_together, world
@@ -223,6 +226,14 @@ def told(name, action):
         seen[name] = ["ValueError", str(error)]
 
 
+def estimate_first():
+    """Estimate before anything has imported the Trainer, and with it PEFT."""
+    seen["imported_before"] = "transformers.trainer" in sys.modules
+    estimate_peak(t5(), 1, source_length=8, target_length=4)
+    gc.collect()
+    seen["fake"] = sum(type(found) is FakeTensor for found in gc.get_objects())
+
+
 def fail():
     """One rank does not fit, has another error, is interrupted, dies: every rank gets an error, none waits."""
     model = t5()
@@ -263,6 +274,7 @@ def write():
 
 
 if __name__ == "__main__":
+    estimate_first()
     plan()
     agree_and_train()
     fail()

@@ -97,6 +97,13 @@ def test_one_rank_out_of_memory_leaves_equal_sizes_and_equal_weights(launched):
 
 
 @pytest.mark.slow
+def test_no_module_is_imported_with_fake_tensors_in_it(launched):
+    """PEFT makes tensors while it is imported, which happens behind the first optimizer."""
+    assert not any(seen["imported_before"] for seen in launched)
+    assert [seen["fake"] for seen in launched] == [0, 0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", range(4))
 def test_buckets_of_ddp_are_counted_as_torch_counts_them(launched, case):
     r"""As measured on two gloo processes of the real Trainer (MiB, by torch's profiler and DDP's own log).

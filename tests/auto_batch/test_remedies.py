@@ -51,7 +51,8 @@ def test_what_is_on_already_or_cannot_be_is_left_out():
 
 
 def test_what_brings_next_to_nothing_is_left_out():
-    few, many = Lengths(2, 2), StepSettings(optimizer="sgd")
+    few = Lengths(2, 2)
+    many = StepSettings(optimizer="adafactor", gradient_checkpointing=True, precision="bf16")
     found = remedies(CONFIG, many, few, 10**6)
     now = Estimator(CONFIG, many, few).peak_bytes(1)
     assert 0 < now - Estimator(CONFIG, many, Lengths(1, 1)).peak_bytes(1) < now / 100

@@ -471,9 +471,10 @@ def test_who_says_the_batch_twice_is_refused(train, capsys, argv, words):
 def test_where_not_one_sample_fits_the_remedies_are_told(script, train, capsys, monkeypatch):
     from functools import partial
 
-    from hf_monitor.auto_batch import plan
+    from hf_monitor.auto_batch import plan, prober
 
     monkeypatch.setattr(plan, "plan_training", partial(plan.plan_training, memory_limit=2**20))
+    monkeypatch.setattr(prober, "remedies", lambda *_, **__: ())  # seconds; they are tried elsewhere
     assert train(*QUICK, "--auto_batch") == 3
     assert "train_summarizer: error: not even one sample of " in capsys.readouterr().err
     assert not Path("out").exists()  # what is refused leaves nothing behind
