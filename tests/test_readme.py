@@ -1,13 +1,13 @@
 """The code blocks of README.md, run as they stand."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -101,8 +101,7 @@ def test_shell_command(number, make_model, tokenizer, dialogues, tmp_path):
     )
     command += " --use_cpu --max_steps 2 --output_dir out --eval_on_start false"
     command += " --max_eval_samples 4 --max_predict_samples 4" if number == 2 else ""
-    # Not under coverage, for the time that CI has.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    env = untraced.ENVIRONMENT
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     run = load_run(tmp_path / "out")

@@ -19,6 +19,7 @@ from hf_monitor.auto_batch.plan_ranks import earlier_plan, launch_facts
 from hf_monitor.auto_batch.plan_result import TrainingPlan, optimizer_name
 from hf_monitor.auto_batch.ranks import ddp_bucket_bytes, world
 from hf_monitor.auto_batch.shapes import ProbeResult
+from hf_monitor.auto_batch.step import is_checkpointing
 from hf_monitor.errors import InputError
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
 from hf_monitor.seq2seq.loss_scaling import ensure_loss_scaling
@@ -135,7 +136,7 @@ def plan_training(
     facts = launch_facts(device)
     chosen, note = choose_precision(model, facts, precision)
     notes = [note] if note else []
-    checkpointing = _is_checkpointing(model) if gradient_checkpointing is None else gradient_checkpointing
+    checkpointing = is_checkpointing(model) if gradient_checkpointing is None else gradient_checkpointing
     beams = num_beams or getattr(getattr(model, "generation_config", None), "num_beams", None) or 1
     options = {
         "source_length": source_length,
@@ -228,12 +229,6 @@ def plan_training(
     if run_dir is not None:
         write_plan(run_dir, plan)
     return dataclasses.replace(plan, notes=(*plan.notes, word)) if word else plan  # the word is of this start alone
-
-
-def _is_checkpointing(model: Any) -> bool:
-    """Say whether a model recomputes activations; transformers 5.23 has a new name for it and warns of the old one."""
-    new = "is_activation_checkpointing"
-    return bool(getattr(model, new if hasattr(model, new) else "is_gradient_checkpointing", False))
 
 
 def _generated(model: Any) -> int | None:

@@ -13,7 +13,7 @@ import torch
 from hf_monitor.auto_batch.shapes import StepSettings
 from hf_monitor.errors import InputError
 
-__all__ = ["TrainingStep", "build_optimizer"]
+__all__ = ["TrainingStep", "build_optimizer", "is_checkpointing"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -180,6 +180,12 @@ class TrainingStep:
                 yield
 
 
+def is_checkpointing(model: Any) -> bool:
+    """Say whether a model recomputes activations; transformers 5.23 has a new name for it and warns of the old one."""
+    new = "is_activation_checkpointing"
+    return bool(getattr(model, new if hasattr(model, new) else "is_gradient_checkpointing", False))
+
+
 def switch_checkpointing(model: Any, on: bool) -> None:
     """Switch gradient checkpointing on or off, where the model is not so already.
 
@@ -188,9 +194,9 @@ def switch_checkpointing(model: Any, on: bool) -> None:
     InputError
         Where the model cannot.
     """
-    new = hasattr(model, "activation_checkpointing_enable")  # transformers' newer name
-    if bool(getattr(model, "is_activation_checkpointing" if new else "is_gradient_checkpointing", False)) == on:
+    if is_checkpointing(model) == on:
         return
+    new = hasattr(model, "activation_checkpointing_enable")
     if not on:
         (model.activation_checkpointing_disable if new else model.gradient_checkpointing_disable)()
         return

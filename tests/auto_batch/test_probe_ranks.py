@@ -1,7 +1,6 @@
 """Several processes: the smallest result holds for all, or all end with an error and none waits for another."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+import untraced
 
 from hf_monitor.auto_batch.agreement import agree, smallest
 from hf_monitor.auto_batch.ranks import World, ddp_bucket_bytes, probe_together, world
@@ -20,7 +20,7 @@ from hf_monitor.seq2seq.batches import Lengths
 
 SCRIPT = str(Path(__file__).with_name("ranks_script.py"))
 ACCELERATE = [str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu", "--num_processes", "2"]
-ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**untraced.ENVIRONMENT, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
 def result_of(size, **changes):

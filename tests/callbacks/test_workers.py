@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])  # forkserver: by hand, for the time that CI has
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_persistent_workers_of_every_kind(tmp_path, method):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)

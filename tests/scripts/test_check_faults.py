@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_faults.py"
 
 
 def check(*arguments):
-    # Not under coverage, for the time that CI has.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=env)
+    command = [sys.executable, SCRIPT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=untraced.ENVIRONMENT)
 
 
 @pytest.mark.slow

@@ -1,16 +1,14 @@
 """Part of the table of scripts/check_loss.py: real trainings on two processes."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 ROOT = Path(__file__).parents[2]
-# Not under coverage, for the time that CI has.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
 @pytest.mark.slow
@@ -23,7 +21,7 @@ def test_the_recorded_loss_is_the_reference_computed_by_hand(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"},
+        env=untraced.ENVIRONMENT | {"OMP_NUM_THREADS": "1"},
         timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr

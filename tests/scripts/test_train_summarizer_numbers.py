@@ -1,12 +1,12 @@
 """What the project promises about its demo and about real data, at full length."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 from hf_monitor import load_run, score_texts
 
@@ -22,8 +22,7 @@ def run(*argv, cwd):
         cwd=cwd,
         capture_output=True,
         text=True,
-        # Not under coverage, which other tests of the script are: for the time that CI has.
-        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+        env=untraced.ENVIRONMENT,
         timeout=1500,
     )
     assert done.returncode == 0, done.stderr[-4000:]
@@ -47,7 +46,7 @@ def test_the_demo_learns_both_languages(tmp_path):
 
 @pytest.mark.skipif(not DIALOGSUM.exists(), reason="DialogSum is not part of the project")
 def test_real_data_with_three_references(tmp_path):
-    """With 40 of the 500 validation samples, cut at 256 tokens, for the time that CI has; by hand it is run on all."""
+    """With 120 of the 500 validation samples, for the time that CI has; by hand it is run on all."""
     files = [
         f"--{kind}_file={DIALOGSUM / name}"
         for kind, name in (("train", "dialogsum.dev.jsonl"), ("validation", "dialogsum.test.jsonl"))
@@ -59,16 +58,14 @@ def test_real_data_with_three_references(tmp_path):
         "--eval_strategy",
         "no",
         "--max_eval_samples",
-        "40",
-        "--max_source_length",
-        "256",
+        "120",
         "--use_cpu",
         "--output_dir",
         "out",
         cwd=tmp_path,
     )
     rows = [row for row in load_run(tmp_path / "out").predictions if row["step"] == 60]
-    assert len(rows) == 40
+    assert len(rows) == 120
     assert {len(row["references"]) for row in rows} == {3}
     again = score_texts([row["prediction"] for row in rows], [row["references"] for row in rows])
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())

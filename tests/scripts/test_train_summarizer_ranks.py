@@ -1,21 +1,19 @@
 """The script under `accelerate launch` with two processes on the CPU (gloo)."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 from hf_monitor import load_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 LAUNCH = [str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu", "--num_processes", "2"]
 # Port 0 takes a free one: tests may run side by side. One thread a process: two cores.
-# Not under coverage, for the time that CI has: test_train_summarizer.py runs the same code under it.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-ENVIRONMENT |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = untraced.ENVIRONMENT | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 pytestmark = pytest.mark.slow
 
