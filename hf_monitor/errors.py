@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["BatchDoesNotFit", "HfMonitorError", "InputError", "MissingPackageError", "RankFailed", "RunFolderError"]
+__all__ = [
+    "BatchDoesNotFit",
+    "HfMonitorError",
+    "InputError",
+    "MissingPackageError",
+    "NothingToDraw",
+    "RankFailed",
+    "RunFolderError",
+]
 
 
 class HfMonitorError(Exception):
@@ -11,6 +19,10 @@ class HfMonitorError(Exception):
 
 class InputError(HfMonitorError, ValueError):
     """A value handed to hf_monitor cannot be used (wrong shape, missing column, unequal lengths ...)."""
+
+
+class NothingToDraw(InputError):
+    """A chart's data is not there (no such metric, no such rows); the message says what it needs."""
 
 
 class MissingPackageError(HfMonitorError, ImportError):

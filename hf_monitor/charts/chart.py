@@ -1,0 +1,140 @@
+"""What every chart has: its data, drawing, saving."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hf_monitor.charts.fonts import dress, shown
+from hf_monitor.charts.style import new_figure
+from hf_monitor.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Chart", "Rows"]
+
+Rows: TypeAlias = Iterable[Mapping[str, Any]]
+
+
+class Chart:
+    """A chart in the manner of scikit-learn's Displays: data first (``from_run``, ``from_rows``), drawing second.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure or None
+        What :meth:`plot` drew last into a figure of its own.
+    notes : list of str
+        What is missing from the chart, and why.
+    uncovered : Counter
+        Characters that no font has, drawn as U+XXXX.
+    """
+
+    title: str = ""
+
+    def __init__(self) -> None:
+        self.figure: Figure | None = None
+        self.notes: list[str] = []
+        self.uncovered: Counter[str] = Counter()
+
+    def plot(self, ax: Axes | None = None) -> Any:
+        """Draw into `ax`, or into a figure of its own.
+
+        A chart of several panels takes the room of `ax` for them.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or list of matplotlib.axes.Axes
+            A list where the chart has several panels.
+        """
+        raise NotImplementedError
+
+    def table(self) -> list[dict[str, Any]]:
+        """Give the data of the chart: a row for each thing drawn, with plain values."""
+        raise NotImplementedError
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Give :meth:`table` as JSON, and write it to `path` where one is given.
+
+        Numbers that are not finite are written as in the files of a run: ``{"$float": "nan"}``.
+        """
+        from hf_monitor.run.rows import encode_row
+
+        lines = [encode_row(row) for row in self.table()]
+        text = "[\n" + ",\n".join((line.decode() if isinstance(line, bytes) else line).rstrip("\n") for line in lines)
+        return _written(text + "\n]\n", path)
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Give :meth:`table` as CSV, and write it to `path` where one is given."""
+        rows = self.table()
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return _written(file.getvalue(), path)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save as a picture; the kind is told by the ending of `path` (``.png``, ``.svg``, ``.pdf``).
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        OSError
+            As the operating system says. There is no half picture then.
+        """
+        if self.figure is None:
+            self.plot()
+        assert self.figure is not None  # plot() makes it
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without the version of matplotlib in it, the same data gives the same bytes.
+        try:
+            self.figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+        except OSError:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
+        return path
+
+    def shown(self, text: object, limit: int = 40) -> str:
+        """Make one short line of a user's text; what no font has is counted in :attr:`uncovered`."""
+        return shown(text, limit, self.uncovered)
+
+    def _axes(self, ax: Axes | None, width: float, height: float, n: int = 1, columns: int | None = None) -> list[Axes]:
+        """Give `n` axes to draw into: in a new figure (inches, the height of one line), or in the room of `ax`."""
+        self.uncovered.clear()
+        if ax is None:
+            self.figure, axes = new_figure(width, height, n, columns)
+            return axes
+        if n == 1:
+            return [ax]
+        place = ax.get_subplotspec()
+        figure = ax.figure
+        if place is None or figure is None:
+            raise InputError(f"{type(self).__name__} has {n} panels: pass axes made by add_subplot, or none at all.")
+        ax.set_axis_off()
+        columns = columns or 2
+        grid = place.subgridspec(-(-n // columns), columns)
+        return [figure.add_subplot(grid[index // columns, index % columns]) for index in range(n)]
+
+    @staticmethod
+    def _dress(axes: Iterable[Axes]) -> None:
+        """Last step of every plot(): fonts for all texts, and none of them is parsed as mathematics."""
+        for ax in axes:
+            dress(ax)
+
+
+def _written(text: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
