@@ -73,6 +73,7 @@ class Recorder:
         self.writer = writer
         self.trained = False  # has a training begun in the running attempt?
         self.begun = 0  # how many trainings have begun
+        self.keeps_logs = False  # is there a callback that records all that is logged?
         self._loads_best = False
         self._running = False
         self._weights_step = 0

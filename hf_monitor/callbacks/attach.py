@@ -259,7 +259,7 @@ class Monitor:
             plotting.draw(trainer.args, trainer.state.log_history)
 
     def _stop(self) -> None:
-        for kind in (GpuMonitorCallback, FileLoggingCallback):
+        for kind in (GpuMonitorCallback, PlottingCallback, FileLoggingCallback):
             callback = self.find(kind)
             if callback is not None:
                 callback.stop()

@@ -124,6 +124,7 @@ class FileLoggingCallback(TrainerCallback):
         if self._recorder is None:
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
         self._recorder.begin(args, state, **kwargs)
+        self._recorder.keeps_logs = True
         recorder, logger = self._open(args)
         self._max_steps, self._began = state.max_steps, time.perf_counter()
         if self.redirect:

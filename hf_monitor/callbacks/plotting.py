@@ -2,55 +2,165 @@
 
 from __future__ import annotations
 
+import math
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from transformers.trainer_callback import TrainerCallback
 
+from hf_monitor.callbacks._drawing import Drawing, Outcome
 from hf_monitor.callbacks._policy import guarded
-from hf_monitor.callbacks._recorder import recorder_for, run_dir_for
-from hf_monitor.errors import RunFolderError
+from hf_monitor.callbacks._recorder import kind_of, recorder_for, run_dir_for
+from hf_monitor.callbacks._report import report_once
+from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.run.reader import load_run
 
 __all__ = ["PlottingCallback"]
 
+_LEAST_SECONDS = 5.0  # between two refreshes, and before the first: evaluations may come fast, trainings may be short
+_SHARE = 10.0  # after a drawing that took a second, so many go by without one
+_MOST_FAILURES = 3  # in a row
+
 
 class PlottingCallback(TrainerCallback):
-    """Draw training history and train/validation loss into ``plots/`` of the run folder when the training ends.
+    """Draw training history and train/validation loss into ``plots/`` of the run folder, again and again.
+
+    During the training a process of its own draws, at a low priority, and the training does not wait for it: after each
+    evaluation, and with the first log after `refresh_seconds`. A refresh that comes while the last one draws, or less
+    than five seconds after it began, is made up for later. When the training ends, the charts are complete as
+    ``train()`` returns. A failure is one line in the log.
 
     Parameters
     ----------
     run_dir : path-like, optional
         The run folder; ``<output_dir>/monitor`` by default.
+    refresh_seconds : float or None
+        Seconds between two refreshes where no evaluation comes; more where a drawing takes long. None: only at the end.
 
     Attributes
     ----------
     paths : list of Path
         The pictures drawn last.
+
+    Raises
+    ------
+    InputError
+        If `refresh_seconds` is neither a positive number nor None.
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, run_dir: str | os.PathLike[str] | None = None, *, refresh_seconds: float | None = 60.0) -> None:
+        good = isinstance(refresh_seconds, int | float) and not isinstance(refresh_seconds, bool)
+        if refresh_seconds is not None and not (good and 0 < refresh_seconds < math.inf):
+            raise InputError(
+                f"refresh_seconds must be a positive number of seconds, or None for no charts before the end; got "
+                f"{refresh_seconds!r}."
+            )
         self.run_dir = run_dir
+        self.refresh_seconds = refresh_seconds
         self.paths: list[Path] = []
+        self._refreshes = False  # within a training, on the main process
+        self._began = 0.0  # the last refresh, or the training
+        self._owed = False  # an evaluation came that is not in the pictures
+        self._seconds = 0.0  # what the last drawing took
+        self._failures = 0
+        self._drawing: Drawing | None = None
+        self._end_drawing: Any = None
+        self._lines = bytearray()  # rows that were handed over, where the run folder has none
+        self._n_lines = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget the pictures of an earlier training, and settle where those of this one will be."""
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
+        self.stop()
         self.paths = []
         self.run_dir = run_dir_for(self.run_dir, args)
+        self._refreshes = self.refresh_seconds is not None and state.is_world_process_zero
+        self._began, self._owed, self._seconds, self._failures = monotonic(), False, 0.0, 0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Refresh the charts if it is time; what an evaluation logs waits for ``on_evaluate``."""
+        if self._refreshes and monotonic() - self._began >= self._gap(self._owed) and logs is not None:
+            self._tend(args, state, control, logs=logs)
+
+    @guarded
+    def _tend(self, args: Any, state: Any, control: Any, *, logs: Mapping[str, Any]) -> None:
+        if kind_of(logs, state) in ("train", "log"):
+            self._refresh(args, state)
+
+    @guarded
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Refresh the charts, unless that was done a moment ago."""
+        self._owed = True
+        if self._refreshes and monotonic() - self._began >= self._gap(True):
+            self._refresh(args, state)
+
+    def _gap(self, owed: bool) -> float:
+        seconds = self.refresh_seconds or 0.0
+        return max(min(seconds, _LEAST_SECONDS) if owed else seconds, _SHARE * self._seconds)
+
+    def _refresh(self, args: Any, state: Any) -> None:
+        folder = run_dir_for(self.run_dir, args)
+        if self._drawing is not None:
+            if self._drawing.outcome is None:
+                return
+            self._collect(folder)
+            if not self._refreshes or monotonic() - self._began < self._gap(self._owed):
+                return
+        self._began, self._owed = monotonic(), False
+        if recorder_for(folder).keeps_logs:
+            self._drawing = Drawing(folder / "plots", run_dir=folder)
+        else:
+            rows = state.log_history[self._n_lines :]
+            self._n_lines += len(rows)
+            self._drawing = Drawing(folder / "plots", run_dir=None, rows=rows, lines=self._lines)
+        self._end_drawing = weakref.finalize(self, self._drawing.stop)  # given up after an error, or at exit
+
+    def _collect(self, folder: Path) -> None:
+        """Take in what became of the last drawing."""
+        drawing, self._drawing = self._drawing, None
+        if drawing is None:
+            return
+        self._end_drawing.detach()
+        outcome = drawing.outcome or Outcome("stopped")
+        if outcome.kind == "drawn":
+            self.paths, self._seconds, self._failures = outcome.paths, outcome.seconds, 0
+        elif outcome.kind == "disk":
+            self._say_once_of_disk(folder, outcome.reason)
+        elif outcome.kind == "failed":
+            self._failures += 1
+            self._refreshes = self._failures < _MOST_FAILURES
+            report_once(
+                self,
+                "refresh",
+                f"the charts could not be refreshed during the training: {outcome.reason}. The training goes on; they "
+                "are drawn when it ends.",
+            )
+
+    def _say_once_of_disk(self, folder: Path, reason: str) -> None:
+        reported: set[str] = self.__dict__.setdefault("_reported", set())
+        if "refresh_disk" not in reported:
+            reported.add("refresh_disk")
+            recorder_for(folder).writer.trouble.say(
+                f"the charts could not be refreshed in {str(folder / 'plots')!r}: {reason}. The training goes on, and "
+                "they are tried again.",
+                reason,
+                lasting=False,
+            )
 
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw."""
+        """Draw, here: the charts are complete when ``train()`` returns."""
         if not state.is_world_process_zero:
             return
+        folder = run_dir_for(self.run_dir, args)
         try:
             self.draw(args, state.log_history)
         except OSError as error:
-            folder = run_dir_for(self.run_dir, args)
             writer = recorder_for(folder).writer
             reason = error.strerror or str(error)
             message = (
@@ -71,8 +181,25 @@ class PlottingCallback(TrainerCallback):
         from hf_monitor.charts.history import draw_history
 
         folder = run_dir_for(self.run_dir, args)
+        self._finish(folder)
         self.paths = draw_history(_honest(rows, folder), folder / "plots")
         return self.paths
+
+    def _finish(self, folder: Path) -> None:
+        """End what draws in the background: what comes now is newer."""
+        if self._drawing is not None:
+            self._drawing.stop()
+            self._collect(folder)
+        self.stop()
+
+    def stop(self) -> None:
+        """Refresh no more, and end the process that draws; nothing happens where there is none. Never raises."""
+        self._refreshes = False
+        drawing, self._drawing = self._drawing, None
+        if drawing is not None:
+            self._end_drawing.detach()
+            drawing.stop()
+        self._lines, self._n_lines = bytearray(), 0
 
 
 def _honest(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:

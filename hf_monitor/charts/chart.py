@@ -7,7 +7,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -90,20 +89,21 @@ class Chart:
         Raises
         ------
         OSError
-            As the operating system says. There is no half picture then.
+            As the operating system says. There is no half picture then, nor is there ever: the old one stays until the
+            new one is whole.
         """
+        from hf_monitor.run.files import replace_file
+
         if self.figure is None:
             self.plot()
         assert self.figure is not None  # plot() makes it
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = path.suffix.removeprefix(".").lower() or "png"
+        picture = io.BytesIO()
         # Without the version of matplotlib in it, the same data gives the same bytes.
-        try:
-            self.figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
-        except OSError:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            raise
+        self.figure.savefig(picture, format=kind, metadata={"Software": None} if kind == "png" else None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, picture.getvalue(), durable=False)
         return path
 
     def shown(self, text: object, limit: int = 40) -> str:
