@@ -3,6 +3,7 @@
     pip install "hf-monitor[bench]"                   # the peers that are not needed otherwise
     python scripts/bench_callbacks.py                 # all that is installed: about 10 minutes on 2 busy cores
     python scripts/bench_callbacks.py --only noop,file_logging --rounds 3
+    python scripts/bench_callbacks.py --plotting 100 --memory-gib 4   # how long charts hold a training up
 
 Each callback runs in processes of its own, one process at a time, in several rounds whose order alternates. A process
 drives transformers' own ``CallbackHandler`` as the Trainer does: an unlogged step is ``on_step_begin`` and
@@ -298,6 +299,82 @@ def worker(options: argparse.Namespace) -> int:
     return 0
 
 
+# --- what a refresh of the charts costs ---
+
+WATCHED_S = 0.3  # of a busy loop after each refresh: the start of the process falls into it
+
+
+def _longest_pause_ns(seconds: float) -> int:
+    """Stay busy, as a training is; give the longest time for which others had the interpreter or the core."""
+    now = time.perf_counter_ns
+    began = last = now()
+    longest = 0
+    while last - began < seconds * 1e9:
+        this = now()
+        longest = max(longest, this - last)
+        last = this
+    return longest
+
+
+def measure_plotting(folder: Path, *, refreshes: int, memory_gib: float = 0.0) -> dict[str, Any]:
+    """Measure how long refreshes of PlottingCallback hold a training up, in a process that holds so much memory.
+
+    Each drawing is ended after a moment, so that the next one may begin: what is measured is over by then.
+    """
+    import torch
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
+
+    from hf_monitor import FileLoggingCallback, PlottingCallback
+
+    held = torch.ones(int(memory_gib * 2**28))
+    args = TrainingArguments(str(folder / "out"), report_to="none", use_cpu=True, logging_steps=1, save_strategy="no")
+    state, control = TrainerState(max_steps=10**6, num_train_epochs=3, logging_steps=1), TrainerControl()
+    plotting = PlottingCallback(folder / "run", refresh_seconds=1e-9)
+    callbacks = [DefaultFlowCallback(), FileLoggingCallback(folder / "run", redirect=False), plotting]
+    handler: Any = CallbackHandler(callbacks, torch.nn.Linear(1, 1), None, None, None)  # type: ignore[no-untyped-call]
+    handler.on_train_begin(args, state, control)
+    found: dict[str, list[int]] = {name: [] for name in ("refresh", "pause", "log", "pause_without")}
+    now = time.perf_counter_ns
+    for number in range(2 * refreshes):
+        plotting._refreshes = number % 2 == 0  # every other log is one without
+        state.global_step += 1
+        logs = {"loss": 3.0 + 1 / state.global_step, "learning_rate": 5e-5, "epoch": state.global_step / 100}
+        state.log_history.append({**logs, "step": state.global_step})
+        began = now()
+        handler.on_log(args, state, control, logs)
+        taken = now() - began
+        pause = _longest_pause_ns(WATCHED_S)
+        drawing = plotting._drawing
+        assert (drawing is not None) == plotting._refreshes, "no refresh where there was to be one"
+        found["refresh" if drawing else "log"].append(taken)
+        found["pause" if drawing else "pause_without"].append(pause)
+        plotting.stop()
+    began = now()
+    handler.on_train_end(args, state, control)
+    return {
+        "refreshes": refreshes,
+        "memory_gib": held.nbytes / 2**30,
+        **{f"{name}_us": {**_spread(times), "max": max(times) / 1000} for name, times in found.items()},
+        "end_ms": (now() - began) / 1e6,
+    }
+
+
+def plotting_report(found: dict[str, Any]) -> str:
+    """Say in words what :func:`measure_plotting` found."""
+    words = {
+        "refresh_us": "the event that refreshes",
+        "log_us": "the same event without",
+        "pause_us": f"longest pause of a busy loop in the {WATCHED_S:g} s after it",
+        "pause_without_us": "the same without a refresh",
+    }
+    lines = [f"{found['refreshes']} refreshes, beside {found['memory_gib']:.1f} GiB (goal: at most 20 ms each)"]
+    for name, what in words.items():
+        shown = "  ".join(f"{key} {value / 1000:.2f} ms" for key, value in found[name].items())
+        lines.append(f"  {what}: {shown}")
+    return "\n".join([*lines, f"  at the end, with the charts drawn: {found['end_ms']:.0f} ms"])
+
+
 # --- the parent: rounds, table ---
 
 
@@ -515,6 +592,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--warmup-steps", type=_at_least(0), default=200, help="first steps of each process, not counted"
     )
     parser.add_argument("--warmup-rounds", type=_at_least(0), default=1, help="first rounds, not counted")
+    parser.add_argument(
+        "--plotting", type=_at_least(1), metavar="N", help="only measure N refreshes of the charts, and nothing else"
+    )
+    parser.add_argument("--memory-gib", type=float, default=0.0, help="hold so much beside --plotting (default 0)")
     parser.add_argument("--worker", type=_name, help=argparse.SUPPRESS)
     parser.add_argument("--round", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
@@ -523,22 +604,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--dir {options.dir} is not a folder; make it first")
     if options.worker:
         return worker(options)
+    if options.plotting:
+        with tempfile.TemporaryDirectory(prefix="bench-plotting-", dir=options.dir) as tmp:
+            found = measure_plotting(Path(tmp), refreshes=options.plotting, memory_gib=options.memory_gib)
+        print(plotting_report(found))
+        print(f"  load average {_load_average()}")
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=2) + "\n")
+        return 0
     facts = machine(options)
     facts["load_average_before"] = _load_average()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the table of what there is
     try:
-        found = run_rounds(options.only, options)
+        rounds = run_rounds(options.only, options)
     finally:
         signal.signal(signal.SIGTERM, before)
     facts["load_average_after"] = _load_average()
-    rows = summarize(found)
+    rows = summarize(rounds)
     print(table(rows))
     print()
     for line in (verdict(rows), "; ".join(f"{key} {value}" for key, value in facts.items())):
         if line:
             print(line)
     if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "rows": rows, "rounds": found}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": facts, "rows": rows, "rounds": rounds}, indent=2) + "\n")
     return 0
 
 

@@ -95,6 +95,7 @@ class Drawing:
             "package": str(Path(hf_monitor.__file__).parent),
             "plots": str(plots),
             "run_dir": None if run_dir is None else str(run_dir),
+            "training": os.getpid(),
             "limit_s": limit_s + _PATIENCE_S,  # where nobody is left to end it
         }
         self._rows, self._lines, self._limit_s = rows, lines, limit_s

@@ -48,19 +48,23 @@ def draw(history: Run | Sequence[Mapping[str, Any]], folder: Path) -> list[Path]
     return draw_history(history.metrics if isinstance(history, Run) else history, folder)
 
 
-def _stand_back(limit_s: float) -> None:
+def _stand_back(training: int, limit_s: float) -> None:
     """Give way to the training in all things, and end when it ends or after `limit_s`, even in the midst of C code."""
+    first = os.getppid()
     with suppress(OSError, AttributeError):
         os.nice(_NICE)
     with suppress(OSError):  # where memory runs out, this process should be the one that is ended
         Path("/proc/self/oom_score_adj").write_text("1000")
     nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process lives
     faulthandler.dump_traceback_later(limit_s, exit=True, file=nowhere)
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="hf_monitor parent", daemon=True).start()
+    threading.Thread(target=_end_with, args=(training, first), name="hf_monitor parent", daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
+def _end_with(training: int, parent: int) -> None:
+    from psutil import pid_exists
+
+    # Both: the training may have ended before we could see whose child we are; later, another may have its number.
+    while os.getppid() == parent and pid_exists(training):
         time.sleep(_LOOK_S)
     os._exit(0)
 
@@ -72,7 +76,8 @@ def main(order: Mapping[str, Any]) -> int:
     ----------
     order : mapping
         ``"plots"``: the folder for the pictures; ``"run_dir"``: the run folder, or None where the rows come as lines on
-        stdin; ``"limit_s"``: after so many seconds the process ends itself.
+        stdin; ``"training"``: the process with whose end this one ends; ``"limit_s"``: after so many seconds it ends
+        itself.
 
     Returns
     -------
@@ -80,7 +85,7 @@ def main(order: Mapping[str, Any]) -> int:
         The exit code.
     """
     began = time.perf_counter()
-    _stand_back(order["limit_s"])
+    _stand_back(order["training"], order["limit_s"])
     try:
         from hf_monitor.run.reader import load_run
         from hf_monitor.run.rows import iter_lines

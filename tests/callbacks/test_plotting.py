@@ -121,7 +121,7 @@ assert not {"torch", "transformers", "matplotlib.pyplot"} & set(sys.modules)
 assert os.nice(0) >= 10
 sys.exit(code)
 """
-    order = {"plots": str(tmp_path / "plots"), "run_dir": None, "limit_s": 60.0}
+    order = {"plots": str(tmp_path / "plots"), "run_dir": None, "training": os.getpid(), "limit_s": 60.0}
     lines = b"".join(map(encode_row, ROWS)) + b"torn"
     env = {**os.environ, "PYTHONPATH": ROOT}
     done = subprocess.run([sys.executable, "-c", code, json.dumps(order)], input=lines, env=env, capture_output=True)
@@ -131,7 +131,8 @@ sys.exit(code)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes to hang at")
-def test_it_goes_with_a_training_that_is_killed(hanging, tmp_path):
+@pytest.mark.parametrize("begun", [True, False])
+def test_it_goes_with_a_training_that_is_killed(hanging, tmp_path, begun):
     code = f"""
 import sys, time
 from pathlib import Path
@@ -145,7 +146,8 @@ time.sleep(60)
     env = {**os.environ, "PYTHONPATH": ROOT}
     with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) as training:
         pid = int(training.stdout.readline())
-        wait_for(lambda: psutil.Process(pid).nice() >= 10)  # it looks after its parent from now on
+        if begun:
+            wait_for(lambda: psutil.Process(pid).num_threads() > 2)  # its limit, and the eye on its parent
         assert os.getsid(pid) == pid  # out of the reach of Ctrl-C
         training.kill()
     wait_for(lambda: is_gone(pid))

@@ -153,6 +153,17 @@ def test_processes_of_their_own_a_failing_peer_and_the_table(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "found.json"]  # nothing stays behind
 
 
+def test_refreshes_of_the_charts_are_measured(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "WATCHED_S", 0.02)
+    assert bench.main(["--plotting", "2", "--dir", str(tmp_path), "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    for name in ("refresh_us", "log_us", "pause_us", "pause_without_us"):
+        assert 0 < found[name]["median"] <= found[name]["p99"] <= found[name]["max"]
+    assert found["end_ms"] > 0
+    assert "2 refreshes, beside 0.0 GiB" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
 def test_summary_takes_medians_over_the_rounds(bench):
     def result(name, logged, unlogged):
         spread = {"logged_us": {"median": logged, "p99": 2 * logged}, "unlogged_us": {"median": unlogged, "p99": 9.0}}
