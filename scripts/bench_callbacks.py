@@ -301,7 +301,7 @@ def worker(options: argparse.Namespace) -> int:
 
 # --- what a refresh of the charts costs ---
 
-WATCHED_S = 0.3  # of a busy loop after each refresh: the start of the process falls into it
+WATCHED_S = 0.3  # of a busy loop after each refresh: whatever is started or handed over falls into it
 
 
 def _longest_pause_ns(seconds: float) -> int:
@@ -317,10 +317,7 @@ def _longest_pause_ns(seconds: float) -> int:
 
 
 def measure_plotting(folder: Path, *, refreshes: int, memory_gib: float = 0.0) -> dict[str, Any]:
-    """Measure how long refreshes of PlottingCallback hold a training up, in a process that holds so much memory.
-
-    Each drawing is ended after a moment, so that the next one may begin: what is measured is over by then.
-    """
+    """Measure how long refreshes of PlottingCallback hold a training up, in a process that holds so much memory."""
     import torch
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
@@ -337,7 +334,8 @@ def measure_plotting(folder: Path, *, refreshes: int, memory_gib: float = 0.0) -
     found: dict[str, list[int]] = {name: [] for name in ("refresh", "pause", "log", "pause_without")}
     now = time.perf_counter_ns
     for number in range(2 * refreshes):
-        plotting._refreshes = number % 2 == 0  # every other log is one without
+        refreshes_now = number % 2 == 0  # every other log is one without
+        plotting._refreshes = refreshes_now
         state.global_step += 1
         logs = {"loss": 3.0 + 1 / state.global_step, "learning_rate": 5e-5, "epoch": state.global_step / 100}
         state.log_history.append({**logs, "step": state.global_step})
@@ -345,11 +343,16 @@ def measure_plotting(folder: Path, *, refreshes: int, memory_gib: float = 0.0) -
         handler.on_log(args, state, control, logs)
         taken = now() - began
         pause = _longest_pause_ns(WATCHED_S)
-        drawing = plotting._drawing
-        assert (drawing is not None) == plotting._refreshes, "no refresh where there was to be one"
-        found["refresh" if drawing else "log"].append(taken)
-        found["pause" if drawing else "pause_without"].append(pause)
-        plotting.stop()
+        found["refresh" if refreshes_now else "log"].append(taken)
+        found["pause" if refreshes_now else "pause_without"].append(pause)
+        painter = plotting._painter
+        assert painter is not None
+        while painter.busy:
+            time.sleep(0.01)
+        if refreshes_now:
+            assert painter.outcome is not None, "no refresh where there was to be one"
+            assert painter.outcome.kind == "drawn", painter.outcome.reason
+            painter.outcome = None  # else a pause of ten times its duration would follow
     began = now()
     handler.on_train_end(args, state, control)
     return {

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers.trainer_callback import TrainerCallback
 
-from hf_monitor.callbacks._drawing import Drawing, Outcome
+from hf_monitor.callbacks._painter import Painter
 from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import kind_of, recorder_for, run_dir_for
 from hf_monitor.callbacks._report import report_once
@@ -30,9 +30,9 @@ class PlottingCallback(TrainerCallback):
     """Draw training history and train/validation loss into ``plots/`` of the run folder, again and again.
 
     During the training a process of its own draws, at a low priority, and the training does not wait for it: after each
-    evaluation, and with the first log after `refresh_seconds`. A refresh that comes while the last one draws, or less
-    than five seconds after it began, is made up for later. When the training ends, the charts are complete as
-    ``train()`` returns. A failure is one line in the log.
+    evaluation, and with the first log after `refresh_seconds`. A refresh is made up for later where the last one still
+    draws, began less than five seconds ago, or took more than a tenth of the time since. When the training ends, the
+    charts are complete as ``train()`` returns. A failure is one line in the log.
 
     Parameters
     ----------
@@ -67,10 +67,8 @@ class PlottingCallback(TrainerCallback):
         self._owed = False  # an evaluation came that is not in the pictures
         self._seconds = 0.0  # what the last drawing took
         self._failures = 0
-        self._drawing: Drawing | None = None
-        self._end_drawing: Any = None
-        self._lines = bytearray()  # rows that were handed over, where the run folder has none
-        self._n_lines = 0
+        self._painter: Painter | None = None
+        self._stop_painter: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget the pictures of an earlier training, and settle where those of this one will be."""
@@ -105,33 +103,30 @@ class PlottingCallback(TrainerCallback):
 
     def _refresh(self, args: Any, state: Any) -> None:
         folder = run_dir_for(self.run_dir, args)
-        if self._drawing is not None:
-            if self._drawing.outcome is None:
-                return
-            self._collect(folder)
-            if not self._refreshes or monotonic() - self._began < self._gap(self._owed):
-                return
-        self._began, self._owed = monotonic(), False
-        if recorder_for(folder).keeps_logs:
-            self._drawing = Drawing(folder / "plots", run_dir=folder)
-        else:
-            rows = state.log_history[self._n_lines :]
-            self._n_lines += len(rows)
-            self._drawing = Drawing(folder / "plots", run_dir=None, rows=rows, lines=self._lines)
-        self._end_drawing = weakref.finalize(self, self._drawing.stop)  # given up after an error, or at exit
-
-    def _collect(self, folder: Path) -> None:
-        """Take in what became of the last drawing."""
-        drawing, self._drawing = self._drawing, None
-        if drawing is None:
+        if self._painter is None:
+            if recorder_for(folder).keeps_logs:
+                self._painter = Painter(folder / "plots", run_dir=folder)
+            else:
+                self._painter = Painter(folder / "plots", history=state.log_history)
+            self._stop_painter = weakref.finalize(self, self._painter.stop)  # given up after an error, or at exit
+        if self._painter.busy:
             return
-        self._end_drawing.detach()
-        outcome = drawing.outcome or Outcome("stopped")
+        self._take_in(folder)
+        if self._refreshes and monotonic() - self._began >= self._gap(self._owed):
+            self._began, self._owed = monotonic(), False
+            self._painter.draw()
+
+    def _take_in(self, folder: Path) -> None:
+        """Take in what became of the last drawing."""
+        assert self._painter is not None
+        outcome, self._painter.outcome = self._painter.outcome, None
+        if outcome is None:
+            return
         if outcome.kind == "drawn":
             self.paths, self._seconds, self._failures = outcome.paths, outcome.seconds, 0
         elif outcome.kind == "disk":
             self._say_once_of_disk(folder, outcome.reason)
-        elif outcome.kind == "failed":
+        else:
             self._failures += 1
             self._refreshes = self._failures < _MOST_FAILURES
             report_once(
@@ -187,19 +182,19 @@ class PlottingCallback(TrainerCallback):
 
     def _finish(self, folder: Path) -> None:
         """End what draws in the background: what comes now is newer."""
-        if self._drawing is not None:
-            self._drawing.stop()
-            self._collect(folder)
+        painter = self._painter
+        if painter is not None:
+            painter.stop()
+            self._take_in(folder)
         self.stop()
 
     def stop(self) -> None:
         """Refresh no more, and end the process that draws; nothing happens where there is none. Never raises."""
         self._refreshes = False
-        drawing, self._drawing = self._drawing, None
-        if drawing is not None:
-            self._end_drawing.detach()
-            drawing.stop()
-        self._lines, self._n_lines = bytearray(), 0
+        painter, self._painter = self._painter, None
+        if painter is not None:
+            self._stop_painter.detach()
+            painter.stop()
 
 
 def _honest(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:

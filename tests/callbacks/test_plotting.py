@@ -15,7 +15,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_monitor import PlottingCallback, attach
 from hf_monitor.callbacks import plotting as plotting_module
-from hf_monitor.callbacks._drawing import Drawing, Outcome
+from hf_monitor.callbacks._painter import Outcome, Painter
+from hf_monitor.charts.draw_process import ANSWER
 from hf_monitor.charts.history import draw_history
 from hf_monitor.errors import InputError
 from hf_monitor.run.rows import encode_row
@@ -38,6 +39,13 @@ def is_gone(pid):
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def drawn(painter):
+    painter.outcome = None
+    painter.draw()
+    wait_for(lambda: not painter.busy)
+    return painter.outcome
 
 
 @pytest.fixture
@@ -100,34 +108,50 @@ def test_it_draws_what_it_was_given_before_and_now_and_no_namesake_hides_a_modul
     monkeypatch.syspath_prepend("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    lines = bytearray(b"".join(map(encode_row, ROWS[:12])))
-    drawing = Drawing(tmp_path / "plots", run_dir=None, rows=ROWS[12:], lines=lines)
-    drawing._thread.join()
-    assert (drawing.outcome.kind, drawing.outcome.reason) == ("drawn", "")
-    assert drawing.outcome.seconds > 0
+    history = ROWS[:12]
+    painter = Painter(tmp_path / "plots", history=history)
+    done = drawn(painter)
+    assert (done.kind, done.reason) == ("drawn", "")
+    assert done.seconds > 0
+    pid = painter._process.pid
+    history += ROWS[12:]
+    done = drawn(painter)
+    assert painter._process.pid == pid  # the same, which has the first rows already
     expected = draw_history(ROWS, tmp_path / "expected")
-    assert [path.name for path in drawing.outcome.paths] == [path.name for path in expected] == NAMES
-    for mine, other in zip(drawing.outcome.paths, expected, strict=True):
+    assert [path.name for path in done.paths] == [path.name for path in expected] == NAMES
+    for mine, other in zip(done.paths, expected, strict=True):
         assert mine.read_bytes() == other.read_bytes()
+    painter.stop()
+    assert is_gone(pid)
 
 
 def test_the_process_knows_no_torch_and_no_pyplot_and_stands_back(tmp_path):
     code = """
-import json, os, sys
+import os, sys
 from hf_monitor.charts.draw_process import main
-code = main(json.loads(sys.argv[1]))
+code = main(int(sys.argv[1]), 60.0)
 assert "matplotlib.figure" in sys.modules
 assert not {"torch", "transformers", "matplotlib.pyplot"} & set(sys.modules)
 assert os.nice(0) >= 10
 sys.exit(code)
 """
-    order = {"plots": str(tmp_path / "plots"), "run_dir": None, "training": os.getpid(), "limit_s": 60.0}
-    lines = b"".join(map(encode_row, ROWS)) + b"torn"
-    env = {**os.environ, "PYTHONPATH": ROOT}
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(order)], input=lines, env=env, capture_output=True)
+    rows = b"".join(map(encode_row, ROWS)) + b"torn\n"
+    order = json.dumps({"plots": str(tmp_path / "plots"), "run_dir": None, "n_bytes": len(rows)}).encode() + b"\n"
+    gone = json.dumps({"plots": str(tmp_path), "run_dir": str(tmp_path / "gone"), "n_bytes": 0}).encode() + b"\n"
+    wrong = json.dumps({"plots": str(tmp_path), "run_dir": 7, "n_bytes": 0}).encode() + b"\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(os.getpid())],
+        input=order + rows + gone + wrong,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr.decode()
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert [Path(path).name for path in answer["paths"]] == NAMES
+    drawn, disk, failed = (json.loads(line) for line in done.stdout.splitlines() if ANSWER.encode() in line)
+    assert (drawn["kind"], [Path(path).name for path in drawn["paths"]], drawn["ends"]) == ("drawn", NAMES, False)
+    assert (disk["kind"], disk["ends"]) == ("disk", False)
+    assert disk["reason"] == f"there is no run folder {str(tmp_path / 'gone')!r}"
+    assert (failed["kind"], failed["ends"]) == ("failed", True)  # the next one begins anew
+    assert failed["reason"].startswith("TypeError: ")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes to hang at")
@@ -136,11 +160,12 @@ def test_it_goes_with_a_training_that_is_killed(hanging, tmp_path, begun):
     code = f"""
 import sys, time
 from pathlib import Path
-from hf_monitor.callbacks._drawing import Drawing
-drawing = Drawing(Path({str(tmp_path / "plots")!r}), run_dir=Path({str(hanging)!r}))
-while drawing._process is None:
+from hf_monitor.callbacks._painter import Painter
+painter = Painter(Path({str(tmp_path / "plots")!r}), run_dir=Path({str(hanging)!r}))
+painter.draw()
+while painter._process is None:
     time.sleep(0.01)
-print(drawing._process.pid, flush=True)
+print(painter._process.pid, flush=True)
 time.sleep(60)
 """
     env = {**os.environ, "PYTHONPATH": ROOT}
@@ -153,48 +178,57 @@ time.sleep(60)
     wait_for(lambda: is_gone(pid))
 
 
-@pytest.mark.parametrize(
-    ("end", "kind", "reason"),
-    [
-        (lambda drawing: drawing.stop(), "stopped", ""),
-        (lambda drawing: drawing._process.kill(), "failed", "ended by SIGKILL"),  # as by the one for memory
-        (lambda drawing: None, "failed", "not done after 0.5 s"),
-    ],
-    ids=["stopped", "killed", "hangs"],
-)
-def test_a_drawing_that_is_ended(python_is, tmp_path, end, kind, reason):
+def test_a_process_that_is_ended_and_another_one_in_its_place(python_is, tmp_path):
+    answer = json.dumps({ANSWER: True, "kind": "drawn", "paths": [], "seconds": 1.5, "ends": False})
     python_is("exec sleep 60")
-    drawing = Drawing(tmp_path, run_dir=None, rows=ROWS, lines=bytearray(), limit_s=0.5)
-    wait_for(lambda: drawing._process is not None)
-    end(drawing)
-    drawing._thread.join()
-    assert (drawing.outcome.kind, drawing.outcome.reason) == (kind, reason)
-    assert is_gone(drawing._process.pid)
-    drawing.stop()  # again, and nothing happens
+    painter = Painter(tmp_path, history=ROWS)
+    painter.draw()
+    wait_for(lambda: painter._process is not None)
+    first = painter._process
+    first.kill()  # as by the one for memory
+    wait_for(lambda: not painter.busy)
+    assert (painter.outcome.kind, painter.outcome.reason) == ("failed", "ended by SIGKILL")
+    python_is(f"echo noise; printf half; echo; echo '{answer}'; exec sleep 60")
+    assert drawn(painter) == Outcome("drawn", seconds=1.5)
+    second = painter._process
+    assert second.pid != first.pid
+    painter.draw()
+    painter.stop()
+    assert (is_gone(first.pid), is_gone(second.pid)) == (True, True)
+    assert not painter.busy
+    painter.stop()  # again, and nothing happens
 
 
 @pytest.mark.parametrize(
-    ("script", "kind", "reason"),
+    ("script", "reason"),
     [
-        ("echo noise; echo 'ValueError: broken' >&2; echo; exit 1", "failed", "ValueError: broken (exit code 1)"),
-        ("exit 9", "failed", "exit code 9"),
-        ("echo 'No space left on device'; exit 3", "disk", "No space left on device"),
-        ('rm "$0"; head -c 1000000 /dev/zero; echo; echo last; exit 1', "failed", "last (exit code 1)"),
+        ("echo noise; echo 'ValueError: broken' >&2; echo; exit 1", "ValueError: broken (exit code 1)"),
+        ("exit 9", "exit code 9"),
+        ("head -c 1000000 /dev/zero; echo; echo last; exit 1", "last (exit code 1)"),
+        ("read order; sleep 0.3; exit 1", "not done after 0.2 s"),
     ],
 )
-def test_a_process_that_fails_says_why_in_its_last_line(python_is, tmp_path, capfd, script, kind, reason):
+def test_a_process_that_fails_says_why_in_its_last_line(python_is, tmp_path, capfd, script, reason):
     python_is(script)
-    drawing = Drawing(tmp_path, run_dir=tmp_path)
-    drawing._thread.join()
-    assert (drawing.outcome.kind, drawing.outcome.reason) == (kind, reason)
+    painter = Painter(tmp_path, history=ROWS, limit_s=0.2 if "sleep" in script else 60.0)
+    done = drawn(painter)
+    assert (done.kind, done.reason) == ("failed", reason)
+    painter.stop()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes to hang at")
+def test_a_drawing_that_hangs_is_given_up(hanging, tmp_path):
+    painter = Painter(tmp_path, run_dir=hanging, limit_s=1.0)
+    done = drawn(painter)
+    assert (done.kind, done.reason) == ("failed", "not done after 1 s")
+    painter.stop()
 
 
 def test_a_training_whose_charts_fail_goes_on_with_one_line(python_is, make_trainer, tmp_path, said):
     class Slow(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
-            if own._drawing is not None:
-                own._drawing._thread.join()
+            wait_for(lambda: own._painter is None or not own._painter.busy)
 
     python_is("echo once >> $(dirname $0)/starts; echo 'ValueError: broken'; exit 1")
     own = PlottingCallback(tmp_path / "run", refresh_seconds=1e-9)
@@ -209,16 +243,17 @@ def test_a_training_whose_charts_fail_goes_on_with_one_line(python_is, make_trai
     assert sorted(path.name for path in (tmp_path / "run" / "plots").iterdir()) == NAMES
 
 
-def test_a_callback_that_is_given_up_ends_its_process(python_is, tmp_path, monkeypatch):
+def test_a_callback_that_is_given_up_ends_its_process(python_is, tmp_path):
     python_is("exec sleep 60")
-    driver = Driver(PlottingCallback(tmp_path / "run"), tmp_path)
+    driver = Driver(PlottingCallback(tmp_path / "run", refresh_seconds=1e-9), tmp_path)
     driver.begin()
-    driver.callback._refresh(driver.args, driver.state)
-    drawing = driver.callback._drawing
-    wait_for(lambda: drawing._process is not None)
+    driver.log(loss=1.0)
+    painter = driver.callback._painter
+    wait_for(lambda: painter._process is not None)
+    pid = painter._process.pid
     del driver.callback
     gc.collect()
-    assert is_gone(drawing._process.pid)
+    assert is_gone(pid)
 
 
 class Driver:
@@ -255,70 +290,81 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def drawings(monkeypatch):
-    """What was to be drawn; nothing is."""
+def painters(monkeypatch):
+    """Those that were to draw; nothing is drawn."""
     made = []
 
     class Told:
-        outcome = None
+        outcome, busy, stopped, drawings = None, False, False, 0
 
-        def __init__(self, plots, *, run_dir, rows=(), lines=None):
-            self.plots, self.run_dir, self.steps = plots, run_dir, [row["step"] for row in rows]
+        def __init__(self, plots, **given):
+            self.plots, self.given = plots, given
             made.append(self)
+
+        def draw(self):
+            self.busy = True
+            self.drawings += 1
+
+        def done(self, kind="drawn", **values):
+            self.outcome, self.busy = Outcome(kind, **values), False
 
         def stop(self):
             self.stopped = True
 
-    monkeypatch.setattr(plotting_module, "Drawing", Told)
+    monkeypatch.setattr(plotting_module, "Painter", Told)
     return made
 
 
 @pytest.fixture
-def driver(tmp_path, clock, drawings):
+def driver(tmp_path, clock, painters):
     return Driver(PlottingCallback(tmp_path / "run"), tmp_path)
 
 
-def test_when_the_charts_are_refreshed(driver, clock, drawings, tmp_path):
+def test_when_the_charts_are_refreshed(driver, clock, painters, tmp_path):
     driver.begin()
     driver.log(loss=1.0)
     driver.evaluate()
-    assert drawings == []  # the training has just begun; this evaluation is made up for
+    assert painters == []  # the training has just begun; this evaluation is made up for
     clock.now += 4.9
     driver.log(loss=1.0)
-    assert drawings == []
+    assert painters == []
     clock.now += 0.1
     driver.log(loss=1.0)
-    assert [(d.plots, d.run_dir, d.steps) for d in drawings] == [(tmp_path / "run" / "plots", None, [1, 1, 2, 3])]
+    (painter,) = painters
+    assert painter.plots == tmp_path / "run" / "plots"
+    assert painter.given == {"history": driver.state.log_history}  # nobody else keeps rows here
+    assert painter.drawings == 1
     clock.now += 5.0
     driver.evaluate()
-    assert len(drawings) == 1  # it still draws
-    drawings[0].outcome = Outcome("drawn", paths=[tmp_path / "a.png"], seconds=0.2)
+    assert painter.drawings == 1  # it still draws
+    painter.done(paths=[tmp_path / "a.png"], seconds=0.2)
     driver.log(loss=1.0)
     assert driver.callback.paths == [tmp_path / "a.png"]
-    assert [d.steps for d in drawings[1:]] == [[3, 4]]  # made up for, and only what is new
-    drawings[1].outcome = Outcome("drawn", seconds=0.2)
+    assert painter.drawings == 2  # made up for
+    painter.done(seconds=0.2)
     clock.now += 59.9
     driver.log(loss=1.0)
-    assert len(drawings) == 2
+    assert painter.drawings == 2
     clock.now += 0.2
+    driver.log(eval_loss=1.0, eval_runtime=0.1)  # on_evaluate comes in a moment
+    assert painter.drawings == 2
     driver.log(loss=1.0)
-    assert len(drawings) == 3  # a minute without an evaluation
-    drawings[2].outcome = Outcome("drawn", seconds=20.0)
+    assert painter.drawings == 3  # a minute without an evaluation
+    painter.done(seconds=20.0)
     clock.now += 199.0
     driver.evaluate()
-    assert len(drawings) == 3  # that one took long, for a process beside a training
+    assert painter.drawings == 3  # that one took long, for a process beside a training
     clock.now += 1.0
     driver.log(loss=1.0)
-    assert len(drawings) == 4
+    assert painter.drawings == 4
     driver.call("on_train_end")
-    assert drawings[3].stopped
-    driver.evaluate()  # outside of the training
+    assert painter.stopped
     clock.now += 1000.0
-    driver.evaluate()
-    assert len(drawings) == 4
+    driver.evaluate()  # outside of the training
+    assert (len(painters), painter.drawings) == (1, 4)
 
 
-def test_no_refresh_where_none_is_wanted_or_another_process_draws(driver, clock, drawings, tmp_path):
+def test_no_refresh_where_none_is_wanted_or_another_process_draws(driver, clock, painters, tmp_path):
     driver.callback = PlottingCallback(tmp_path / "run", refresh_seconds=None)
     for first in (True, False):
         driver.state.is_world_process_zero = first
@@ -327,23 +373,33 @@ def test_no_refresh_where_none_is_wanted_or_another_process_draws(driver, clock,
         driver.log(loss=1.0)
         driver.evaluate()
         driver.callback = PlottingCallback(tmp_path / "run")
-    assert drawings == []
+    assert painters == []
 
 
-def test_a_disk_that_fails_is_said_once_and_tried_on(driver, clock, drawings, said):
+def test_a_disk_that_fails_is_said_once_and_tried_on(driver, clock, painters, said):
     driver.begin()
     for _ in range(8):
         clock.now += 61.0
         driver.log(loss=1.0)
-        drawings[-1].outcome = Outcome("disk", "No space left on device")
+        painters[-1].done("disk", reason="No space left on device")
     (message,) = said()
     assert "No space left on device" in message
-    assert len(drawings) == 8
-    driver.begin()  # another training hears of it
-    driver.state.log_history = []
+    assert painters[0].drawings == 8
+
+
+def test_three_failures_in_a_row_end_it_until_the_next_training(driver, clock, painters, said):
+    driver.begin()
+    for kind in ("failed", "failed", "drawn", "failed", "failed", "failed", "drawn", "drawn"):
+        clock.now += 61.0
+        driver.log(loss=1.0)
+        painters[-1].done(kind, reason="ValueError: no")
+    assert painters[0].drawings == 6
+    (message,) = said()
+    assert "ValueError: no" in message
+    driver.begin()
     clock.now += 61.0
     driver.log(loss=1.0)
-    assert drawings[-1].steps == [9]
+    assert [painter.drawings for painter in painters] == [6, 1]
 
 
 @pytest.mark.parametrize("given", [0, -1.0, float("nan"), float("inf"), "60", True])
