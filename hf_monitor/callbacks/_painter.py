@@ -99,7 +99,7 @@ class Painter:
         self._thread: threading.Thread | None = None
         self._orders: SimpleQueue[bool] = SimpleQueue()
         self._stopped, self._pid = threading.Event(), os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def draw(self) -> None:
         """Have the charts drawn; returns at once. Not while it is :attr:`busy`."""
@@ -115,10 +115,11 @@ class Painter:
             return
         with self._lock:  # it is started now, or not at all
             self._stopped.set()
-            if self._process is not None:
-                self._process.kill()
+            process = self._process
+            if process is not None:
+                process.kill()
         self._orders.put(False)
-        if self._thread is not None:
+        if self._thread not in (None, threading.current_thread()):  # which may be the one that collects garbage
             self._thread.join(_PATIENCE_S)
 
     def _work(self) -> None:
@@ -174,7 +175,9 @@ class Painter:
         }
         # A notebook's backend cannot be had there; and threads for matrices would only take cores from the training.
         environment |= {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        path = [os.path.abspath(place) for place in sys.path]  # noqa: PTH100 - '' is the folder we are in
+        if not sys.executable or getattr(sys, "frozen", False):  # a program that would start itself once more
+            raise RuntimeError("there is no Python interpreter to start")
+        path = [place for place in sys.path if os.path.isabs(place)]  # noqa: PTH117 - '' may be a folder that is gone
         given = [path, str(Path(hf_monitor.__file__).parent), os.getpid(), self._limit_s]
         flag = "-I" if sys.flags.isolated else "-P"
         return subprocess.Popen(
@@ -199,7 +202,10 @@ class Painter:
                     pipe.close()
             except OSError:  # what was left in the buffer
                 pass
-        process.wait(_PATIENCE_S)
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _outcome(answer: Mapping[str, Any]) -> Outcome:
