@@ -132,7 +132,7 @@ def test_a_history_takes_the_room_of_the_users_axes():
     axes = TrainingHistoryChart.from_rows([*OVERFITTED, {"learning_rate": 0.1, "step": 1}]).plot(mine)
     assert [ax.get_title(loc="left") for ax in axes] == ["Loss", "Learning rate"]
     assert all(ax.figure is figure for ax in axes)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert axes[1].get_window_extent().x1 <= mine.get_window_extent().x1 + 1
     with pytest.raises(InputError, match="2 panels"):
         TrainingHistoryChart.from_rows([*OVERFITTED, {"learning_rate": 0.1, "step": 1}]).plot(
