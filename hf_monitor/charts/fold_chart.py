@@ -14,8 +14,9 @@ from hf_monitor.errors import NothingToDraw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
-__all__ = ["FoldChart", "limits", "mean_rows", "needed", "nothing", "number", "span"]
+__all__ = ["FoldChart", "limits", "mean_rows", "needed", "nothing", "number", "put_names", "span", "width_of"]
 
 _MOST_TICKS = 25
 
@@ -69,9 +70,12 @@ class FoldChart(Chart):
         raise NotImplementedError
 
     def _headline(self, what: str, n: int) -> str:
-        model = "" if self.model_name is None else f"{self.shown(self.model_name, 48)}: "
         of = "" if n == len(self.folds) else f" of {len(self.folds)}"
-        return f"{model}{what} (n = {n}{of} fold{'' if of == '' and n == 1 else 's'})"
+        said = f"{what} (n = {n}{of} fold{'' if of == '' and n == 1 else 's'})"
+        if self.model_name is None:
+            return said
+        model = self.shown(self.model_name, 40)
+        return f"{model}{chr(10) if width_of(model + said) > 60 else ': '}{said}"
 
     def _name(self, position: int) -> str:
         return self.shown(fold_text(self.folds[position]), 20)
@@ -79,9 +83,7 @@ class FoldChart(Chart):
     def _fold_axis(self, ax: Axes) -> None:
         step = math.ceil(len(self.folds) / _MOST_TICKS)
         positions = range(0, len(self.folds), step)
-        labels = [self.shown(self.folds[position], 16) for position in positions]
-        crowded = sum(len(label) + 2 for label in labels) > 80
-        tick_labels(ax.xaxis, positions, labels, rotation=90 if crowded else 0)
+        put_names(ax.xaxis, positions, [self.shown(self.folds[position], 16) for position in positions], 400.0)
         ax.set_xlim(-0.6, len(self.folds) - 0.4)
 
     def _fold_rows(self, series: FoldSeries) -> list[dict[str, Any]]:
@@ -91,18 +93,24 @@ class FoldChart(Chart):
         ]
 
 
+def width_of(text: str) -> float:
+    """Estimate how wide a text is, in Latin letters; a Korean one is nearly as wide as two."""
+    return sum(1.0 if ord(character) < 0x1100 else 1.8 for character in text)
+
+
+def put_names(axis: Axis, positions: Sequence[float], names: Sequence[str], room: float) -> None:
+    """Put names on a horizontal axis of about `room` points, slanting where they would lie on one another."""
+    widest = max(width_of(line) for name in names for line in name.split("\n"))
+    slanting: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    tick_labels(axis, positions, names, **(slanting if 6.4 * widest + 3 > room / len(names) else {}))
+
+
 def number(value: float) -> str:
     """Write a value so that those of one scale have as many decimals."""
     size = abs(value)
-    return (
-        f"{value:.3g}"
-        if 0 < size < 0.01
-        else f"{value:.3f}"
-        if size < 10
-        else f"{value:.2f}"
-        if size < 1e4
-        else f"{value:.4g}"
-    )
+    if 0 < size < 0.01:
+        return f"{value:.2g}"
+    return f"{value:.3f}" if size < 10 else f"{value:.2f}" if size < 1e4 else f"{value:.4g}"
 
 
 def span(interval: tuple[float, float] | None) -> str:

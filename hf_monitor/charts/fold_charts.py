@@ -67,7 +67,7 @@ class FoldF1Chart(FoldChart):
         """Draw into `ax`, or into a figure of its own."""
         (ax,) = self._axes(ax, 9.0, 4.5)
         style, summary = series_style(0), self.f1.summary
-        finish(ax, self._headline("F1 per fold", summary.n), "fold", self.shown(self.f1.label, 60))
+        finish(ax, self._headline("F1 per fold", summary.n), "fold", self.shown(self.f1.label, 36))
         if summary.interval:
             low, high = summary.interval
             band = f"95 % t interval of the mean\n{span(summary.interval)}"
@@ -77,7 +77,7 @@ class FoldF1Chart(FoldChart):
             )
         x = [position for position, _ in self.f1.points]
         ax.plot(
-            x, self.f1.values, color=style.colour, marker=style.marker, linestyle="none", markersize=7, label="fold"
+            x, self.f1.values, color=style.colour, marker=style.marker, linestyle="none", markersize=6, label="fold"
         )
         for index, (which, position, value, equals) in enumerate(self.marked(), start=1):
             look = series_style(index + 1)
@@ -88,17 +88,23 @@ class FoldF1Chart(FoldChart):
                 color=look.colour,
                 marker="^" if which == "best" else "v",
                 linestyle="none",
-                markersize=11,
+                markersize=14,
                 label=f"{which}: {self._name(position)}{more}, {number(value)}",
             )
         if len(x) <= _MOST_NUMBERS:
-            for position, value in self.f1.points:
+            for position, value in self.f1.points:  # away from the line of the mean
+                dy, va = (9, "bottom") if value >= summary.mean else (-9, "top")
                 ax.annotate(
-                    number(value), (position, value), (0, 8), textcoords="offset points", ha="center", fontsize=9
+                    number(value),
+                    (position, value),
+                    (0, dy),
+                    textcoords="offset points",
+                    ha="center",
+                    va=va,
+                    fontsize=9,
                 )
         self._fold_axis(ax)
-        low, high = limits([self.f1], [])
-        ax.set_ylim(low, high + 0.04 * (high - low))  # room for the number over the highest
+        ax.set_ylim(*limits([self.f1], []))
         _legend(ax)
         self._dress([ax])
         return ax
@@ -148,13 +154,13 @@ class FoldAccuracyChart(FoldChart):
         first = self.accuracies[0]
         several = len(self.accuracies) > 1
         ylabel = "accuracy" + (" (as given, 0-100)" if first.scale == "0-100" else "") if several else first.label
-        finish(ax, self._headline("accuracy per fold", first.summary.n), "fold", self.shown(ylabel, 60))
+        finish(ax, self._headline("accuracy per fold", first.summary.n), "fold", self.shown(ylabel, 36))
         for index, series in enumerate(self.accuracies):
             style = series_style(index)
             # Beside one another, so that equal values do not cover one another.
             x = [position + 0.12 * (index - (len(self.accuracies) - 1) / 2) for position, _ in series.points]
             s = series.summary
-            name = self.shown(series.label if series is first and not several else series.name, 32)
+            name = self.shown(series.meaning or series.name, 32)
             if s.n > 1:
                 name += f"\nmean {number(s.mean)}, 95 % t interval\n{span(s.interval)}"
                 ax.axhline(s.mean, color=style.colour, linestyle=style.line, linewidth=1.0)
@@ -177,4 +183,6 @@ class FoldAccuracyChart(FoldChart):
 
 def _legend(ax: Axes) -> None:
     """Beside the axes, where it lies on nothing, however long the names of the folds are."""
-    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
+    ax.legend(
+        frameon=False, fontsize=9, markerscale=0.7, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0
+    )

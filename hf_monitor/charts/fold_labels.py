@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hf_monitor.charts.fold_chart import width_of
+
 __all__ = ["place_labels"]
 
 _Box = tuple[float, float, float, float]
 
-_CHARACTER, _LINE = 6.5, 12.0  # points, of a text in size 9; Hangul is about twice as wide as Latin
+_CHARACTER, _LINE = 6.5, 12.0  # points, of a text in size 9
 _CELL = 3.0  # points nearer to one another than this share a label
 
 
@@ -45,7 +47,7 @@ def place_labels(
     for indices in together.values():
         index = indices[0]
         text = ", ".join(names[i] for i in indices[:4]) + (f" and {len(indices) - 4} more" if len(indices) > 4 else "")
-        long = sum(_CHARACTER * (1 if ord(character) < 0x1100 else 1.8) for character in text)
+        long = _CHARACTER * width_of(text)
         x, y = at[index]
         for dx, dy, ha in (
             (8, 0, "left"),

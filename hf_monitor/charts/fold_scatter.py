@@ -86,7 +86,7 @@ class FoldScatterChart(FoldChart):
         if self.correlation:
             line = f"Pearson r = {self.correlation[0]:.2f}, Spearman ρ = {self.correlation[1]:.2f}, n = {n}"
         title = self._headline("F1 against accuracy", n)
-        finish(ax, f"{title}\n{line}", self.shown(self.accuracy.label, 60), self.shown(self.f1.label, 60))
+        finish(ax, f"{title}\n{line}", self.shown(self.accuracy.label), self.shown(self.f1.label))
         style = series_style(0)
         x, y = [p[1] for p in self.points], [p[2] for p in self.points]
         ax.plot(x, y, color=style.colour, marker=style.marker, linestyle="none", markersize=8, alpha=0.8)

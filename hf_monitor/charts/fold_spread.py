@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.fold_chart import FoldChart, limits, mean_rows, nothing, number, span
+from hf_monitor.charts.fold_chart import FoldChart, limits, mean_rows, nothing, number, put_names, span
 from hf_monitor.charts.fold_rows import FoldName
 from hf_monitor.charts.fold_statistics import jitter
 from hf_monitor.charts.folds import FoldResults, FoldSeries
@@ -71,6 +71,11 @@ class _Panels(FoldChart):
     def _not_drawn(cls, results: FoldResults) -> list[str]:
         return [f"no metrics, not drawn: {', '.join(results.ignored)}"] if results.ignored else []
 
+    def _meanings(self) -> list[str]:
+        every = [series for group in self.panels.values() for series in group]
+        said = [f"{self.shown(s.name, 20)}: {self.shown(s.meaning)}" for s in every if s.meaning]
+        return ["; ".join(said)] if said else []
+
     def _most_n(self) -> int:
         return max(series.summary.n for group in self.panels.values() for series in group)
 
@@ -94,7 +99,7 @@ class FoldDistributionChart(_Panels):
         boxes = False
         for index, (axis, (label, group)) in enumerate(zip(axes, self.panels.items(), strict=True)):
             title = self._headline("distribution over the folds", self._most_n()) if index == 0 else ""
-            finish(axis, title, "", self.shown(label, 60))
+            finish(axis, title, "", self.shown(label, 28))
             for place, series in enumerate(group):
                 boxes |= self._draw(axis, place, series)
             means = [(place + 0.3, s.summary) for place, s in enumerate(group) if s.summary.interval]
@@ -104,13 +109,13 @@ class FoldDistributionChart(_Panels):
                 axis.vlines(x, [low for low, _ in ends], [high for _, high in ends], color="black", linewidth=1.5)
                 axis.plot(x, [s.mean for _, s in means], color="black", marker="_", markersize=12, linestyle="none")
             names = [f"{self.shown(series.name, 18)}\nn = {series.summary.n}" for series in group]
-            tick_labels(axis.xaxis, range(len(group)), names)
+            put_names(axis.xaxis, range(len(group)), names, 430.0 if len(axes) == 1 else 290.0)
             axis.set_xlim(-0.6, len(group) - 0.4)
             axis.set_ylim(*limits(group, []))
             axis.grid(visible=False, axis="x")
         key = "point: a fold" + ("; box: quartiles, whiskers: lowest and highest" if boxes else "")
         key += "; line: mean with 95 % t interval" if self._most_n() > 1 else ""
-        axes[0].set_xlabel(key, loc="left", fontsize=9)
+        axes[0].set_xlabel("\n".join([key, *self._meanings()]), loc="left", fontsize=9)
         self._dress(axes)
         return axes if len(axes) > 1 else axes[0]
 
@@ -157,8 +162,9 @@ class FoldStatisticsChart(_Panels):
         for index, (axis, (label, group)) in enumerate(zip(axes, self.panels.items(), strict=True)):
             title = self._headline("statistics over the folds", self._most_n()) if index == 0 else ""
             last = index == n - 1
-            key = "\nthin: lowest to highest, thick: 95 % t interval of the mean, point: mean, stroke: median"
-            finish(axis, title, self.shown(label, 60) + (key if last else ""), "")
+            key = "thin: lowest to highest, thick: 95 % t interval of the mean, point: mean, stroke: median"
+            lines = [self.shown(label, 60), *([key, *self._meanings()] if last else [])]
+            finish(axis, title, "\n".join(lines), "")
             self._draw(axis, group)
         self._dress(axes)
         return axes if n > 1 else axes[0]
@@ -176,7 +182,7 @@ class FoldStatisticsChart(_Panels):
             text = f"mean {number(s.mean)} {span(s.interval)}   sd {'-' if s.sd is None else number(s.sd)}   "
             text += f"median {number(s.median)}   min {number(s.lowest)}   max {number(s.highest)}   n = {s.n}"
             ax.text(0.01, row - 0.3, text, transform=ax.get_yaxis_transform(), fontsize=8, va="center")
-        tick_labels(ax.yaxis, y, [self.shown(series.name, 24) for series in group])
+        tick_labels(ax.yaxis, y, [self.shown(series.name, 20) for series in group])
         ax.set_ylim(len(group) - 0.5, -0.65)
         ax.set_xlim(*limits(group, []))
         ax.grid(visible=False, axis="y")

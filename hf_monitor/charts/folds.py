@@ -44,8 +44,8 @@ class FoldSeries:
         ``"f1"``, ``"accuracy"``, or the name as given.
     name : str
         What to call it: the name as given.
-    label : str
-        What it is, for an axis.
+    meaning : str
+        What it is, where that is known; else empty.
     scale : str
         ``"0-1"``, ``"0-100"``, ``"loss"``, or the metric itself where nothing else is known to share its unit.
     points : list of (int, float)
@@ -55,10 +55,15 @@ class FoldSeries:
 
     metric: str
     name: str
-    label: str
+    meaning: str
     scale: str
     points: list[tuple[int, float]]
     summary: Summary
+
+    @property
+    def label(self) -> str:
+        """What it is, for an axis."""
+        return self.meaning or self.name + (" (as given, 0-100)" if self.scale == "0-100" else "")
 
     @property
     def panel(self) -> str:
@@ -194,10 +199,7 @@ class FoldResults:
             return None
         values = [value for _, value in points]
         name, scale = self.names.get(metric, metric), self._scale(metric, values)
-        label = self.labels.get(metric, name)
-        if scale == "0-100" and metric not in self.labels:
-            label += " (as given, 0-100)"
-        return FoldSeries(metric, name, label, scale, points, summarize(values))
+        return FoldSeries(metric, name, self.labels.get(metric, ""), scale, points, summarize(values))
 
     def all_series(self) -> Iterator[FoldSeries]:
         """Give all metrics that any fold has, f1 and accuracy first."""
