@@ -237,8 +237,15 @@ def _ends_torn(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
+def replace_file(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
     """Write a file under a temporary name, then rename it: a reader sees the old text or the new one, never a half.
+
+    Parameters
+    ----------
+    path : path-like
+    data : bytes
+    sync : bool
+        Wait for the disk, so that this holds after a power cut, too. False for what can be made again.
 
     Raises
     ------
@@ -251,7 +258,8 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # once an attempt: the rename must not come to the disk before the data
+            if sync:
+                os.fsync(file.fileno())  # once an attempt: the rename must not come to the disk before the data
         temporary.replace(path)
     except OSError:
         with suppress(OSError):  # the first error is the one to tell
