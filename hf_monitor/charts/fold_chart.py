@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FoldChart", "limits", "mean_rows", "needed", "nothing", "number", "put_names", "span", "width_of"]
 
-_MOST_TICKS = 25
+_MOST_TICKS = 13
 
 
 class FoldChart(Chart):
@@ -81,6 +81,7 @@ class FoldChart(Chart):
         return self.shown(fold_text(self.folds[position]), 20)
 
     def _fold_axis(self, ax: Axes) -> None:
+        ax.grid(visible=False, axis="x")
         step = math.ceil(len(self.folds) / _MOST_TICKS)
         positions = range(0, len(self.folds), step)
         put_names(ax.xaxis, positions, [self.shown(self.folds[position], 16) for position in positions], 400.0)

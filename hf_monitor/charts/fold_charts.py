@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FoldAccuracyChart", "FoldF1Chart"]
 
 _MOST_SERIES = 6  # as many as there are looks
-_MOST_NUMBERS = 12
+_MOST_NUMBERS = 10
 
 
 class FoldF1Chart(FoldChart):
@@ -102,6 +102,7 @@ class FoldF1Chart(FoldChart):
                     ha="center",
                     va=va,
                     fontsize=9,
+                    in_layout=False,  # within the axes; the layout would measure each of them twice
                 )
         self._fold_axis(ax)
         ax.set_ylim(*limits([self.f1], []))

@@ -97,7 +97,14 @@ class FoldScatterChart(FoldChart):
         box = (*ax.get_xlim(), *ax.get_ylim())
         for text, (index, dx, dy, ha) in place_labels(list(zip(x, y, strict=True)), names, box, (6.3, 4.0)):
             ax.annotate(
-                text, (x[index], y[index]), (dx, dy), textcoords="offset points", ha=ha, va="center", fontsize=9
+                text,
+                (x[index], y[index]),
+                (dx, dy),
+                textcoords="offset points",
+                ha=ha,
+                va="center",
+                fontsize=9,
+                in_layout=False,
             )
         self._dress([ax])
         return ax

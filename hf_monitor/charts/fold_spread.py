@@ -181,7 +181,7 @@ class FoldStatisticsChart(_Panels):
         for row, s in zip(y, found, strict=True):
             text = f"mean {number(s.mean)} {span(s.interval)}   sd {'-' if s.sd is None else number(s.sd)}   "
             text += f"median {number(s.median)}   min {number(s.lowest)}   max {number(s.highest)}   n = {s.n}"
-            ax.text(0.01, row - 0.3, text, transform=ax.get_yaxis_transform(), fontsize=8, va="center")
+            ax.text(0.01, row - 0.3, text, transform=ax.get_yaxis_transform(), fontsize=8, va="center", in_layout=False)
         tick_labels(ax.yaxis, y, [self.shown(series.name, 20) for series in group])
         ax.set_ylim(len(group) - 0.5, -0.65)
         ax.set_xlim(*limits(group, []))

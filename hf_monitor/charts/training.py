@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from hf_monitor.charts.chart import Chart
+from hf_monitor.charts.curves import curves_of
 from hf_monitor.charts.fold_chart import FoldChart
 from hf_monitor.charts.fold_charts import FoldAccuracyChart, FoldF1Chart
 from hf_monitor.charts.fold_scatter import FoldScatterChart
@@ -26,7 +27,7 @@ _FOLDS: tuple[tuple[str, type[FoldChart]], ...] = (
     ("04_performance_distribution.png", FoldDistributionChart),
     ("05_performance_statistics.png", FoldStatisticsChart),
 )
-_HISTORY: tuple[tuple[str, Any], ...] = (
+_HISTORY: tuple[tuple[str, type[TrainingHistoryChart] | type[LossChart]], ...] = (
     ("06_training_history.png", TrainingHistoryChart),
     ("07_loss_comparison.png", LossChart),
 )
@@ -77,7 +78,7 @@ def create_training_visualizations(
         raise InputError("there is nothing to draw: pass fold_results=, history_data= or both.")
     # Read before the first picture, so that what is wrong leaves none behind.
     results = None if fold_results is None else FoldResults.read(fold_results)
-    rows = None if history_data is None else _history_rows(history_data)
+    curves = None if history_data is None else curves_of(history_data)
     makers: list[tuple[str, Callable[[], Chart]]] = []
     for name, fold_chart in _FOLDS:
         if results is None:
@@ -85,34 +86,12 @@ def create_training_visualizations(
         else:
             makers.append((name, partial(fold_chart.from_results, results, model_name=model_name)))
     for name, chart in _HISTORY:
-        if rows is None:
+        if curves is None:
             makers.append((name, partial(_missing, "no history_data was given")))
         else:
-            makers.append((name, partial(_history_chart, chart, rows)))
+            makers.append((name, partial(chart.from_rows, curves)))
     return save_charts(makers, output_dir)
 
 
 def _missing(why: str) -> Chart:
     raise NothingToDraw(why)
-
-
-# Lead: this and the next function stand in for charts.history until its history_rows is there.
-def _history_rows(history_data: Any) -> list[Any]:
-    from hf_monitor.run.reader import Run, load_run
-
-    if isinstance(history_data, str | os.PathLike):
-        history_data = load_run(history_data)
-    if isinstance(history_data, Run):
-        return list(history_data.metrics)
-    return list(history_data.to_dict("records") if hasattr(history_data, "to_dict") else history_data)
-
-
-def _history_chart(chart: Any, rows: list[Any]) -> Any:
-    from collections import Counter
-
-    try:
-        made = chart.from_rows(rows)
-    except InputError as error:
-        raise NothingToDraw(str(error)) from error
-    made.notes, made.uncovered = [], Counter()
-    return made
