@@ -131,6 +131,7 @@ class FoldDistributionChart(_Panels):
                 positions=[place],
                 widths=0.4,
                 whis=(0, 100),  # every fold is drawn as a point anyway
+                showfliers=False,
                 manage_ticks=False,
                 medianprops=black,
                 boxprops=black,
