@@ -68,7 +68,7 @@ def create_training_visualizations(
     Examples
     --------
     >>> folds = [{"fold": 1, "f1": 0.81, "accuracy": 0.84}, {"fold": 2, "f1": 0.83, "accuracy": 0.86}]
-    >>> pictures = create_training_visualizations(fold_results=folds, model_name="KoBART", output_dir=folder)
+    >>> pictures = create_training_visualizations(fold_results=folds, model_name="KoBART", output_dir="plots")
     >>> [path.name[:2] for path in pictures]
     ['01', '02', '03', '04', '05']
     >>> sorted(pictures.left_out)
