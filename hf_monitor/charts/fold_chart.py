@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.chart import Chart
-from hf_monitor.charts.fold_rows import FoldName, fold_text
+from hf_monitor.charts.fold_rows import FoldName, brief, fold_text
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import tick_labels
 from hf_monitor.errors import NothingToDraw
@@ -153,5 +153,5 @@ def nothing(results: FoldResults, metric: str) -> NothingToDraw:
     """Say that a metric is missing, and what there is."""
     if not results.folds:
         return NothingToDraw("; ".join(["there are no folds", *results.notes]))
-    there = ", ".join(list(results.names.values())[:8]) or "none"
+    there = ", ".join(map(brief, list(results.names.values())[:8])) or "none"
     return NothingToDraw("; ".join([f"no fold has a value of {metric!r} (metrics there: {there})", *results.notes]))

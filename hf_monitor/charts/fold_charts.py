@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.fold_chart import FoldChart, limits, mean_rows, needed, nothing, number, span
-from hf_monitor.charts.fold_rows import FoldName
+from hf_monitor.charts.fold_rows import FoldName, brief
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style
 
@@ -142,10 +142,12 @@ class FoldAccuracyChart(FoldChart):
             raise nothing(results, "accuracy")
         kept = [series for series in found if series.scale == found[0].scale]
         notes = results.notes_on(*(series.metric for series in kept))
-        notes += [f"{s.name} is left out: it has another scale" for s in found if s not in kept]
-        notes += [f"{s.name} is left out: there are {len(kept)}, {_MOST_SERIES} are drawn" for s in kept[_MOST_SERIES:]]
+        notes += [f"{brief(s.name)} is left out: it has another scale" for s in found if s not in kept]
+        notes += [
+            f"{brief(s.name)} is left out: there are {len(kept)}, {_MOST_SERIES} are drawn" for s in kept[_MOST_SERIES:]
+        ]
         kept = kept[:_MOST_SERIES]
-        notes += [f"{s.name}: one fold, no mean and no interval" for s in kept if s.summary.n == 1]
+        notes += [f"{brief(s.name)}: one fold, no mean and no interval" for s in kept if s.summary.n == 1]
         limits(kept, notes)
         return cls(results.folds, kept, model_name=model_name, notes=notes)
 

@@ -13,6 +13,7 @@ from hf_monitor.errors import InputError
 
 __all__ = [
     "FoldName",
+    "brief",
     "check_scale",
     "fold_text",
     "folds_of",
@@ -30,7 +31,13 @@ _HELD_OUT = re.compile(r"^(eval|val|valid|validation|test)_")
 
 def fold_text(fold: FoldName) -> str:
     """Name a fold: ``fold 3``, or its own name."""
-    return f"fold {fold}" if isinstance(fold, int) else fold
+    return f"fold {fold}" if isinstance(fold, int) else brief(fold)
+
+
+def brief(text: str) -> str:
+    """Shorten a name for a note or an error."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
 
 
 def is_frame(rows: Any) -> bool:
@@ -67,7 +74,7 @@ def number_of(value: Any) -> float | str | None:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal):
         text = repr(value)
-        return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
+        return f"{brief(text)} ({type(value).__name__})"
     try:
         return float(value)
     except (OverflowError, ValueError):
@@ -91,12 +98,12 @@ def folds_of(
             name = int(number)
         else:
             raise InputError(
-                f"{column!r} of fold_results[{position}] must be a whole number from 0 on or a name, got {value!r}. "
-                f"Give every row its own, or leave {column!r} out of all of them."
+                f"{column!r} of fold_results[{position}] must be a whole number from 0 on or a name, "
+                f"got {brief(repr(value))}. Give every row its own, or leave {column!r} out of all of them."
             )
         if str(name) in map(str, folds):
             raise InputError(
-                f"fold {name!r} is there twice in fold_results. Give each fold a name of its own; "
+                f"{fold_text(name)!r} is there twice in fold_results. Give each fold a name of its own; "
                 "results of several models go into calls of their own."
             )
         folds.append(name)
@@ -112,7 +119,9 @@ def main_columns(columns: Sequence[str], notes: list[str]) -> Iterator[tuple[str
         elif len(found) == 1:
             yield metric, found[0]
         elif found:
-            notes.append(f"which of {', '.join(found)} is {metric} is not clear; name one of them {metric!r}")
+            notes.append(
+                f"which of {', '.join(map(brief, found))} is {metric} is not clear; name one of them {metric!r}"
+            )
 
 
 def check_scale(column: str, folds: Sequence[FoldName], values: Sequence[float | None]) -> None:

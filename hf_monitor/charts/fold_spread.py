@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.fold_chart import FoldChart, limits, mean_rows, nothing, number, put_names, span
-from hf_monitor.charts.fold_rows import FoldName
+from hf_monitor.charts.fold_rows import FoldName, brief
 from hf_monitor.charts.fold_statistics import jitter
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style, tick_labels
@@ -55,10 +55,10 @@ class _Panels(FoldChart):
         drawn = [series for kept in panels.values() for series in kept]
         notes = results.notes_on(*(series.metric for series in drawn)) + notes
         if left_out:
-            notes.append(f"left out, there are too many: {', '.join(series.name for series in left_out)}")
+            notes.append(f"left out, there are too many: {', '.join(brief(series.name) for series in left_out)}")
         if any(series.summary.n == 1 for series in drawn):
             notes.append(
-                "one value: no interval and no sd (" + ", ".join(s.name for s in drawn if s.summary.n == 1) + ")"
+                "one value: no interval and no sd (" + ", ".join(brief(s.name) for s in drawn if s.summary.n == 1) + ")"
             )
         notes += cls._not_drawn(results)
         return cls(results.folds, panels, model_name=model_name, notes=notes)

@@ -11,6 +11,7 @@ from typing import Any
 
 from hf_monitor.charts.fold_rows import (
     FoldName,
+    brief,
     check_scale,
     fold_text,
     folds_of,
@@ -229,21 +230,21 @@ class FoldResults:
 
     def _add(self, metric: str, column: str, given: Sequence[Any], *, main: bool) -> None:
         if _NOT_SCORES.search(column) and not main:
-            self.ignored.append(column)
+            self.ignored.append(brief(column))
             return
         found = [number_of(value) for value in given]
         bad = next((i for i, value in enumerate(found) if isinstance(value, str)), None)
         if bad is not None and not main and not any(isinstance(value, float) for value in found):
-            self.ignored.append(column)  # a text for every fold: the name of a model, a path
+            self.ignored.append(brief(column))  # a text for every fold: the name of a model, a path
             return
         if bad is not None:
             raise InputError(
-                f"{column!r} of {fold_text(self.folds[bad])} must be a number, got {found[bad]}. "
+                f"{brief(column)!r} of {fold_text(self.folds[bad])} must be a number, got {found[bad]}. "
                 "Pass numbers (float(...) for texts), and None where there is no value."
             )
         numbers_only = [value for value in found if not isinstance(value, str)]
         if all(value is None for value in numbers_only):
-            self.ignored.append(column)
+            self.ignored.append(brief(column))
             return
         kept = [value if value is not None and math.isfinite(value) else None for value in numbers_only]
         if main:
@@ -257,5 +258,5 @@ class FoldResults:
         ):  # fmt: skip
             if lacking:
                 few = ", ".join(fold_text(fold) for fold in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
-                said.append(f"{column} {what} in {len(lacking)} of {len(found)} folds: {few}")
+                said.append(f"{brief(column)} {what} in {len(lacking)} of {len(found)} folds: {few}")
         self.values[metric], self.names[metric], self.missing[metric] = kept, column, said

@@ -125,6 +125,16 @@ def test_missing_and_infinite_values_are_left_out_and_said():
             chart.from_rows([])
 
 
+def test_endless_names_are_cut_in_what_is_said():
+    rows = [{"fold": "가" * 10_000, "f1": 0.5, "m" * 10_000: 0.1}, {"fold": 2, "accuracy": 0.5}]
+    notes = FoldStatisticsChart.from_rows(rows).notes
+    assert len(notes) == 4
+    assert all(len(note) < 250 for note in notes)
+    with pytest.raises(InputError) as caught:
+        FoldResults.read([*rows, {"fold": "가" * 10_000}])
+    assert len(str(caught.value)) < 300
+
+
 def test_which_f1_is_meant_is_not_guessed():
     with pytest.raises(NothingToDraw, match="which of eval_f1, test_f1 is f1 is not clear"):
         FoldF1Chart.from_rows([{"eval_f1": 0.5, "test_f1": 0.6}])
