@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
         "attach": "hf_monitor.callbacks.attach",
         "check_gpu_compatibility": "hf_monitor.gpu.compatibility",
+        "create_training_visualizations": "hf_monitor.charts.training",
         "default_callbacks": "hf_monitor.callbacks.defaults",
         "ensure_loss_scaling": "hf_monitor.seq2seq.loss_scaling",
         "find_optimal_batch_size": "hf_monitor.auto_batch.probe",

@@ -5,9 +5,18 @@ from hf_monitor._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "Chart": "hf_monitor.charts.chart",
         "Curve": "hf_monitor.charts.curves",
+        "FoldAccuracyChart": "hf_monitor.charts.fold_charts",
+        "FoldDistributionChart": "hf_monitor.charts.fold_spread",
+        "FoldF1Chart": "hf_monitor.charts.fold_charts",
+        "FoldResults": "hf_monitor.charts.folds",
+        "FoldScatterChart": "hf_monitor.charts.fold_scatter",
+        "FoldStatisticsChart": "hf_monitor.charts.fold_spread",
         "LossChart": "hf_monitor.charts.history",
+        "Pictures": "hf_monitor.charts.pictures",
         "TrainingHistoryChart": "hf_monitor.charts.history",
+        "create_training_visualizations": "hf_monitor.charts.training",
         "draw_history": "hf_monitor.charts.history",
     },
 )

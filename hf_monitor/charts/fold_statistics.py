@@ -46,7 +46,7 @@ def summarize(values: Sequence[float]) -> Summary:
     n, mean = len(values), statistics.mean(values)
     sd = interval = None
     if n > 1:
-        from scipy.special import stdtrit  # type: ignore[import-untyped]
+        from scipy.special import stdtrit
 
         sd = statistics.stdev(values)
         half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_monitor.charts.chart import Chart, Rows
 from hf_monitor.charts.curves import Curve, Curves, curves_of
+from hf_monitor.charts.fonts import text_style
 from hf_monitor.charts.style import finish, series_style
 from hf_monitor.diagnosis.overfitting import OverfittingOnset, overfitting_onset
 from hf_monitor.errors import NothingToDraw
@@ -47,6 +48,8 @@ class LossChart(Chart):
     train : Curve
     evaluations : sequence of Curve
         One for each evaluation set.
+    model_name : object, optional
+        Stands in the title.
 
     Attributes
     ----------
@@ -58,8 +61,9 @@ class LossChart(Chart):
 
     title = "Training and validation loss"
 
-    def __init__(self, train: Curve, evaluations: Sequence[Curve]) -> None:
+    def __init__(self, train: Curve, evaluations: Sequence[Curve], *, model_name: object = None) -> None:
         super().__init__()
+        self.model_name = model_name
         self.train = train
         self.evaluations = list(evaluations)
         self.onsets: list[OverfittingOnset | None] = [
@@ -71,7 +75,7 @@ class LossChart(Chart):
             self.notes.append("no validation loss was logged")
 
     @classmethod
-    def from_rows(cls, rows: HistoryData) -> LossChart:
+    def from_rows(cls, rows: HistoryData, *, model_name: object = None) -> LossChart:
         """Take the data from rows: ``trainer.state.log_history``, a DataFrame, or ``load_run(...).metrics``.
 
         Raises
@@ -84,12 +88,12 @@ class LossChart(Chart):
         train = curves.get("loss", Curve("loss"))
         if not train and not evaluations:
             raise NothingToDraw(_without("a loss chart needs rows with 'loss' or 'eval_loss'", curves))
-        return cls(train, evaluations)
+        return cls(train, evaluations, model_name=model_name)
 
     @classmethod
-    def from_run(cls, run: Run | str | os.PathLike[str]) -> LossChart:
+    def from_run(cls, run: Run | str | os.PathLike[str], *, model_name: object = None) -> LossChart:
         """Take the data from a run, or a run folder."""
-        return cls.from_rows(run)
+        return cls.from_rows(run, model_name=model_name)
 
     def table(self) -> list[dict[str, Any]]:
         """Give a row for each point: series, step, value; and one where overfitting begins."""
@@ -111,7 +115,8 @@ class LossChart(Chart):
             self.train.draw(ax, 0, "training loss")
         for index, (curve, onset) in enumerate(zip(self.evaluations, self.onsets, strict=True), start=1):
             self._draw_evaluation(ax, index, curve, onset)
-        finish(ax, self.title, "step", "loss", legend=True, integer_x=True)
+        title = self.title if self.model_name is None else f"{self.shown(self.model_name, 60)}: {self.title.lower()}"
+        finish(ax, title, "step", "loss", legend=True, integer_x=True)
         self._dress([ax])
         return ax
 
@@ -138,12 +143,15 @@ class TrainingHistoryChart(Chart):
     ----------
     panels : mapping of str to sequence of Curve
         Title -> curves; panels without data are left out.
+    model_name : object, optional
+        Stands in the title of a figure of its own.
     """
 
     title = "Training history"
 
-    def __init__(self, panels: Mapping[str, Sequence[Curve]]) -> None:
+    def __init__(self, panels: Mapping[str, Sequence[Curve]], *, model_name: object = None) -> None:
         super().__init__()
+        self.model_name = model_name
         self.panels = {title: [c for c in curves if c] for title, curves in panels.items() if any(curves)}
         missing = [title.lower() for title in ("Loss", "Learning rate", "Gradient norm") if title not in self.panels]
         if not any(title.startswith(_SCORE_PANEL) for title in self.panels):
@@ -152,7 +160,7 @@ class TrainingHistoryChart(Chart):
             self.notes.append(f"not logged: {', '.join(missing)}")
 
     @classmethod
-    def from_rows(cls, rows: HistoryData) -> TrainingHistoryChart:
+    def from_rows(cls, rows: HistoryData, *, model_name: object = None) -> TrainingHistoryChart:
         """Take the data from rows: ``trainer.state.log_history``, a DataFrame, or ``load_run(...).metrics``.
 
         Raises
@@ -174,15 +182,15 @@ class TrainingHistoryChart(Chart):
             panels.setdefault(_SCORE_PANEL + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
         panels["Learning rate"] = [curves[name] for name in ("learning_rate",) if name in curves]
         panels["Gradient norm"] = [curves[name] for name in ("grad_norm",) if name in curves]
-        chart = cls(panels)
+        chart = cls(panels, model_name=model_name)
         if not chart.panels:
             raise NothingToDraw(_without("a training history needs rows with a step and a loss or scores", curves))
         return chart
 
     @classmethod
-    def from_run(cls, run: Run | str | os.PathLike[str]) -> TrainingHistoryChart:
+    def from_run(cls, run: Run | str | os.PathLike[str], *, model_name: object = None) -> TrainingHistoryChart:
         """Take the data from a run, or a run folder."""
-        return cls.from_rows(run)
+        return cls.from_rows(run, model_name=model_name)
 
     def table(self) -> list[dict[str, Any]]:
         """Give a row for each point: panel, series, step, value."""
@@ -202,6 +210,8 @@ class TrainingHistoryChart(Chart):
             One for each panel.
         """
         axes = self._axes(ax, 10.0, 3.4, len(self.panels))
+        if ax is None and self.model_name is not None and self.figure is not None:
+            self.figure.suptitle(self.shown(self.model_name, 80), **text_style())
         for panel, (title, curves) in zip(axes, self.panels.items(), strict=True):
             scores = title.startswith(_SCORE_PANEL)  # the title says of which set they are
             prefix = curves[0].name.removesuffix(_score_of(curves[0].name)) if scores else ""

@@ -89,7 +89,7 @@ def create_training_visualizations(
         if curves is None:
             makers.append((name, partial(_missing, "no history_data was given")))
         else:
-            makers.append((name, partial(chart.from_rows, curves)))
+            makers.append((name, partial(chart.from_rows, curves, model_name=model_name)))
     return save_charts(makers, output_dir)
 
 
