@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.charts.batch_trials import BatchSeries, BatchTrial, limit_of, read_trials, series_of
 from hf_monitor.charts.chart import Chart, Rows
 from hf_monitor.charts.scales import number_axis
 from hf_monitor.charts.style import finish, series_style
-from hf_monitor.charts.sweep import Sweep
+from hf_monitor.charts.sweep import Sweep, SweepRun
 from hf_monitor.charts.sweep_columns import as_rows
 from hf_monitor.charts.sweep_runs import named, read_runs
 from hf_monitor.errors import NothingToDraw
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchSizeChart"]
 
 _MOST_SERIES = 6
+_CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 8, "markeredgewidth": 1.8}
 _PANELS = {
     "throughput": "no step of a batch size was timed, and no training said its samples a second",
     "memory": "no peak of memory was measured (trials.jsonl of a batch plan has them)",
@@ -154,72 +155,61 @@ class BatchSizeChart(Chart):
         for panel, each in zip(self.panels, axes, strict=True):
             {"throughput": self._throughput, "memory": self._memory, "score": self._score}[panel](each)
         if self.model_name is not None:
-            axes[0].set_title(f"{self.shown(self.model_name, 30)}: {axes[0].get_title(loc='left')}", loc="left")
+            title = f"{self.shown(self.model_name)}\n{axes[0].get_title(loc='left')}"
+            axes[0].set_title(title, loc="left", fontsize=11)
         self._dress(axes)
         return axes if n > 1 else axes[0]
 
     def _throughput(self, ax: Axes) -> None:
         sizes: list[int] = []
-        n = 0
         for index, each in enumerate(self.series):
             x, y = each.speeds()
             if x:
                 self._line(ax, index, each, x, y)
                 sizes += x
-                n += sum(t.samples_per_second is not None and t.fits is not False for t in each.trials)
-        self._crosses(ax, [t.batch_size for each in self.series for t in each.trials if t.fits is False], sizes)
-        if self.timed_runs:
-            x = [run.effective_batch_size or 0 for run in self.timed_runs]
-            style = series_style(len(self.series))
-            ax.scatter(
-                x,
-                [run.samples_per_second or 0.0 for run in self.timed_runs],
-                facecolors="none",
-                edgecolors=style.colour,
-                marker=style.marker,
-                label="whole training, batch of all devices",
-            )
-            sizes += x
+        if not sizes:
+            self._runs(ax, "Throughput", [run.samples_per_second or 0.0 for run in self.timed_runs], self.timed_runs)
+            ax.set_ylabel("samples/s of the whole training")
+            ax.set_ylim(bottom=0.0)
+            return
+        n = sum(t.samples_per_second is not None and t.fits is not False for each in self.series for t in each.trials)
+        self._crosses(ax, sizes, lambda trial: trial.fits is False)
         ax.set_ylim(bottom=0.0)
-        counted = [f"n = {n} steps"] * bool(n) + [f"n = {len(self.timed_runs)} runs"] * bool(self.timed_runs)
-        self._finish(ax, f"Throughput, {', '.join(counted)}", "batch size (samples)", "samples/s", sizes)
+        self._finish(ax, f"Throughput, n = {n} steps", "batch size (samples)", "samples/s", sizes)
 
     def _memory(self, ax: Axes) -> None:
         sizes: list[int] = []
-        n = 0
         for index, each in enumerate(self.series):
             x, y = each.peaks()
-            if not x:
-                continue
-            self._line(ax, index, each, x, y)
-            sizes += x
-            n += sum(t.peak_mib is not None for t in each.trials)
-        over = [t for each in self.series for t in each.trials if t.fits is False and t.peak_mib is not None]
+            if x:
+                self._line(ax, index, each, x, y)
+                sizes += x
+        measured = [t for each in self.series for t in each.trials if t.peak_mib is not None]
+        over = [t for t in measured if t.fits is False]
         if over:
-            ax.scatter(
+            ax.plot(
                 [t.batch_size for t in over],
                 [t.peak_mib or 0.0 for t in over],
-                marker="x",
-                s=70,
+                **_CROSS,
                 color="black",
-                linewidths=1.8,
                 zorder=4,
                 label="above what may be taken",
             )
-        failed = [t.batch_size for each in self.series for t in each.trials if t.fits is False and t.peak_mib is None]
-        self._crosses(ax, failed, sizes)
+        self._crosses(ax, sizes, lambda trial: trial.fits is False and trial.peak_mib is None)
         if self.limit_mib is not None:
             ax.axhline(self.limit_mib, color="#333333", linestyle=(0, (6, 3)), label=f"limit {self.limit_mib:,.0f} MiB")
         ax.set_ylim(bottom=0.0)
-        self._finish(ax, f"Peak memory, n = {n} steps", "batch size (samples)", "peak (MiB)", sizes)
+        self._finish(ax, f"Peak memory, n = {len(measured)} steps", "batch size (samples)", "peak (MiB)", sizes)
 
     def _score(self, ax: Axes) -> None:
-        sizes = [run.effective_batch_size or 0 for run in self.runs]
+        self._runs(ax, "Score", [run.score for run in self.runs], self.runs)
+        ax.set_ylabel(self.shown(self.metric))
+
+    def _runs(self, ax: Axes, title: str, values: Sequence[float], runs: Sequence[SweepRun]) -> None:
+        sizes = [run.effective_batch_size or 0 for run in runs]
         style = series_style(0)
-        scores = [run.score for run in self.runs]
-        ax.scatter(sizes, scores, s=28, color=style.colour, marker=style.marker, alpha=0.8, linewidths=0)
-        title = f"Score, n = {len(self.runs)} runs"
-        self._finish(ax, title, "samples an optimizer step", self.shown(self.metric), sizes)
+        ax.scatter(sizes, values, s=28, color=style.colour, marker=style.marker, alpha=0.8, linewidths=0)
+        self._finish(ax, f"{title}, n = {len(runs)} runs", "samples an optimizer step", "", sizes)
 
     def _line(self, ax: Axes, index: int, each: BatchSeries, x: Sequence[int], y: Sequence[float]) -> None:
         style = series_style(index)
@@ -231,27 +221,26 @@ class BatchSizeChart(Chart):
             marker=style.marker,
             markersize=5,
             linewidth=1.5,
-            label=self.shown(each.name, 60),
+            label=self.shown(each.name, 44),
         )
 
-    @staticmethod
-    def _crosses(ax: Axes, failed: Sequence[int], sizes: list[int]) -> None:
-        """Mark sizes without a value at the foot of the axes."""
-        if failed:
-            sizes += failed
-            ax.plot(
-                sorted(set(failed)),
-                [0.04] * len(set(failed)),
-                transform=ax.get_xaxis_transform(),
-                linestyle="none",
-                marker="x",
-                markersize=8,
-                markeredgewidth=1.8,
-                color="black",
-                label="does not fit",
-            )
+    def _crosses(self, ax: Axes, sizes: list[int], failed: Callable[[BatchTrial], bool]) -> None:
+        """Mark the sizes without a value, at the foot of the axes: a row and a colour for each series."""
+        label = "does not fit"
+        for index, each in enumerate(self.series):
+            x = sorted({trial.batch_size for trial in each.trials if failed(trial)})
+            if x:
+                sizes += x
+                place = ax.get_xaxis_transform()
+                y = [0.04 + 0.05 * index] * len(x)
+                ax.plot(x, y, transform=place, color=series_style(index).colour, label=label, **_CROSS)
+                label = "_"  # once in the legend is enough
 
     @staticmethod
     def _finish(ax: Axes, title: str, xlabel: str, ylabel: str, sizes: Sequence[int]) -> None:
         number_axis(ax, sizes, logarithmic=max(sizes) >= 8 * min(sizes), most=8)
         finish(ax, title, xlabel, ylabel)
+        _, labels = ax.get_legend_handles_labels()
+        if len(labels) > 3:  # as finish() puts it, for axes half as wide
+            columns = 2 if max(map(len, labels)) <= 18 else 1
+            ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns)

@@ -16,7 +16,7 @@ from hf_monitor.run import Run
 __all__ = ["BatchSeries", "BatchTrial", "limit_of", "read_trials", "series_of"]
 
 _MIB = 2**20
-_WORDS = {
+_WORDS: dict[str, dict[Any, str]] = {
     "gradient_checkpointing": {True: "checkpointing", False: "no checkpointing"},
     "accumulation": {True: "accumulating", False: "one step an update", None: "accumulation not said"},
 }

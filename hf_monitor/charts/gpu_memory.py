@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GpuMemoryChart"]
 
-_MOST_SERIES = 8
+_MOST_SERIES = 6  # of which each looks different
 _MOST_POINTS = 2000
 _MARKED_UP_TO = 60
 _UNITS = ((2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
@@ -89,10 +89,8 @@ class GpuMemoryChart(Chart):
     def _of(cls, rows: Rows, model_name: str | None) -> GpuMemoryChart:
         series, begins, notes = memory_series(rows)
         if not series:
-            why = "; ".join(notes)
-            raise NothingToDraw(
-                f"no memory was recorded{f' ({why})' if why else ''}: system.jsonl has it, which attach() or SystemSampler writes."
-            )
+            why = f" ({'; '.join(notes)})" if notes else ""
+            raise NothingToDraw(f"no memory was recorded{why}: attach() writes it to system.jsonl, or SystemSampler.")
         chart = cls(series, begins, model_name)
         chart.notes += notes
         return chart
@@ -139,20 +137,19 @@ class GpuMemoryChart(Chart):
             )
             peaks.append((one.peak[0] / unit_s, one.peak[1]))
             colours.append(style.colour)
-        ax.scatter(*zip(*peaks, strict=True), s=90, facecolors="none", edgecolors=colours, linewidths=1.5, zorder=3)
+        marks: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": colours, "linewidths": 1.5}
+        ax.scatter([x for x, _ in peaks], [y for _, y in peaks], zorder=3, **marks)
         for total in sorted({one.total_mib for one in self.series if one.total_mib is not None}):
             edge = MEMORY_EDGE_SHARE * total
             label = f"{MEMORY_EDGE_SHARE:.0%} of {total:,.0f} MiB".replace("%", " %")
             ax.axhline(edge, color="#333333", linestyle=(0, (6, 3)), linewidth=1.2, label=label)
-        if self.begins:
-            top = ax.get_xaxis_transform()
-            ax.vlines([begin / unit_s for begin in self.begins], 0, 1, transform=top, colors="#888888", linestyles=":")
-            n = len(self.begins)
-        ax.set_ylim(bottom=0.0)
         xlabel = f"{unit} of recording"
         if self.begins:
-            n = len(self.begins)
-            xlabel += f" (dotted: {'a later attempt begins' if n == 1 else f'{n} later attempts begin'}; the time between is taken out)"
+            top, n = ax.get_xaxis_transform(), len(self.begins)
+            ax.vlines([begin / unit_s for begin in self.begins], 0, 1, transform=top, colors="#888888", linestyles=":")
+            begin = "a later attempt begins" if n == 1 else f"{n} later attempts begin"
+            xlabel += f" (dotted: {begin}; the time between is taken out)"
+        ax.set_ylim(bottom=0.0)
         finish(ax, self._title(), xlabel, "memory used (MiB)", legend=True)
         self._dress([ax])
         return ax
@@ -164,7 +161,7 @@ class GpuMemoryChart(Chart):
             title = f"No GPU was recorded: RAM, n = {n:,} samples"
         elif len(self.series) > 1:
             title += " a GPU" if len({len(one.times_s) for one in self.series}) == 1 else " a GPU at most"
-        return title if self.model_name is None else f"{self.shown(self.model_name, 30)}: {title}"
+        return title if self.model_name is None else f"{self.shown(self.model_name)}\n{title}"
 
     def _said(self, one: MemorySeries) -> str:
         _, value, step = one.peak

@@ -72,8 +72,8 @@ class HyperparameterImportanceChart(Chart):
     def _note(self, importance: Importance) -> None:
         if importance.mean_r2 <= 0:
             self.notes.append(
-                f"held-out R² = {importance.mean_r2:.2f}: the model predicts no better than the mean, so the importances "
-                "mean nothing"
+                f"held-out R² = {importance.mean_r2:.2f}: the model predicts no better than the mean, so the "
+                "importances mean nothing"
             )
         n_names = len(importance.names)
         if importance.n_configurations < _RUNS_EACH * n_names:
@@ -224,10 +224,10 @@ class HyperparameterImportanceChart(Chart):
         title = self._titled(f"Influence on {self.shown(self.sweep.metric)}, n = {found.n_runs} runs")
         r2 = f"held-out R² = {found.mean_r2:.2f} ({min(found.r2):.2f} to {max(found.r2):.2f} over {SPLITS} splits)"
         if meaningless:
-            r2 += ":\nthe model predicts no better than the mean; these importances mean nothing"
+            r2 += ": these importances mean nothing"
         finish(
             ax,
-            f"{title}\nPermutation importance (scikit-learn) on held-out runs; {r2}",
+            f"{title}\nPermutation importance (scikit-learn) on held-out runs\n{r2}",
             f"drop of held-out R² when shuffled (mean; whiskers: lowest and highest of {SPLITS * SHUFFLES})",
             "",
         )
@@ -244,7 +244,7 @@ class HyperparameterImportanceChart(Chart):
         ]
         if len(numbers) == len(values):
             x: Sequence[float] = numbers
-            number_axis(ax, numbers, logarithmic=is_logarithmic(numbers))
+            number_axis(ax, numbers, logarithmic=is_logarithmic(numbers), most=5)
         else:
             texts = sorted({self._text(value) for value in values})
             x = [texts.index(self._text(value)) for value in values]
@@ -255,15 +255,21 @@ class HyperparameterImportanceChart(Chart):
         ax.scatter(x, scores, s=28, color=style.colour, marker=style.marker, alpha=0.8, linewidths=0)
         title = f"n = {len(scores)} runs"
         if first:
-            title = self._titled(f"{self.why_not.partition(':')[0].capitalize()}, n = {len(scores)} runs")
+            title = self._titled(f"{self._short_reason}\n{title}")
         finish(ax, title, self.shown(name), self.shown(self.sweep.metric))
+
+    @property
+    def _short_reason(self) -> str:
+        if max(self.sweep.configurations) + 1 < FEWEST:
+            return f"Too few runs for importances (at least {FEWEST})"
+        return f"{self.why_not[:1].upper()}{self.why_not[1:]}"
 
     @staticmethod
     def _text(value: Any) -> str:
         return "not set" if value is None else str(value)
 
     def _titled(self, title: str) -> str:
-        return title if self.model_name is None else f"{self.shown(self.model_name, 30)}: {title}"
+        return title if self.model_name is None else f"{self.shown(self.model_name)}\n{title}"
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -175,8 +175,9 @@ class LearningRateChart(Chart):
         n = len(self.schedules)
         title = "Learning rate" + (f" of {n} runs" if n > 1 else "")
         if self.model_name is not None:
-            title = f"{self.shown(self.model_name, 30)}: {title}"
+            title = f"{self.shown(self.model_name)}\n{title}"
         finish(ax, title, "step", "learning rate", legend=True, integer_x=True)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         if not self.logarithmic:
             ax.set_ylim(bottom=0.0)
         self._dress([ax])
@@ -202,7 +203,15 @@ class LearningRateChart(Chart):
                 peaks.append(schedule.peak)
                 colours.append(style.colour)
         if peaks:
-            ax.scatter(*zip(*peaks, strict=True), s=90, facecolors="none", edgecolors=colours, linewidths=1.5, zorder=3)
+            ax.scatter(
+                [x for x, _ in peaks],
+                [y for _, y in peaks],
+                s=90,
+                facecolors="none",
+                edgecolors=colours,
+                linewidths=1.5,
+                zorder=3,
+            )
 
     def _plot_many(self, ax: Axes) -> None:
         from matplotlib.collections import LineCollection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,12 +54,12 @@ class MemorySeries:
         return self.times_s[at], value, self.steps[at]
 
     def stretches(self) -> list[int]:
-        """Number each sample by its unbroken stretch: a new one begins with an attempt, and after a pause.
+        """Give each sample the number of its unbroken stretch: a new one begins with an attempt, and after a pause.
 
         A pause is longer than two minutes and than five times the usual time between two samples.
         """
         times = self.times_s
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         longest = max(_SPELL_S, 5.0 * sorted(gaps)[len(gaps) // 2]) if gaps else _SPELL_S
         found, current = [0] if times else [], 0
         for index, gap in enumerate(gaps):

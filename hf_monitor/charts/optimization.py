@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hf_monitor.charts.batch_size import BatchSizeChart
-from hf_monitor.charts.batch_trials import BatchTrial, limit_of, read_trials, series_of
 from hf_monitor.charts.chart import Chart
 from hf_monitor.charts.gpu_memory import GpuMemoryChart
 from hf_monitor.charts.importance import HyperparameterImportanceChart
@@ -43,7 +42,7 @@ def create_optimization_visualizations(
     runs : path, Run, sequence of these, DataFrame, or list of mappings
         Run folders, or one folder with several of them; or a table with hyperparameters and a score, one run a row
         (Optuna's ``study.trials_dataframe()``, or the study).
-    trials : list of mappings or DataFrame
+    trials : list of mappings, DataFrame, Run or path
         Rows of ``trials.jsonl`` (trials of batch sizes), rows of a search of hyperparameters, or both.
     history_data : rows, DataFrame, Run or path
         Where the learning rate is taken from, instead of `runs`.
@@ -78,14 +77,15 @@ def create_optimization_visualizations(
         raise InputError(f"greater_is_better must be True, False or None, got {greater_is_better!r}.")
     table, folders, notes = _runs(runs)
     batch_rows, searched = _sorted_out(trials, metric)
-    direction = {"metric": metric, "greater_is_better": greater_is_better}
     sweeps: list[Sweep] = []
 
     def sweep_of() -> Sweep:
         if table or searched:
-            found = Sweep.from_rows(table or searched, **direction)  # type: ignore[arg-type]
+            found = Sweep.from_rows([*table, *searched], metric=metric, greater_is_better=greater_is_better)
+            if folders:
+                found.notes.append("the scores are those of the trials, not of the run folders")
         elif folders:
-            found = Sweep.from_runs(folders, **direction)  # type: ignore[arg-type]
+            found = Sweep.from_runs(folders, metric=metric, greater_is_better=greater_is_better)
         else:
             raise NothingToDraw("no runs were given: pass runs= (run folders, or a table with a score).")
         found.notes += notes
@@ -142,7 +142,7 @@ def _giver(made: dict[str, Chart | NothingToDraw], name: str) -> Callable[[], Ch
     return give
 
 
-def _runs(given: Any) -> tuple[list[dict[str, Any]], list[Run], list[str]]:
+def _runs(given: Any) -> tuple[list[Mapping[str, Any]], list[Run], list[str]]:
     """Tell a table of runs from run folders."""
     if given is None:
         return [], [], []
@@ -156,12 +156,14 @@ def _runs(given: Any) -> tuple[list[dict[str, Any]], list[Run], list[str]]:
     return [], found, notes
 
 
-def _sorted_out(trials: Any, metric: str | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _sorted_out(trials: Any, metric: str | None) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """Tell trials of batch sizes from those of hyperparameters; refuse what is neither."""
-    batches: list[dict[str, Any]] = []
-    searched: list[dict[str, Any]] = []
+    batches: list[Mapping[str, Any]] = []
+    searched: list[Mapping[str, Any]] = []
     if trials is None:
         return batches, searched
+    if isinstance(trials, Run | str | os.PathLike):
+        trials = [row for run in read_runs(trials)[0] for row in run.trials]
     for number, row in enumerate(as_rows(trials, "trials")):
         if is_batch_trial(row):
             batches.append(row)

@@ -53,7 +53,7 @@ class Importance:
 
 
 def is_logarithmic(values: Sequence[Any]) -> bool:
-    """Tell whether numbers are best seen on a logarithmic scale: all above 0, the largest at least 10 times the least."""
+    """Tell whether numbers want a logarithmic scale: all above 0, the largest at least 10 times the least."""
     found = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return len(found) == len(values) > 0 and min(found) > 0 and max(found) / min(found) >= 10
 
@@ -129,11 +129,22 @@ def _joined(sweep: Sweep) -> list[tuple[str, list[float]]]:
     found: dict[tuple[int, ...], list[str]] = {}
     columns: dict[tuple[int, ...], list[float]] = {}
     for name, values in sweep.varied.items():
-        codes: dict[Any, int] = {}
-        pattern = tuple(codes.setdefault((isinstance(value, bool | str), value), len(codes)) for value in values)
+        column = _encoded(values)
+        pattern = _pattern(values)
+        if len(set(pattern)) == len(pattern):  # no value comes twice: then only the same order means anything
+            ranks = {value: rank for rank, value in enumerate(sorted(column))}
+            pattern = tuple(ranks[value] for value in column)
+            pattern = min(pattern, tuple(len(pattern) - 1 - rank for rank in pattern))
+            pattern = (-1, *pattern)
         found.setdefault(pattern, []).append(name)
-        columns.setdefault(pattern, _encoded(values))
+        columns.setdefault(pattern, column)
     return [(" = ".join(names), columns[pattern]) for pattern, names in found.items()]
+
+
+def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
+    """Give in which runs the values are the same, whatever they are."""
+    codes: dict[Any, int] = {}
+    return tuple(codes.setdefault((isinstance(value, bool | str), value), len(codes)) for value in values)
 
 
 def _encoded(values: Sequence[Any]) -> list[float]:

@@ -55,4 +55,4 @@ def number_axis(ax: Axes, values: Sequence[float], *, logarithmic: bool, most: i
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
     ticks = tick_values(values, most, logarithmic=logarithmic)
-    ax.set_xticks(ticks, labels=[f"{tick:.4g}" for tick in ticks])
+    ax.set_xticks(ticks, labels=[f"{tick:.3g}" if tick % 1 else f"{tick:.12g}" for tick in ticks])

@@ -206,7 +206,8 @@ def _score(value: Any, column: str, number: int) -> float | None:
         return None
     if isinstance(value, bool | str) or not isinstance(value, int | float):
         raise InputError(
-            f"the score {column!r} of row {number} must be a number, got {value!r}. Pass metric= with the column of the score."
+            f"the score {column!r} of row {number} must be a number, got {value!r}. "
+            "Pass metric= with the column of the score."
         )
     return float(value)
 
@@ -224,8 +225,8 @@ def _metric(runs: Sequence[Run], wanted: Iterable[Any]) -> str:
         if most:
             return next(name for name in names if counts[name] == most)
     raise NothingToDraw(
-        f"{len(runs)} run{'s' * (len(runs) > 1)} without evaluations of {', '.join(_FAVOURITES)}: evaluate during training, "
-        "or pass metric= with a name that is in metrics.jsonl."
+        f"{len(runs)} run{'s' * (len(runs) > 1)} without evaluations of {', '.join(_FAVOURITES)}: evaluate during "
+        "training, or pass metric= with a name that is in metrics.jsonl."
     )
 
 

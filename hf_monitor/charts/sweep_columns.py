@@ -48,7 +48,7 @@ _NO_COLUMNS = frozenset(
 _NO_COLUMN_BEGINNINGS = ("eval_", "test_", "predict_", "values_", "user_attrs_", "system_attrs_")
 
 
-def as_rows(data: Any, what: str) -> list[dict[str, Any]]:
+def as_rows(data: Any, what: str) -> list[Mapping[str, Any]]:
     """Take rows from a list of mappings or a data frame; an Optuna study gives its trials.
 
     Parameters
@@ -73,7 +73,7 @@ def as_rows(data: Any, what: str) -> list[dict[str, Any]]:
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise InputError(f"{what} must be {wanted}; its item {number} is {type(row).__name__}: {str(row)[:60]!r}.")
-    return [dict(row) for row in rows]
+    return rows
 
 
 def is_batch_trial(row: Mapping[str, Any]) -> bool:

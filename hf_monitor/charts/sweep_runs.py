@@ -40,7 +40,8 @@ def read_runs(given: Any) -> tuple[list[Run], list[str]]:
         return _below(Path(given).expanduser())
     if isinstance(given, Mapping) or not hasattr(given, "__iter__"):
         raise InputError(
-            f"runs must be run folders, Run objects, a table of runs, or a folder with runs in it, got {type(given).__name__}."
+            "runs must be run folders, Run objects, a table of runs, or a folder with runs in it, got "
+            f"{type(given).__name__}."
         )
     runs: list[Run] = []
     notes: list[str] = []
