@@ -224,7 +224,7 @@ class HyperparameterImportanceChart(Chart):
         title = self._titled(f"Influence on {self.shown(self.sweep.metric)}, n = {found.n_runs} runs")
         r2 = f"held-out R² = {found.mean_r2:.2f} ({min(found.r2):.2f} to {max(found.r2):.2f} over {SPLITS} splits)"
         if meaningless:
-            r2 += ": these importances mean nothing"
+            r2 += "\nThe model predicts no better than the mean: these importances mean nothing"
         finish(
             ax,
             f"{title}\nPermutation importance (scikit-learn) on held-out runs\n{r2}",

@@ -180,6 +180,8 @@ class LearningRateChart(Chart):
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         if not self.logarithmic:
             ax.set_ylim(bottom=0.0)
+        if n > _MOST_NAMED:  # there is no empty place among so many lines
+            ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
         self._dress([ax])
         return ax
 
