@@ -66,7 +66,7 @@ class BatchSizeChart(Chart):
         self.panels = [name for name in _PANELS if there[name]]
         if not self.panels:
             raise NothingToDraw(
-                "there are no trials of batch sizes, and no several runs with a batch size and a score."
+                "no step of a batch size was measured, and there are no several runs with a batch size and a score."
             )
         self.notes += [f"no panel of the {name}: {why}" for name, why in _PANELS.items() if name not in self.panels]
         if "memory" in self.panels and limit_mib is None:

@@ -220,15 +220,15 @@ class HyperparameterImportanceChart(Chart):
         )
         ax.invert_yaxis()
         ax.axvline(0.0, color="#333333", linewidth=0.8)
-        tick_labels(ax.yaxis, places, [self.shown(name) for name in names])
+        tick_labels(ax.yaxis, places, [self.shown(name, 28) for name in names])
         title = self._titled(f"Influence on {self.shown(self.sweep.metric)}, n = {found.n_runs} runs")
         r2 = f"held-out R² = {found.mean_r2:.2f} ({min(found.r2):.2f} to {max(found.r2):.2f} over {SPLITS} splits)"
         if meaningless:
-            r2 += "\nThe model predicts no better than the mean: these importances mean nothing"
+            r2 += "\nno better than the mean: these importances mean nothing"
         finish(
             ax,
             f"{title}\nPermutation importance (scikit-learn) on held-out runs\n{r2}",
-            f"drop of held-out R² when shuffled (mean; whiskers: lowest and highest of {SPLITS * SHUFFLES})",
+            f"drop of held-out R² when shuffled\n(mean; whiskers: lowest and highest of {SPLITS * SHUFFLES})",
             "",
         )
         self._dress([ax])
@@ -246,7 +246,10 @@ class HyperparameterImportanceChart(Chart):
             x: Sequence[float] = numbers
             number_axis(ax, numbers, logarithmic=is_logarithmic(numbers), most=5)
         else:
-            texts = sorted({self._text(value) for value in values})
+            ordered = sorted(
+                values, key=lambda value: (value in numbers and (0, value, "")) or (1, 0, self._text(value))
+            )
+            texts = list(dict.fromkeys(self._text(value) for value in ordered))
             x = [texts.index(self._text(value)) for value in values]
             step = -(-len(texts) // _MOST_TEXTS)
             limit = max(6, 44 // min(len(texts), _MOST_TEXTS))
@@ -266,10 +269,12 @@ class HyperparameterImportanceChart(Chart):
 
     @staticmethod
     def _text(value: Any) -> str:
-        return "not set" if value is None else str(value)
+        if value is None:
+            return "not set"
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
 
     def _titled(self, title: str) -> str:
-        return title if self.model_name is None else f"{self.shown(self.model_name)}\n{title}"
+        return title if self.model_name is None else f"{self.shown(self.model_name, 30)}\n{title}"
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -133,7 +133,11 @@ class LearningRateChart(Chart):
                 value = row.get("learning_rate")
                 if value is None or row.get("kind", "train") not in ("train", "log"):
                     continue
-                rate, step = _rate(value, "learning_rate", number), _rate(row.get("step"), "step", number)
+                step = row.get("step")
+                if type(value) is float and 0.0 <= value < math.inf and type(step) is int and step >= 0:
+                    by_step[step] = value  # as nearly all are, a million of them
+                    continue
+                rate, step = _rate(value, "learning_rate", number), _rate(step, "step", number)
                 if rate is None or step is None:
                     lost += 1
                 else:

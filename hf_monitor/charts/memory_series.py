@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,9 @@ from hf_monitor.errors import InputError
 
 __all__ = ["MemorySeries", "memory_series"]
 
+_OF_CARDS: tuple[str, ...] = ("memory_used_mib",)
+_OF_SILENT_CARDS: tuple[str, ...] = ("memory_used_mib", "torch_reserved_mib")
+_OF_HOSTS: tuple[str, ...] = ("ram_used_mib", "process_rss_mib")
 _SPELL_S = 120.0  # the sampler's interval is at most a minute
 
 
@@ -58,15 +60,12 @@ class MemorySeries:
 
         A pause is longer than two minutes and than five times the usual time between two samples.
         """
-        times = self.times_s
-        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-        longest = max(_SPELL_S, 5.0 * sorted(gaps)[len(gaps) // 2]) if gaps else _SPELL_S
-        found, current = [0] if times else [], 0
-        for index, gap in enumerate(gaps):
-            if gap > longest or self.attempts[index] != self.attempts[index + 1]:
-                current += 1
-            found.append(current)
-        return found
+        import numpy as np
+
+        gaps = np.diff(np.asarray(self.times_s))
+        longest = max(_SPELL_S, 5.0 * float(np.median(gaps))) if len(gaps) else _SPELL_S
+        begins = (gaps > longest) | (np.diff(np.asarray(self.attempts)) != 0)
+        return [0, *np.cumsum(begins).tolist()]
 
 
 def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries], list[float], list[str]]:
@@ -97,7 +96,7 @@ def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries]
     silent: dict[tuple[Any, ...], int] = {}
     lost = 0
     for row in rows:
-        if not isinstance(row, Mapping):
+        if type(row) is not dict and not isinstance(row, Mapping):
             raise InputError(f"rows of system.jsonl must be mappings, got {type(row).__name__}: {str(row)[:60]!r}.")
         kind, rank = row.get("kind"), row.get("rank") or 0
         if kind == "event":
@@ -105,9 +104,10 @@ def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries]
                 known[rank, mapping(gpu).get("gpu")] = mapping(gpu)
             continue
         if kind == "gpu":
-            keys: tuple[str, ...] = ("memory_used_mib", "torch_reserved_mib")
+            # torch's allocator counts only where the driver does not say.
+            keys = _OF_CARDS if row.get("memory_used_mib") is not None else _OF_SILENT_CARDS
         elif kind == "host" and not rank:
-            keys = ("ram_used_mib", "process_rss_mib")
+            keys = _OF_HOSTS
         else:
             continue
         at = clock.at(row)
@@ -127,8 +127,8 @@ def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries]
                 series.total_mib = number(row.get("ram_total_mib"), 1.0) or series.total_mib
             series.times_s.append(at)
             series.values_mib.append(value)
-            step = number(row.get("step"))
-            series.steps.append(None if step is None else int(step))
+            step = row.get("step")
+            series.steps.append(step if type(step) is int else None)
             series.attempts.append(clock.attempt)
     notes = [f"{lost} samples without a time"] if lost else []
     chosen = _chosen(found, silent, known, notes)
@@ -187,7 +187,8 @@ class _Clock:
         time = number(row.get("time"))
         if time is None:
             return None
-        attempt = int(number(row.get("attempt")) or 0)
+        attempt = row.get("attempt")
+        attempt = attempt if type(attempt) is int else 0
         if self._shift is None:
             self._shift, self.attempt = time, attempt
         elif attempt > self.attempt:

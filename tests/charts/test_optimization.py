@@ -87,7 +87,7 @@ def test_bars_whiskers_and_words_are_those_of_the_table(known_truth):
     rows = known_truth.table()
     assert [bar.get_width() for bar in ax.patches] == [row["importance"] for row in rows]
     assert [text.get_text() for text in ax.get_yticklabels()] == [row["hyperparameter"] for row in rows]
-    whiskers = ax.containers[0].errorbar.lines[2][0].get_segments()
+    whiskers = ax.containers[0].lines[2][0].get_segments()
     assert [(left[0], right[0]) for left, right in whiskers] == pytest.approx(
         [(row["lowest"], row["highest"]) for row in rows]
     )
