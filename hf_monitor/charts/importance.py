@@ -246,10 +246,8 @@ class HyperparameterImportanceChart(Chart):
             x: Sequence[float] = numbers
             number_axis(ax, numbers, logarithmic=is_logarithmic(numbers), most=5)
         else:
-            ordered = sorted(
-                values, key=lambda value: (value in numbers and (0, value, "")) or (1, 0, self._text(value))
-            )
-            texts = list(dict.fromkeys(self._text(value) for value in ordered))
+            others = sorted({self._text(value) for value in values if value not in numbers})
+            texts = list(dict.fromkeys([*map(self._text, sorted(numbers)), *others]))
             x = [texts.index(self._text(value)) for value in values]
             step = -(-len(texts) // _MOST_TEXTS)
             limit = max(6, 44 // min(len(texts), _MOST_TEXTS))

@@ -123,7 +123,7 @@ def permutation_importance_of(sweep: Sweep) -> Importance:
 
 
 class _Trees:
-    """Extremely randomized trees, as ``ExtraTreesRegressor`` has them; for so few rows that takes several times as long."""
+    """Extremely randomized trees, as those of ``ExtraTreesRegressor``, which takes several times as long."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
