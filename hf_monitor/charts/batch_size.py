@@ -10,7 +10,7 @@ from hf_monitor.charts.chart import Chart, Rows
 from hf_monitor.charts.scales import number_axis
 from hf_monitor.charts.style import finish, series_style
 from hf_monitor.charts.sweep import Sweep, SweepRun
-from hf_monitor.charts.sweep_columns import as_rows
+from hf_monitor.charts.sweep_columns import as_rows, is_batch_trial
 from hf_monitor.charts.sweep_runs import named, read_runs
 from hf_monitor.errors import NothingToDraw
 
@@ -114,11 +114,14 @@ class BatchSizeChart(Chart):
         found, notes = read_runs(runs)
         having = [(name, run) for name, run in zip(named(found), found, strict=True) if run.trials]
         trials: list[BatchTrial] = []
+        lost = 0
         for name, run in having:
-            trials += read_trials(run.trials, name if len(having) > 1 else None)
+            rows = [row for row in run.trials if is_batch_trial(row)]
+            lost += len(run.trials) - len(rows)
+            trials += read_trials(rows, name if len(having) > 1 else None)
         limits = {limit_of(run) for _, run in having}
         chart = cls(series_of(trials), sweep, limits.pop() if len(limits) == 1 else None, model_name)
-        chart.notes += notes
+        chart.notes += [f"{lost} rows of trials.jsonl are no trials of a batch size"] * bool(lost) + notes
         return chart
 
     def table(self) -> list[dict[str, Any]]:
@@ -175,7 +178,7 @@ class BatchSizeChart(Chart):
         n = sum(t.samples_per_second is not None and t.fits is not False for each in self.series for t in each.trials)
         self._crosses(ax, sizes, lambda trial: trial.fits is False)
         ax.set_ylim(bottom=0.0)
-        self._finish(ax, f"Throughput, n = {n} steps", "batch size (samples)", "samples/s", sizes)
+        self._finish(ax, f"Throughput, n = {n} step{'s' * (n != 1)}", "batch size (samples)", "samples/s", sizes)
 
     def _memory(self, ax: Axes) -> None:
         sizes: list[int] = []
@@ -199,7 +202,8 @@ class BatchSizeChart(Chart):
         if self.limit_mib is not None:
             ax.axhline(self.limit_mib, color="#333333", linestyle=(0, (6, 3)), label=f"limit {self.limit_mib:,.0f} MiB")
         ax.set_ylim(bottom=0.0)
-        self._finish(ax, f"Peak memory, n = {len(measured)} steps", "batch size (samples)", "peak (MiB)", sizes)
+        n = len(measured)
+        self._finish(ax, f"Peak memory, n = {n} step{'s' * (n != 1)}", "batch size (samples)", "peak (MiB)", sizes)
 
     def _score(self, ax: Axes) -> None:
         self._runs(ax, "Score", [run.score for run in self.runs], self.runs)

@@ -116,7 +116,7 @@ def read_trials(rows: Iterable[Mapping[str, Any]], run: str | None = None) -> li
         if speed is None and seconds:
             speed = size / seconds
         names = ("phase", "precision", "gradient_checkpointing", "accumulation", "device", "rank")
-        settings = {name: row[name] for name in names if name in row}
+        settings = {name: None if row[name] != row[name] else row[name] for name in names if name in row}
         if run is not None:
             settings["run"] = run
         found.append(BatchTrial(int(size), fits, None if peak is None or out else peak / _MIB, speed, settings))

@@ -156,9 +156,10 @@ class GpuMemoryChart(Chart):
 
     def _title(self) -> str:
         n = max(len(one.times_s) for one in self.series)
-        title = f"GPU memory, n = {n:,} samples"
+        samples = f"n = {n:,} sample{'s' * (n != 1)}"
+        title = f"GPU memory, {samples}"
         if not self.of_gpus:
-            title = f"No GPU was recorded: RAM, n = {n:,} samples"
+            title = f"No GPU was recorded: RAM, {samples}"
         elif len(self.series) > 1:
             title += " a GPU" if len({len(one.times_s) for one in self.series}) == 1 else " a GPU at most"
         return title if self.model_name is None else f"{self.shown(self.model_name)}\n{title}"

@@ -98,10 +98,10 @@ def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries]
     for row in rows:
         if type(row) is not dict and not isinstance(row, Mapping):
             raise InputError(f"rows of system.jsonl must be mappings, got {type(row).__name__}: {str(row)[:60]!r}.")
-        kind, rank = row.get("kind"), row.get("rank") or 0
+        kind, rank = row.get("kind"), _whole(row.get("rank")) or 0
         if kind == "event":
-            for gpu in row.get("gpus") or () if row.get("event") == "sampler_begin" else ():
-                known[rank, mapping(gpu).get("gpu")] = mapping(gpu)
+            for gpu in _listed(row.get("gpus")) if row.get("event") == "sampler_begin" else ():
+                known[rank, _whole(mapping(gpu).get("gpu"))] = mapping(gpu)
             continue
         if kind == "gpu":
             # torch's allocator counts only where the driver does not say.
@@ -110,25 +110,24 @@ def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries]
             keys = _OF_HOSTS
         else:
             continue
-        at = clock.at(row)
+        at, gpu = clock.at(row), _whole(row.get("gpu"))
         if at is None:
             lost += 1
             continue
         for key in keys:
             value = number(row.get(key))
-            where = (kind, rank, row.get("gpu"), key)
+            where = (kind, rank, gpu, key)
             if value is None:
                 silent[where] = silent.get(where, 0) + 1
                 continue
             series = found.get(where)
             if series is None:
-                series = found[where] = MemorySeries(_name(kind, rank, row.get("gpu"), key), key)
+                series = found[where] = MemorySeries(_name(kind, rank, gpu, key), key)
             if key == "ram_used_mib":
                 series.total_mib = number(row.get("ram_total_mib"), 1.0) or series.total_mib
             series.times_s.append(at)
             series.values_mib.append(value)
-            step = row.get("step")
-            series.steps.append(step if type(step) is int else None)
+            series.steps.append(_whole(row.get("step")))
             series.attempts.append(clock.attempt)
     notes = [f"{lost} samples without a time"] if lost else []
     chosen = _chosen(found, silent, known, notes)
@@ -168,10 +167,21 @@ def _chosen(
     return chosen
 
 
-def _name(kind: str, rank: Any, gpu: Any, key: str) -> str:
+def _name(kind: str, rank: int, gpu: int | None, key: str) -> str:
     if kind == "host":
         return "machine" if key == "ram_used_mib" else "this process"
-    return f"GPU {gpu}" + (f" of rank {rank}" if rank else "")
+    return ("GPU" if gpu is None else f"GPU {gpu}") + (f" of rank {rank}" if rank else "")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _whole(value: Any) -> int | None:
+    """Give a whole number from 0, else None; a data frame makes floats of them where one is missing."""
+    if type(value) is int:
+        return value if value >= 0 else None
+    return int(value) if isinstance(value, float) and 0 <= value < 2**53 and value == int(value) else None
 
 
 class _Clock:
@@ -187,8 +197,7 @@ class _Clock:
         time = number(row.get("time"))
         if time is None:
             return None
-        attempt = row.get("attempt")
-        attempt = attempt if type(attempt) is int else 0
+        attempt = _whole(row.get("attempt")) or 0
         if self._shift is None:
             self._shift, self.attempt = time, attempt
         elif attempt > self.attempt:

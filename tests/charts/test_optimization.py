@@ -368,6 +368,15 @@ def test_without_a_gpu_it_is_ram_and_says_so():
         GpuMemoryChart.from_rows([FIRST])
 
 
+def test_rows_that_went_through_a_data_frame_are_the_same():
+    rows = [FIRST, sample(0, 100.0), sample(1, 900.0), sample(2, 300.0, attempt=2), sample(3, 7.0, gpu=1, rank=8)]
+    of_frame, of_rows = (GpuMemoryChart.from_rows(data) for data in (pd.DataFrame(rows), rows))
+    assert of_frame.table() == of_rows.table()
+    assert of_frame.notes == of_rows.notes
+    assert [one.name for one in of_frame.series] == ["GPU 0", "GPU 1 of rank 8"]
+    assert BatchSizeChart.from_rows(pd.DataFrame(TRIALS)).table() == BatchSizeChart.from_rows(TRIALS).table()
+
+
 def test_where_the_driver_is_silent_torchs_allocator_is_shown():
     chart = GpuMemoryChart.from_rows([FIRST, sample(0, None, torch_reserved_mib=7.0)])
     assert legend(chart.plot())[0] == "GPU 0, A100, torch's allocator:\nhighest 7 MiB (0.7 %) at step 0"
