@@ -390,20 +390,59 @@ def evaluate(trainer: Any) -> dict[str, Any]:
     return dict(trainer.evaluate())
 
 
-def predict(trainer: Any, metrics: Any, dataset: Any, tokenizer: Any) -> dict[str, Any]:
-    """Predict the test set and write its summaries, one a line, as Hugging Face's example does."""
-    found = trainer.predict(dataset, metric_key_prefix="predict")
-    if trainer.is_world_process_zero() and trainer.args.predict_with_generate:
+def predict(trainer: Any, metrics: Any, monitor: Any, dataset: Any, data_args: DataArguments) -> dict[str, Any]:
+    """Predict the test set, record how sure the model was, and write the summaries, one a line, as Hugging Face does.
+
+    The Trainer generates; `predict_texts` listens to the same generation in the same way.
+    """
+    from hf_monitor.callbacks.confidence import confidence_recorded
+
+    if not trainer.args.predict_with_generate:
+        return dict(trainer.predict(dataset, metric_key_prefix="predict").metrics)
+    with confidence_recorded(trainer) as confidences:
+        found = trainer.predict(dataset, metric_key_prefix="predict")
+    if trainer.is_world_process_zero():
         last = metrics.last
         if last is not None and last.name == "predict":
             texts = last.predictions
         else:  # a test set without summaries is not scored
-            ids = found.predictions[: len(dataset)]
-            ids[ids < 0] = tokenizer.pad_token_id
-            texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            texts = record_unscored(trainer, monitor, dataset, found.predictions, confidences, data_args)
         lines = "".join(f"{' '.join(text.split())}\n" for text in texts)
         (Path(trainer.args.output_dir) / "generated_predictions.txt").write_text(lines, encoding="utf-8")
+        draw_charts("create_inference_visualizations", monitor.run_dir, output_dir=monitor.run_dir / "plots/inference")
     return dict(found.metrics)
+
+
+def record_unscored(
+    trainer: Any, monitor: Any, dataset: Any, ids: Any, confidences: list[dict[str, Any]], data_args: DataArguments
+) -> list[str]:
+    """Write down predictions that there is nothing to score against; give their texts."""
+    from hf_monitor.metrics.decoding import TokenDecoder
+    from hf_monitor.metrics.evaluation_texts import sample_indices
+
+    tokenizer = trainer.processing_class
+    texts = TokenDecoder(tokenizer).decode(ids, "predictions").texts[: len(dataset)]
+    more = confidences if len(confidences) >= len(texts) else [{}] * len(texts)
+
+    def row(index: int) -> dict[str, Any]:
+        sample = dataset[index]
+        text = tokenizer.decode(sample["input_ids"], skip_special_tokens=True)
+        references = sample.get("references") or []
+        return {"index": index, "input": text, "prediction": texts[index], "references": references, **more[index]}
+
+    indices = sample_indices(len(texts), data_args.max_predictions, trainer.args.seed)
+    monitor.record_texts("predict", map(row, indices))
+    return texts
+
+
+def draw_charts(name: str, *args: Any, **options: Any) -> None:
+    """Draw a set of charts by one of hf_monitor's create_*_visualizations; a failure of that is one line."""
+    import hf_monitor
+
+    try:
+        getattr(hf_monitor, name)(*args, **options)
+    except Exception as error:  # noqa: BLE001 - the training is done: no failure of a picture may end it
+        tell(f"{name} could not draw: {type(error).__name__}: {error}")
 
 
 def model_card(trainer: Any, model_args: ModelArguments, data_args: DataArguments) -> None:
@@ -466,7 +505,7 @@ def print_comparison(rows: dict[str, dict[str, float]], n_samples: int) -> None:
 
 
 def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
-    charts = sorted((run_dir / "plots").glob("*.png"))
+    charts = sorted((run_dir / "plots").rglob("*.png"))
     places = {
         "Run folder": run_dir,
         "Log": run_dir / "train.log",
@@ -550,7 +589,7 @@ def run(argv: Sequence[str]) -> int:
                     values |= {f"eval_rougeL_{language}": value for language, value in rows["this model"].items()}
                 save(trainer, "eval", values)
             if training_args.do_predict:
-                values = predict(trainer, metrics, datasets["test"], tokenizer)
+                values = predict(trainer, metrics, monitor, datasets["test"], data_args)
                 save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
             if training_args.do_train:
                 model_card(trainer, model_args, data_args)
