@@ -200,9 +200,9 @@ def _check_options(model: Any, batch_size: Any, max_source_length: Any, options:
 def _bar(progress: bool, n: int) -> Any:
     if not progress:
         return nullcontext()
-    from tqdm.auto import tqdm
+    from transformers.utils import logging
 
-    return tqdm(total=n, unit="text", desc="generating")
+    return logging.tqdm(total=n, unit="text", desc="generating")
 
 
 def _end_of(tokenizer: Any) -> int:

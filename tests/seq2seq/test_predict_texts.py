@@ -249,6 +249,24 @@ def test_speaker_marks_stay_though_they_are_special_tokens(make_model, tokenizer
     assert found[0].text.startswith("#Person1#")
 
 
+def test_a_progress_bar_only_where_it_is_asked_for(t5, capsys):
+    predict_texts(t5.model, t5.tokenizer, TEXTS, batch_size=2)
+    assert capsys.readouterr().err == ""
+    predict_texts(t5.model, t5.tokenizer, TEXTS, batch_size=2, progress=True)
+    assert "5/5" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by peft 0.21
+def test_a_lora_adapter_is_listened_to(t5):
+    peft = pytest.importorskip("peft")
+    base = predict_texts(t5.model, t5.tokenizer, TEXTS, num_beams=2)
+    config = peft.LoraConfig(task_type=peft.TaskType.SEQ_2_SEQ_LM, r=2, target_modules=["q", "v"])
+    model = peft.get_peft_model(t5.model, config)  # which changes nothing before it is trained
+    found = predict_texts(model, t5.tokenizer, TEXTS, num_beams=2)
+    assert [one.text for one in found] == [one.text for one in base]
+    assert [one.confidence for one in found] == pytest.approx([one.confidence for one in base], abs=1e-6)
+
+
 def test_no_texts_and_empty_texts(t5, bart):
     assert predict_texts(t5.model, t5.tokenizer, []) == []
     for kind in (t5, bart):  # of which the second's tokenizer makes no token at all of it
