@@ -185,6 +185,14 @@ def prepare_model(
     return model, tokenizer
 
 
+def settle_generation(data_args: DataArguments, training_args: Any, model: Any, tokenizer: Any) -> None:
+    from hf_monitor.seq2seq.preprocessing import settle_lengths
+
+    settle_lengths(data_args, model, tokenizer)
+    training_args.generation_max_length = training_args.generation_max_length or data_args.val_max_target_length
+    training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
+
+
 def encode_splits(
     splits: dict[str, Pairs], data_args: DataArguments, training_args: Any, model: Any, tokenizer: Any
 ) -> dict[str, Any]:
@@ -420,6 +428,13 @@ def save(trainer: Any, name: str, metrics: dict[str, Any]) -> None:
     trainer.save_metrics(name, metrics)
 
 
+def train(trainer: Any, n_samples: int, checkpoint: str | None = None) -> None:
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()  # and the tokenizer
+    save(trainer, "train", {**result.metrics, "train_samples": n_samples})
+    trainer.save_state()
+
+
 def evaluate(trainer: Any) -> dict[str, Any]:
     """Evaluate, unless the training ended with an evaluation of these very weights."""
     last = next((row for row in reversed(trainer.state.log_history) if "eval_runtime" in row), None)
@@ -602,10 +617,10 @@ class Folds:
         n = len(self.folds)
         try:
             for fold in self.folds:
-                self.rows.append(self.train(fold))
-                free_memory()
+                self.rows.append(self.train_fold(fold))
                 if is_main_process():
                     write_folds(self.parent, self.rows)
+                free_memory()
         except KeyboardInterrupt:
             if is_main_process():
                 print(file=sys.stderr)  # below the progress bar
@@ -616,7 +631,7 @@ class Folds:
             draw_charts(
                 "create_training_visualizations",
                 fold_results=self.parent,
-                model_name=self.model_args.model_name_or_path or "small T5",
+                model_name=self.model_args.model_name_or_path or self.model_args.config_name or "small T5",
                 output_dir=self.parent / "plots",
             )
             print(f"\n{n} folds of {len(self.pairs.texts)} samples, each evaluated on what it was not trained on")
@@ -631,7 +646,7 @@ class Folds:
                 print(f"{'' if number else 'Charts':<11} {path}")
         return 0
 
-    def train(self, fold: Any) -> dict[str, Any]:
+    def train_fold(self, fold: Any) -> dict[str, Any]:
         """Train without a part and evaluate on it; nothing of model and optimizer is left afterwards."""
         import dataclasses
 
@@ -690,21 +705,6 @@ def free_memory() -> None:
 
 
 # ---------------------------------------------------------------- all of it
-
-
-def settle_generation(data_args: DataArguments, training_args: Any, model: Any, tokenizer: Any) -> None:
-    from hf_monitor.seq2seq.preprocessing import settle_lengths
-
-    settle_lengths(data_args, model, tokenizer)
-    training_args.generation_max_length = training_args.generation_max_length or data_args.val_max_target_length
-    training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
-
-
-def train(trainer: Any, n_samples: int, checkpoint: str | None = None) -> None:
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()  # and the tokenizer
-    save(trainer, "train", {**result.metrics, "train_samples": n_samples})
-    trainer.save_state()
 
 
 def run(argv: Sequence[str]) -> int:

@@ -119,22 +119,41 @@ def check_accuracy(found):
         assert row["accuracy"] == pytest.approx(right / n)
 
 
-def test_what_is_finished_stays_when_a_later_fold_is_interrupted(train, script, t5, capsys, monkeypatch):
-    Path("out").mkdir()
-    Path("out/fold_results.json").write_text('[{"fold": 7}]')  # of an earlier run
+@pytest.fixture
+def second_fold_fails(script, monkeypatch):
+    """Let the second fold's training end with an error; a result file of an earlier run is there already."""
     real = script.train
 
-    def interrupted(trainer, *args):
-        if "fold_2" in trainer.args.output_dir:
-            raise KeyboardInterrupt
-        real(trainer, *args)
+    def at(error):
+        def failing(trainer, *args):
+            if "fold_2" in trainer.args.output_dir:
+                raise error
+            real(trainer, *args)
 
-    monkeypatch.setattr(script, "train", interrupted)
+        monkeypatch.setattr(script, "train", failing)
+        Path("out").mkdir()
+        Path("out/fold_results.json").write_text('[{"fold": 7}]')
+
+    return at
+
+
+def test_what_is_finished_stays_when_a_later_fold_is_interrupted(train, second_fold_fails, t5, capsys):
+    second_fold_fails(KeyboardInterrupt())
     assert train(*t5) == 130
     assert [row["fold"] for row in results()] == [1]
-    assert (
-        "interrupted; 1 of 2 folds are finished; their results are in out/fold_results.json" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "interrupted; 1 of 2 folds are finished; their results are in out/fold_results.json" in said
+
+
+def test_what_is_finished_stays_when_a_later_fold_runs_out_of_memory(train, second_fold_fails, t5, capsys):
+    import torch
+
+    second_fold_fails(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."))
+    with pytest.raises(SystemExit) as ended:
+        train(*t5)
+    assert ended.value.code == 3
+    assert [row["fold"] for row in results()] == [1]
+    assert "out of memory" in capsys.readouterr().err
 
 
 def test_auto_batch_measures_once_for_all_folds(train, t5, capsys):
