@@ -490,8 +490,12 @@ def record_unscored(
 
 def draw_charts(name: str, *args: Any, **options: Any) -> None:
     """Draw a set of charts by one of hf_monitor's create_*_visualizations; a failure of that is one line."""
+    import logging
+
     import hf_monitor
 
+    # What a run cannot have (the curves of all folds together) need not be said each time; what failed is said below.
+    logging.getLogger("hf_monitor.charts.pictures").setLevel(logging.ERROR)
     try:
         getattr(hf_monitor, name)(*args, **options)
     except Exception as error:  # noqa: BLE001 - the training is done: no failure of a picture may end it

@@ -5,6 +5,7 @@ from hf_monitor._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "BatchSizeChart": "hf_monitor.charts.batch_size",
         "Chart": "hf_monitor.charts.chart",
         "Curve": "hf_monitor.charts.curves",
         "FoldAccuracyChart": "hf_monitor.charts.fold_charts",
@@ -13,9 +14,14 @@ __getattr__, __dir__, __all__ = lazy_names(
         "FoldResults": "hf_monitor.charts.folds",
         "FoldScatterChart": "hf_monitor.charts.fold_scatter",
         "FoldStatisticsChart": "hf_monitor.charts.fold_spread",
+        "GpuMemoryChart": "hf_monitor.charts.gpu_memory",
+        "HyperparameterImportanceChart": "hf_monitor.charts.importance",
+        "LearningRateChart": "hf_monitor.charts.learning_rate",
         "LossChart": "hf_monitor.charts.history",
         "Pictures": "hf_monitor.charts.pictures",
+        "Sweep": "hf_monitor.charts.sweep",
         "TrainingHistoryChart": "hf_monitor.charts.history",
+        "create_optimization_visualizations": "hf_monitor.charts.optimization",
         "create_training_visualizations": "hf_monitor.charts.training",
         "draw_history": "hf_monitor.charts.history",
     },

@@ -239,14 +239,13 @@ class LearningRateChart(Chart):
                 ax.scatter(*best.peak, s=90, facecolors="none", edgecolors=style.colour, linewidths=1.5, zorder=3)
 
     def _drawn(self, schedule: Schedule) -> tuple[list[int], list[float]]:
-        points = [
-            (step, value)
-            for step, value in zip(schedule.steps, schedule.values, strict=True)
-            if value > 0 or not self.logarithmic
-        ]
-        steps, values = [step for step, _ in points], [value for _, value in points]
+        import numpy as np
+
+        steps, values = np.asarray(schedule.steps, dtype=float), np.asarray(schedule.values, dtype=float)
+        if self.logarithmic:
+            steps, values = steps[values > 0], values[values > 0]
         kept = thin(steps, values, _MOST_POINTS)
-        return [steps[index] for index in kept], [values[index] for index in kept]
+        return steps[kept].astype(int).tolist(), values[kept].tolist()
 
     def _label(self, names: Sequence[str]) -> str:
         shown = [self.shown(name, 24) for name in names[:2]]

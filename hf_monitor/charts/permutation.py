@@ -78,8 +78,8 @@ def permutation_importance_of(sweep: Sweep) -> Importance:
         The same each time.
     """
     import numpy as np
-    from sklearn import config_context  # type: ignore[import-untyped]
-    from sklearn.inspection import permutation_importance  # type: ignore[import-untyped]
+    from sklearn import config_context
+    from sklearn.inspection import permutation_importance
 
     joined = _joined(sweep)
     # float32 is what the trees compare in; of logarithms and ranks it loses nothing.
@@ -131,7 +131,7 @@ class _Trees:
 
     def fit(self, rows: Any, scores: Any) -> _Trees:
         from sklearn import config_context
-        from sklearn.tree import ExtraTreeRegressor  # type: ignore[import-untyped]
+        from sklearn.tree import ExtraTreeRegressor
 
         with config_context(skip_parameter_validation=True):
             self.trees = [
