@@ -123,6 +123,8 @@ def memory_series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[MemorySeries]
             series = found.get(where)
             if series is None:
                 series = found[where] = MemorySeries(_name(kind, rank, gpu, key), key)
+            if "memory_total_mib" in row:  # rows of somebody else, with the total beside what is used
+                series.total_mib = number(row["memory_total_mib"], 1.0) or series.total_mib
             if key == "ram_used_mib":
                 series.total_mib = number(row.get("ram_total_mib"), 1.0) or series.total_mib
             series.times_s.append(at)
@@ -155,7 +157,7 @@ def _chosen(
         elif missing := silent.get(("gpu", rank, gpu, "memory_used_mib")):
             notes.append(f"{name}: {missing} of {missing + len(driver.times_s)} samples do not say how much is used")
         facts = known.get((rank, gpu), {})
-        series.total_mib = number(facts.get("memory_total_mib"), 1.0)
+        series.total_mib = number(facts.get("memory_total_mib"), 1.0) or series.total_mib
         series.device = None if facts.get("name") is None else str(facts["name"])
         if series.total_mib is None:
             notes.append(f"{name}: its total memory is not recorded, so there is no 95 % line")
