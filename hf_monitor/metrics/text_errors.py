@@ -114,7 +114,7 @@ def has_loop(text: str) -> bool:
     return any(len({character for character in loop[1] if not character.isspace()}) > 1 for loop in loops)
 
 
-def copied(prediction: str, input: str) -> Copied:  # noqa: A002 - the name in predictions.jsonl
+def copied(prediction: str, input: str) -> Copied:
     """Measure the extractive fragments of a text: the runs of words that it shares with its input.
 
     Fragments are found greedily, the longest at each place, as in figure 3 of the paper. The first 512 words of the
@@ -161,7 +161,7 @@ def copied(prediction: str, input: str) -> Copied:  # noqa: A002 - the name in p
 def text_errors(
     prediction: str,
     *,
-    input: str | None = None,  # noqa: A002 - the name in predictions.jsonl
+    input: str | None = None,
     references: Sequence[str] = (),
     ended: bool | None = None,
     shared: bool = False,

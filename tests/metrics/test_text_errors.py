@@ -67,11 +67,11 @@ def test_each_kind_is_found_and_none_in_a_good_text():
     assert text_errors("shall we meet at the station at ten", input=dialogue) == ["copied"]
     assert text_errors("shall we meet at", input=dialogue) == []  # four words are no copy yet
     assert text_errors("x" * 4, references=["y" * 9]) == ["too short"]
-    assert text_errors("x x x x x", references=["y" * 10]) == []  # blanks do not count, half is enough
+    assert text_errors("v w x y z", references=["y" * 10]) == []  # blanks do not count, half is enough
     assert text_errors("x" * 21, references=["y" * 10]) == ["too long"]
     assert text_errors("x" * 21, references=["y" * 10, "y" * 20]) == []  # one reference that fits
     assert text_errors("x" * 21, references=["", "y" * 10]) == ["too long"]  # an empty reference says nothing
-    assert list(ERROR_KINDS)[0] == "empty"
+    assert next(iter(ERROR_KINDS)) == "empty"
 
 
 def test_a_text_is_shared_when_three_different_inputs_have_it():
