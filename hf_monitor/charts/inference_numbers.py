@@ -90,7 +90,11 @@ def median_estimate(values: Sequence[float]) -> Estimate:
     if n > 1000:
         below = math.floor(n / 2 - _NORMAL * math.sqrt(n) / 2)
     else:
-        below, tail, limit = 0, 1, 2**n // 40  # tail: ways to have at most `below` of n values under the true median
+        below, tail, limit = (
+            0,
+            1,
+            (1 << n) // 40,
+        )  # tail: ways to have at most `below` of n values under the true median
         while tail <= limit:
             below += 1
             tail += math.comb(n, below)
@@ -107,7 +111,7 @@ def sign_test(wins: int, losses: int) -> float:
     n, fewer = wins + losses, min(wins, losses)
     if n > 1000:
         return min(1.0, math.erfc(max(0.0, n / 2 - fewer - 0.5) / math.sqrt(n / 4) / math.sqrt(2)))
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / (1 << n))
 
 
 def _ranks(values: Sequence[float]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from hf_monitor.charts.chart import Chart
@@ -32,6 +32,7 @@ class PredictionChart(Chart):
         labels: Sequence[Any] | None = None,
         metrics: Sequence[str] | None = None,
         model_name: str | None = None,
+        **choices: Any,
     ) -> Self:
         """Compute the chart from texts, class labels, rows or a data frame.
 
@@ -41,6 +42,8 @@ class PredictionChart(Chart):
             See `hf_monitor.charts.predictions.read_predictions`.
         model_name : str, optional
             For the titles.
+        **choices
+            Of the chart itself, see its ``from_predictions``.
 
         Raises
         ------
@@ -53,7 +56,8 @@ class PredictionChart(Chart):
             rows, references=references, inputs=inputs, labels=labels, metrics=metrics, name=model_name
         )
         add_scores(predictions, metrics)
-        return cls.from_predictions(predictions)
+        make: Callable[..., Self] = cls.from_predictions
+        return make(predictions, **choices)
 
     @classmethod
     def from_run(
@@ -63,6 +67,7 @@ class PredictionChart(Chart):
         evaluation: str | None = None,
         metrics: Sequence[str] | None = None,
         model_name: str | None = None,
+        **choices: Any,
     ) -> Self:
         """Compute the chart from the predictions of a run (a `Run` or its folder), finished or not.
 
@@ -71,12 +76,13 @@ class PredictionChart(Chart):
         run : Run or path-like
         evaluation : str, optional
             ``"eval"``, ``"test"`` ...; the latest by default.
-        metrics, model_name
+        metrics, model_name, **choices
             As for `from_rows`.
         """
         predictions = read_predictions(run, metrics=metrics, name=model_name, evaluation=evaluation)
         add_scores(predictions, metrics)
-        return cls.from_predictions(predictions)
+        make: Callable[..., Self] = cls.from_predictions
+        return make(predictions, **choices)
 
 
 def metric_label(metric: str, values: Sequence[float]) -> str:

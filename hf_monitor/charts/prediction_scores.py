@@ -70,10 +70,10 @@ def add_scores(
     if only is not None:
         wanted = set(only)
         chosen = [i for i in chosen if predictions.positions[i] in wanted]
-    elif len(chosen) > MAX_SCORED:
+    if len(chosen) > MAX_SCORED:
         chosen = sorted(random.Random(0).sample(chosen, MAX_SCORED))
         predictions.notes.append(
-            f"{MAX_SCORED} of {len(with_reference)} samples are scored (seeded sample); rows with scores are all used"
+            f"{MAX_SCORED} of {len(with_reference)} samples are scored (seeded sample); give rows with scores for all"
         )
     if not chosen:
         return

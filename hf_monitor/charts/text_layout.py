@@ -1,0 +1,73 @@
+"""Wrapping texts to a width, by an upper bound of each character's width: no text runs out of a picture."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["text_width", "wrapped"]
+
+# Widths in DejaVu Sans, in em: the widest of each group, so that a line is never longer than it was taken for.
+_NARROW = frozenset("!|'`.,:;ijlIftr()[]{}/\\ \u00a0·")
+_NARROW_EM, _WIDE_EM = 0.42, 1.03
+_WIDEST = frozenset("mwWM@%…—ŒœÆæ")
+
+
+def _em(character: str) -> float:
+    if character in _NARROW:
+        return _NARROW_EM
+    if character in _WIDEST:
+        return _WIDE_EM
+    if character < "\u0250":  # Latin: no capital but M and W is wider than O and Q
+        return 0.84 if character.isupper() or character in "+<=>~#^¬±×÷&$" else 0.66
+    if unicodedata.combining(character):
+        return 0.0
+    return _WIDE_EM  # Hangul, Han, Kana, emoji, and what is not known better
+
+
+def text_width(text: str) -> float:
+    """Give an upper bound of a line's width, in em (multiply by the font size). Korean is twice as wide as Latin.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    float
+    """
+    return sum(map(_em, text))
+
+
+def wrapped(text: str, width: float, max_lines: int) -> list[str]:
+    """Cut a text into lines, at blanks where there are any; what does not fit ends with an ellipsis.
+
+    Parameters
+    ----------
+    text : str
+        One line, as :meth:`Chart.shown` gives it.
+    width : float
+        Of a line, in em; at least that of two characters.
+    max_lines : int
+
+    Returns
+    -------
+    list of str
+        At least one line.
+    """
+    lines: list[str] = []
+    rest = text.strip()
+    while rest and len(lines) < max_lines:
+        end, used = 0, 0.0
+        while end < len(rest) and (used + _em(rest[end]) <= width or end < 1):
+            used += _em(rest[end])
+            end += 1
+        if end < len(rest) and len(lines) == max_lines - 1:
+            while end > 1 and text_width(rest[:end]) + _WIDE_EM > width:
+                end -= 1
+            return [*lines, rest[:end].rstrip() + "…"]
+        blank = rest.rfind(" ", 0, end + 1)
+        if end < len(rest) and blank > 0.5 * end:  # a longer word than half a line is cut
+            end = blank
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return lines or [""]
