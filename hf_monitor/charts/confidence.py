@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hf_monitor.charts.distribution import Distribution
+from hf_monitor.charts.distribution import FEW, Distribution
 from hf_monitor.charts.inference_numbers import Bin, Estimate, calibration_error, equal_bins, spearman
 from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned
 from hf_monitor.charts.prediction_scores import primary_metric
@@ -120,7 +120,8 @@ class ConfidenceChart(PredictionChart):
         if self.points:
             dots = series_style(0)
             x, y = zip(*self.points, strict=True)
-            ax.scatter(x, y, s=10, color=dots.colour, marker=dots.marker, alpha=0.35, linewidths=0, label="samples")
+            size, alpha = (30, 0.8) if self.n < FEW else (10, 0.35)
+            ax.scatter(x, y, s=size, color=dots.colour, marker=dots.marker, alpha=alpha, linewidths=0, label="samples")
         below, above = [], []
         for one in self.bins:
             value, low, high = one.outcome
@@ -128,7 +129,7 @@ class ConfidenceChart(PredictionChart):
             above.append((value if high is None else high) - value)
         kind = "Wilson" if self.classes else "t"
         few, many = min(one.n for one in self.bins), max(one.n for one in self.bins)
-        size = f"{few}" if few == many else f"{few} to {many}"
+        count = f"{few}" if few == many else f"{few} to {many}"
         ax.errorbar(
             [one.confidence for one in self.bins],
             [one.outcome.value for one in self.bins],
@@ -137,7 +138,7 @@ class ConfidenceChart(PredictionChart):
             marker=look.marker,
             linestyle="none" if self.classes else look.line,
             capsize=3,
-            label=f"bins of {size} samples, 95 % {kind} interval",
+            label=f"bins of {count} samples, 95 % {kind} interval",
         )
         if self.classes:
             ax.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfectly calibrated")
@@ -156,7 +157,10 @@ class ConfidenceChart(PredictionChart):
             title = f"Too few samples for a correlation (n = {self.n})"
         else:
             title = f"No correlation: one of the two does not vary (n = {self.n})"
-        finish(ax, title, what, self.shown(self.metric), legend=True)
+        finish(ax, title, what, self.shown(self.metric))
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + 0.2 * (high - low))  # room for the legend
+        ax.legend(frameon=False, fontsize=9, loc="upper left")
 
     def table(self) -> list[dict[str, Any]]:
         """Give medians, bars, points and bins as rows."""

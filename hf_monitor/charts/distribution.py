@@ -78,8 +78,9 @@ class Distribution:
             data = np.asarray(every, dtype=float)
             last, low = float(data.max()), float(data.min())
             if whole:  # one text of 10,000 words would make one bar of all the others
-                last = min(last, math.ceil(1.5 * float(np.quantile(data, 0.99))))
-                self.beyond = int((data > last).sum())
+                most = math.ceil(1.5 * float(np.quantile(data, 0.99)))
+                if last > 1.5 * most:
+                    last, self.beyond = float(most), int((data > most).sum())
             width = self._width(data[data <= last], last - low)
             if whole:
                 width = max(1, round(width))
@@ -121,19 +122,19 @@ class Distribution:
                 linewidth=1.8,
                 label=f"{shown(name)} (n = {len(self.values[name])}, median {median:.3g})",
             )
+        room = 1.12 + 0.1 * len(names)  # of the highest bar; above it the legend, which lies on none
         ax.vlines(
             [self.medians[name].value for name in names],
             0,
-            0.97,
+            1 / room,
             colors=[series_style(index + first).colour for index in range(len(names))],
             linestyles=[series_style(index + first).line for index in range(len(names))],  # type: ignore[arg-type]
             transform=ax.get_xaxis_transform(),
         )
         if self.beyond:
-            xlabel += f"\n(last bar: with {self.beyond} longer ones, up to {self.largest:g})"
+            xlabel += f"\n(in the last bar also {self.beyond} above it, up to {self.largest:,g})"
         finish(ax, title, xlabel, "samples", legend=True)
-        # Above the bars, where the legend lies on none of them.
-        ax.set_ylim(0, max(max(counts) for counts in self.counts.values()) * (1.12 + 0.1 * len(names)))
+        ax.set_ylim(0, max(max(counts) for counts in self.counts.values()) * room)
 
     def _draw_points(self, ax: Axes, names: list[str], shown: Callable[[str], str], first: int) -> None:
         for index, name in enumerate(names):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorCasesChart", "check_max_errors"]
 
-_FONT_SIZE = 8.5
+_FONT_SIZE = 9.0
 _LINE_INCHES = _FONT_SIZE * 1.4 / 72
 _LINES = {"input": 3, "reference": 2, "prediction": 3}
 _WIDTH, _MARGIN = 11.0, 2.0  # inches; the margin holds the names of the bars

@@ -72,8 +72,8 @@ class Errors:
 def find_errors(predictions: Predictions, max_errors: int) -> Errors:
     """Find the worst cases and count the kinds.
 
-    Worst is the lowest score; a perfect one is no error. Without scores, the gravest kind of error. Of classes: the
-    wrong ones, the surest first.
+    Worst is the lowest score; a perfect one is no error. Without scores, the gravest kind of error. Of equal
+    predictions one is shown. Of classes: the wrong ones, the surest first.
 
     Parameters
     ----------
@@ -118,7 +118,8 @@ def _errors(predictions: Predictions, max_errors: int) -> Errors:
     if metric is None:
         found.notes.append("no scores: the cases are the texts with the gravest kinds of errors")
         order = sorted((place for place in kinds if kinds[place]), key=lambda place: (_gravity(kinds[place]), place))
-        found.cases = [_case(predictions, place, kinds[place], None) for place in order[:max_errors]]
+        chosen = _once([(0.0, [], place) for place in order], predictions, max_errors)
+        found.cases = [_case(predictions, place, kinds[place], None) for *_, place in chosen]
         return found
     values = [value for value in predictions.scores[metric] if value is not None]
     found.metric = metric_label(metric, values)
@@ -129,11 +130,26 @@ def _errors(predictions: Predictions, max_errors: int) -> Errors:
         for place, value in enumerate(predictions.scores[metric])
         if value is not None and (best is None or abs(value - best) > 1e-9)
     ]
-    found.cases = [
-        _case(predictions, place, kinds.get(place) or _kinds(predictions, place, shared), sign * value)
-        for value, _, place in sorted(scored)[:max_errors]
-    ]
+    for value, _, place in _once(sorted(scored), predictions, max_errors):
+        own = kinds[place] if place in kinds else _kinds(predictions, place, shared)
+        found.cases.append(_case(predictions, place, own, sign * value))
     return found
+
+
+def _once(
+    sorted_cases: list[tuple[float, list[int], int]], predictions: Predictions, max_errors: int
+) -> list[tuple[float, list[int], int]]:
+    """Take the first cases, of equal texts (the empty ones, too) only one: the rest has nothing more to show."""
+    seen: set[str] = set()
+    chosen = []
+    for case in sorted_cases:
+        text = " ".join(predictions.predictions[case[2]].split())
+        if text not in seen:
+            seen.add(text)
+            chosen.append(case)
+            if len(chosen) == max_errors:
+                break
+    return chosen
 
 
 def _gravity(kinds: Sequence[str]) -> list[int]:

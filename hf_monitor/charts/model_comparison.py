@@ -134,11 +134,11 @@ class ModelComparisonChart(PredictionChart):
         places = [-float(place) for place in range(len(bars))]
         axes[-1].barh(places, [n for _, n in bars], height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white")
         tick_labels(axes[-1].yaxis, places, [f"{name}: {n}" for name, n in bars])
-        mean = pair.mean
-        title = f"Mean difference {mean.value:+.3g}"
+        mean, test = pair.mean, "sign test" if graded else "McNemar's exact test"
+        title = f"{'Accuracy differs by' if self.metric == 'correct' else 'Mean difference'} {mean.value:+.3g}"
         if mean.low is not None:
             title += f" (95 % t interval {mean.low:+.3g} to {mean.high:+.3g})"
-        title += f"\n{other} minus {first}; sign test p = {pair.p:.2g}"
+        title += f"\n{other} minus {first}; {test} p = {pair.p:.2g}"
         finish(axes[-1], title, f"samples, of n = {n}", "", integer_x=True)
         return axes
 
@@ -179,8 +179,8 @@ class ModelComparisonChart(PredictionChart):
         finish(
             ax, f"Paired differences to {first} on the same samples", f"difference of {metric}; {better} is better", ""
         )
-        ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
-        ax.set_ylim(-len(rows) + 0.4, 0.6)
+        ax.legend(frameon=False, fontsize=9, loc="upper center", ncols=3)
+        ax.set_ylim(-len(rows) + 0.4, 1.2)  # room for the legend above
         return axes
 
     def table(self) -> list[dict[str, Any]]:

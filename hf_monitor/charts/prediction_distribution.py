@@ -136,8 +136,9 @@ class PredictionDistributionChart(PredictionChart):
         if self.accuracy is not None:
             a = self.accuracy
             title += f"\naccuracy {a.value:.3f} (95 % Wilson interval {a.low:.3f} to {a.high:.3f})"
-        finish(ax, title, "samples", "", legend=True)
-        ax.set_ylim(-len(names) + 0.4, 0.6)
+        finish(ax, title, "samples", "", integer_x=True)
+        ax.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
+        ax.set_ylim(-len(names) + 0.4, 0.6 + 0.1 * len(names) ** 0.5 + 0.5)  # room for the legend above the bars
         self._dress(axes)
         return axes
 

@@ -155,9 +155,10 @@ class SampleRankingChart(PredictionChart):
         ]
         tick_labels(ax.yaxis, list(range(len(names))), names, fontsize=8)
         title = "All metrics of the same samples (dark: low, bright: high end of its range, grey: missing)"
+        xlabel = "sample, in the same order"
         if n > MAX_COLUMNS:
-            title += f"; {MAX_COLUMNS} means"
-        finish(ax, title, "sample, in the same order", "", integer_x=True)
+            xlabel += f" ({MAX_COLUMNS} columns, each the mean of neighbours)"
+        finish(ax, title, xlabel, "", integer_x=True)
         ax.grid(visible=False)
 
     def table(self) -> list[dict[str, Any]]:
