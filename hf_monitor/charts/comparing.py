@@ -81,13 +81,13 @@ def compare(first: Predictions, other: Predictions, metric: str) -> Compared:
                 found.pairs.append((a, b))
     if matched.only_first or matched.only_other:
         found.notes.append(
-            f"{other.name}: matched by {matched.by}; {matched.only_first} samples only of "
-            f"{first.name or 'the first model'} and {matched.only_other} only of {other.name} are left out"
+            f"{other.short}: matched by {matched.by}; {matched.only_first} samples only of "
+            f"{first.short or 'the first model'} and {matched.only_other} only of {other.short} are left out"
         )
     if matched.other_inputs:
-        found.notes.append(f"{other.name}: {matched.other_inputs} samples of one index have different inputs")
+        found.notes.append(f"{other.short}: {matched.other_inputs} samples of one index have different inputs")
     if without := len(matched.pairs) - len(found.pairs):
-        found.notes.append(f"{other.name}: {without} of {len(matched.pairs)} matched samples lack {metric}")
+        found.notes.append(f"{other.short}: {without} of {len(matched.pairs)} matched samples lack {metric}")
     if not found.pairs:
         return found
     differences = found.differences
@@ -152,9 +152,9 @@ def read_models(
                 )
             _score_like(other, first, metrics)
         except NothingToDraw as reason:
-            first.notes.append(f"{name}: {reason}")
+            first.notes.append(f"{str(name)[:40]}: {reason}")
         except InputError as error:
-            raise InputError(f"model {str(name)!r}: {error}") from error
+            raise InputError(f"model {str(name)[:40]!r}: {error}") from error
         else:
             others.append(other)
     return others

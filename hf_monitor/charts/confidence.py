@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hf_monitor.charts.distribution import FEW, Distribution
+from hf_monitor.charts.distribution import FEW, Distribution, few_ticks
 from hf_monitor.charts.inference_numbers import Bin, Estimate, calibration_error, equal_bins, spearman
 from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned
 from hf_monitor.charts.prediction_scores import primary_metric
@@ -140,6 +140,7 @@ class ConfidenceChart(PredictionChart):
             capsize=3,
             label=f"bins of {count} samples, 95 % {kind} interval",
         )
+        few_ticks(ax)
         if self.classes:
             ax.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfectly calibrated")
             ax.set_xlim(-0.02, 1.02)

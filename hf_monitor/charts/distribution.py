@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hf_monitor.charts.inference_numbers import Estimate, median_estimate
 from hf_monitor.charts.style import finish, series_style, tick_labels
@@ -14,11 +14,16 @@ from hf_monitor.charts.style import finish, series_style, tick_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FEW", "Distribution"]
+__all__ = ["FEW", "Distribution", "few_ticks"]
 
 #: Below this number of values they are drawn as points.
 FEW = 20
 _BINS = 30
+
+
+def few_ticks(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Have about five ticks: they are a third of the time that a panel takes, and more say no more."""
+    ax.locator_params(axis=axis, nbins=5)
 
 
 @dataclass
@@ -108,6 +113,7 @@ class Distribution:
         if not self.edges:
             self._draw_points(ax, names, shown, first)
             finish(ax, title, f"{xlabel}; line: median, 95 % interval from 6 on", "")
+            few_ticks(ax, "x")
             return
         for index, name in enumerate(names):
             look = series_style(index + first)
@@ -134,6 +140,7 @@ class Distribution:
         if self.beyond:
             xlabel += f"\n(in the last bar also {self.beyond} above it, up to {self.largest:,g})"
         finish(ax, title, xlabel, "samples", legend=True)
+        few_ticks(ax)
         ax.set_ylim(0, max(max(counts) for counts in self.counts.values()) * room)
 
     def _draw_points(self, ax: Axes, names: list[str], shown: Callable[[str], str], first: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from hf_monitor.charts.distribution import few_ticks
 from hf_monitor.charts.error_finding import ErrorCase, Errors, find_errors
 from hf_monitor.charts.prediction_chart import PredictionChart
 from hf_monitor.charts.predictions import Predictions
@@ -18,7 +19,7 @@ __all__ = ["ErrorCasesChart", "check_max_errors"]
 
 _FONT_SIZE = 9.0
 _LINE_INCHES = _FONT_SIZE * 1.4 / 72
-_LINES = {"input": 3, "reference": 2, "prediction": 3}
+_LINES = {"input": 2, "reference": 2, "prediction": 2}
 _WIDTH, _MARGIN = 11.0, 2.0  # inches; the margin holds the names of the bars
 
 
@@ -58,7 +59,7 @@ class ErrorCasesChart(PredictionChart):
         self.notes = [*predictions.notes, *errors.notes]
 
     @classmethod
-    def from_predictions(cls, predictions: Predictions, *, max_errors: int = 6) -> Self:
+    def from_predictions(cls, predictions: Predictions, *, max_errors: int = 4) -> Self:
         """Find the cases and count the kinds; `max_errors` (1 to 20) cases are shown."""
         check_max_errors(max_errors)
         return cls(predictions, find_errors(predictions, max_errors))
@@ -94,6 +95,7 @@ class ErrorCasesChart(PredictionChart):
         what = "Most frequent confusions (true → predicted)" if self.classes else "Kinds of errors"
         of = f" · {self.shown(self.of, 40)}" if self.of else ""
         finish(ax, f"{what}{of}", f"samples, of n = {self.n_checked}", "", integer_x=True)
+        few_ticks(ax, "x")
         ax.set_xlim(0, max([1, *counts]) * 1.05)
         ax.set_ylim(-len(places) + 0.4, 0.6) if places else None
 

@@ -41,7 +41,7 @@ _FACE = {"style": "normal", "variant": "normal", "weight": "normal", "stretch": 
 _BLANK = frozenset(map(ord, "\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f")) | set(
     range(0xE0100, 0xE01F0)
 )
-_LOOKS = dict.fromkeys(range(65024, 65040))  # choose between two looks of the character before them
+_LOOKS = {code: None for code in range(0xFE00, 0xFE10)}  # choose between two looks of the character before them
 _MARKS = 3  # on one letter; more would be a tower over the texts around
 
 

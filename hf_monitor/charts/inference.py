@@ -39,7 +39,7 @@ def create_inference_visualizations(
     model_name: str | None = None,
     evaluation: str | None = None,
     output_dir: str | os.PathLike[str] = "plots/inference",
-    max_errors: int = 6,
+    max_errors: int = 4,
 ) -> Pictures:
     """Draw what a model predicted: distribution, confidence, samples compared, error cases.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.comparing import Compared, compare, read_models
+from hf_monitor.charts.distribution import few_ticks
 from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned
 from hf_monitor.charts.prediction_scores import add_scores, lower_is_better, primary_metric
 from hf_monitor.charts.predictions import Predictions, read_predictions
@@ -64,11 +65,11 @@ class ModelComparisonChart(PredictionChart):
         chart.notes = list(predictions.notes)
         for other in others[:MAX_MODELS]:
             found = compare(predictions, other, metric)
-            chart.notes += [*(f"{other.name}: {note}" for note in other.notes), *found.notes]
+            chart.notes += [*(f"{other.short}: {note}" for note in other.notes), *found.notes]
             if found.pairs:
                 chart.compared.append(found)
             else:
-                chart.notes.append(f"{other.name}: no sample in common that has {metric}")
+                chart.notes.append(f"{other.short}: no sample in common that has {metric}")
         if len(others) > MAX_MODELS:
             chart.notes.append(f"the first {MAX_MODELS} of {len(others)} models are compared")
         if not chart.compared:
@@ -140,6 +141,9 @@ class ModelComparisonChart(PredictionChart):
             title += f" (95 % t interval {mean.low:+.3g} to {mean.high:+.3g})"
         title += f"\n{other} minus {first}; {test} p = {pair.p:.2g}"
         finish(axes[-1], title, f"samples, of n = {n}", "", integer_x=True)
+        few_ticks(axes[-1], "x")
+        if graded:
+            few_ticks(axes[0])
         return axes
 
     def _plot_models(self, ax: Axes | None) -> list[Axes]:

@@ -141,7 +141,7 @@ def match(first: Predictions, other: Predictions) -> Matched:
         by, keys = "position", [first.positions, other.positions]
     else:
         raise InputError(
-            f"{other.name or 'the other model'} has {other.n_given} predictions, {first.name or 'the first'} has "
+            f"{other.short or 'the other model'} has {other.n_given} predictions, {first.short or 'the first'} has "
             f"{first.n_given}, and nothing says which belong together: give rows with 'index' or 'input'."
         )
     places = [{key: place for place, key in enumerate(_numbered(own))} for own in keys]

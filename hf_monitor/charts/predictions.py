@@ -84,6 +84,11 @@ class Predictions:
         return len(self.predictions)
 
     @property
+    def short(self) -> str:
+        """The name for notes and messages."""
+        return self.name if len(self.name) <= 40 else f"{self.name[:39]}…"
+
+    @property
     def of(self) -> str:
         """What the titles say these are: ``"kobart, test, step 300"``; may be empty."""
         return ", ".join(part for part in (self.name, self.source) if part)

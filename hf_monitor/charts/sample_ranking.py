@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.distribution import FEW
+from hf_monitor.charts.distribution import FEW, few_ticks
 from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned, top_of
 from hf_monitor.charts.prediction_scores import lower_is_better, primary_metric
 from hf_monitor.charts.predictions import Predictions
@@ -99,6 +99,7 @@ class SampleRankingChart(PredictionChart):
             label,
             integer_x=True,
         )
+        few_ticks(axes[0])
         top = top_of(self.metric, values)
         if top is not None:
             axes[0].set_ylim(-0.03 * top, 1.03 * top)
@@ -159,6 +160,7 @@ class SampleRankingChart(PredictionChart):
         if n > MAX_COLUMNS:
             xlabel += f" ({MAX_COLUMNS} columns, each the mean of neighbours)"
         finish(ax, title, xlabel, "", integer_x=True)
+        few_ticks(ax, "x")
         ax.grid(visible=False)
 
     def table(self) -> list[dict[str, Any]]:
