@@ -9,7 +9,7 @@ __all__ = ["text_width", "wrapped"]
 # Widths in em, each the widest of its group in DejaVu Sans (Hangul and Han: in the Korean fonts), so that a line is
 # never longer than it was taken for. tests/charts/test_inference_charts.py holds them against the fonts.
 _NARROW = frozenset("!|'.,:;ijlIftr()[]/\\ \u00a0·‘’")
-_NARROW_EM, _LETTER_EM, _CAPITAL_EM, _WIDE_EM, _OTHER_EM = 0.42, 0.66, 0.84, 1.03, 1.7
+_NARROW_EM, _LETTER_EM, _CAPITAL_EM, _WIDE_EM, _OTHER_EM = 0.43, 0.66, 0.84, 1.03, 1.7
 _LETTER = frozenset("“”–")
 _CAPITAL = frozenset("+<=>~#^&→←")
 _WIDE = frozenset("mwWM@%…—")
