@@ -141,6 +141,7 @@ class Distribution:
             xlabel += f"\n(in the last bar also {self.beyond} above it, up to {self.largest:,g})"
         finish(ax, title, xlabel, "samples", legend=True)
         few_ticks(ax)
+        ax.locator_params(axis="y", integer=True)
         ax.set_ylim(0, max(max(counts) for counts in self.counts.values()) * room)
 
     def _draw_points(self, ax: Axes, names: list[str], shown: Callable[[str], str], first: int) -> None:

@@ -19,7 +19,9 @@ __all__ = ["ErrorCasesChart", "check_max_errors"]
 
 _FONT_SIZE = 9.0
 _LINE_INCHES = _FONT_SIZE * 1.4 / 72
+_GAP = 0.6  # lines between two cases
 _LINES = {"input": 2, "reference": 2, "prediction": 2}
+_AROUND = 1.0  # inches: title, numbers and label of the bars, and the distances
 _WIDTH, _MARGIN = 11.0, 2.0  # inches; the margin holds the names of the bars
 
 
@@ -66,19 +68,22 @@ class ErrorCasesChart(PredictionChart):
 
     def plot(self, ax: Axes | None = None) -> list[Axes]:
         """Draw into the room of `ax`, or into a figure of its own."""
-        width = (_WIDTH - _MARGIN) if ax is None else _inches(ax)
+        width = (_WIDTH - _MARGIN) if ax is None else _inches(ax)[0]
         em = width * 72 / _FONT_SIZE
         # Texts are made twice: their number of lines tells the height, and _axes() begins to count characters anew.
         blocks = [self._block(number, case, em) for number, case in enumerate(self.cases, start=1)]
-        lines = sum(len(head_and_body) for head_and_body in blocks) + 0.6 * len(blocks)
-        bars = 1.2 + 0.26 * len(self.kinds)
-        room = max(0.6, lines * _LINE_INCHES + 0.2)
-        axes = self._axes(ax, _WIDTH, (bars + room) / 2, 2, 1)
+        bars = 0.2 + 0.25 * len(self.kinds)
+        if ax is not None:  # the cases that fit into the room that there is
+            there = _inches(ax)[1] - bars - _AROUND
+            blocks = [block for end, block in enumerate(blocks, start=1) if end == 1 or _height(blocks[:end]) <= there]
+        fit = len(blocks)
+        room = max(0.6, _height(blocks) + 0.2)
+        axes = self._axes(ax, _WIDTH, (bars + room + _AROUND) / 2, 2, 1)
         place = axes[0].get_subplotspec()
         assert place is not None  # _axes() made it of a grid
         place.get_gridspec().set_height_ratios([bars, room])
         self._plot_kinds(axes[0])
-        blocks = [self._block(number, case, em) for number, case in enumerate(self.cases, start=1)]
+        blocks = [self._block(number, case, em) for number, case in enumerate(self.cases[:fit], start=1)]
         self._write(axes[1], blocks)
         self._dress(axes)
         return axes
@@ -121,21 +126,24 @@ class ErrorCasesChart(PredictionChart):
         return lines
 
     def _write(self, ax: Axes, blocks: list[list[str]]) -> None:
+        from matplotlib.transforms import ScaledTranslation
+
         ax.set_axis_off()
-        total = sum(len(block) for block in blocks) + 0.6 * len(blocks)
         if not blocks:
             known = self.n_checked > 0 or not self.classes
             text = f"No error was found in {self.n_checked} samples." if known else "No labels: errors are not known."
             ax.text(0, 0.9, text, transform=ax.transAxes, fontsize=_FONT_SIZE, va="top")
-        height = 1 / total if total else 1.0
-        top = 1.0
+        figure = ax.get_figure(root=True)
+        assert figure is not None  # axes have a figure
+        down = 0.0
         for block in blocks:
-            for lines, colour, above in ((block[:1], series_style(1).colour, 0), (block[1:], "black", 1)):
+            for lines, colour in ((block[:1], series_style(1).colour), (block[1:], "black")):
                 text_artist = ax.text(
                     0.0,
-                    top - above * height,
+                    1.0,
                     "\n".join(lines),
-                    transform=ax.transAxes,
+                    # Inches below the top: lines keep their distance in axes of any height.
+                    transform=ax.transAxes + ScaledTranslation(0, -down, figure.dpi_scale_trans),
                     fontsize=_FONT_SIZE,
                     va="top",
                     color=colour,
@@ -143,7 +151,8 @@ class ErrorCasesChart(PredictionChart):
                     clip_on=True,
                 )
                 text_artist.set_in_layout(False)
-            top -= (len(block) + 0.6) * height
+                down += len(lines) * _LINE_INCHES
+            down += _GAP * _LINE_INCHES
 
     def table(self) -> list[dict[str, Any]]:
         """Give a row for each kind and each case."""
@@ -163,7 +172,14 @@ class ErrorCasesChart(PredictionChart):
         ]
 
 
-def _inches(ax: Axes) -> float:
-    figure = ax.figure
-    assert figure is not None
-    return max(1.0, figure.get_figwidth() * ax.get_position().width - 1.2)  # type: ignore[union-attr]
+def _height(blocks: list[list[str]]) -> float:
+    """Give the inches that the lines of some blocks take."""
+    return (sum(map(len, blocks)) + _GAP * len(blocks)) * _LINE_INCHES
+
+
+def _inches(ax: Axes) -> tuple[float, float]:
+    """Give the width that texts may have in axes of the user's, and the height of the axes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes have a figure
+    place, (width, height) = ax.get_position(), figure.get_size_inches()
+    return max(1.0, float(width * place.width) - 1.2), float(height * place.height)

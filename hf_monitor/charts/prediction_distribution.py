@@ -154,9 +154,10 @@ def _class_counts(predictions: Predictions) -> dict[str, tuple[int, int | None]]
     predicted = Counter(predictions.predictions)
     true = Counter(label for label in predictions.labels if label is not None)
     names = list(dict.fromkeys([*predicted, *true]))
-    often = sorted(names, key=lambda name: (-max(true[name], predicted[name]), str(name)))
+    whole = all(isinstance(name, int) for name in names)
+    often = sorted(names, key=lambda name: (-max(true[name], predicted[name]), name if whole else str(name)))
     kept = often[:MAX_CLASSES] if len(often) > MAX_CLASSES + 1 else often
-    if all(isinstance(name, int) for name in kept):
+    if whole:
         kept = sorted(kept)
     counts = {str(name): (predicted[name], true[name] if true else None) for name in kept}
     if rest := often[len(kept) :]:

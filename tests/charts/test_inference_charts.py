@@ -246,9 +246,12 @@ def test_texts_are_wrapped_by_their_width_and_cut_with_an_ellipsis():
 
 
 def test_no_character_is_wider_than_it_is_taken_for():
+    seen = set()
     for family in families():
         font = FT2Font(findfont(family))
-        for code in font.get_charmap():
+        own = set(font.get_charmap()) - seen  # the first font that has a character draws it
+        seen |= own
+        for code in own:
             if chr(code).isprintable() and (code < 0x2000 or 0x3130 <= code < 0xFB00):  # letters, Hangul, Han
                 width = font.load_char(code, flags=LoadFlags.NO_SCALE).horiAdvance / font.units_per_EM
                 assert width <= text_width(chr(code)), chr(code)
@@ -260,11 +263,11 @@ def test_no_text_runs_out_of_the_picture(own_axes):
     chart = ErrorCasesChart.from_rows(
         texts, references=["r"] * 4, inputs=[text[::-1] for text in texts], model_name="$뷁$" * 99
     )
-    room = Figure(figsize=(9, 9), layout="constrained").add_subplot(2, 1, 1) if own_axes else None
+    room = Figure(figsize=(9, 11), layout="constrained").add_subplot(2, 1, 1) if own_axes else None
     axes = chart.plot(room)
     figure = axes[0].figure
     figure.draw_without_rendering()
-    assert len(axes[1].texts) == 8
+    assert len(axes[1].texts) == (2 if own_axes else 8)  # the four cases, or as many as have room
     for text in axes[1].texts:
         box = text.get_window_extent()
         assert box.x0 >= 0
