@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["dress", "families", "shown", "text_columns", "text_style"]
 
-# By the room and not by the module: it is what a user looks for to silence. A logger and not `warnings`, which would end
-# a training under `python -W error`.
+# A logger and not `warnings`, which would end a training under `python -W error`.
 _log = logging.getLogger("hf_monitor.charts")
 
-# Part of matplotlib. It has Latin, Greek, Cyrillic, Hebrew, Arabic, some emoji and the minus sign that NanumGothic lacks.
+# Part of matplotlib, with Latin, Greek, Cyrillic, Hebrew, Arabic, some emoji; and the minus sign, which Nanum lacks.
 _FIRST = "DejaVu Sans"
 # The first of them that is here. Noto's JP face has all Hangul too, and is the only one of NotoSansCJK-*.ttc that
 # matplotlib before 3.11 sees.
@@ -41,7 +40,7 @@ _FACE = {"style": "normal", "variant": "normal", "weight": "normal", "stretch": 
 _BLANK = frozenset(map(ord, "\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f")) | set(
     range(0xE0100, 0xE01F0)
 )
-_LOOKS = {code: None for code in range(0xFE00, 0xFE10)}  # choose between two looks of the character before them
+_LOOKS = dict.fromkeys(range(0xFE00, 0xFE10))  # choose between two looks of the character before them
 _MARKS = 3  # on one letter; more would be a tower over the texts around
 
 
@@ -83,10 +82,10 @@ def text_columns(text: str) -> int:
 def shown(text: object, limit: int = 40, uncovered: Counter[str] | None = None) -> str:
     """Make one line of at most `limit` columns of a user's text, with U+XXXX for what no font has.
 
-    Line breaks and other white space become one space, decomposed letters are put together (NFC, as in file names from
-    macOS), variation selectors are left out. U+XXXX stands for a character without a glyph, for a mark that is not in the
-    font of its letter, for the fourth mark of a letter, and for what would not be seen: control characters, zero-width
-    characters, bidi overrides, lone surrogates, Hangul fillers.
+    White space becomes one space, decomposed letters (file names from macOS) are put together (NFC), and variation
+    selectors are left out. U+XXXX stands for a character without a glyph, for a mark that is not in the font of its
+    letter, for the fourth mark of a letter, and for what would not be seen: control and zero-width characters, bidi
+    overrides, lone surrogates, Hangul fillers.
 
     Parameters
     ----------
@@ -142,38 +141,48 @@ def dress(ax: Axes) -> None:
     style = text_style()
     for text in _texts(ax):
         text.update(style)
-    for axis in ax._axis_map.values():  # type: ignore[attr-defined]
+    for axis in ax._axis_map.values():
         _dress_ticks(axis, style)
 
 
 def _texts(ax: Axes) -> list[Text]:
     texts: list[Text] = [ax.title, ax._left_title, ax._right_title, *ax.texts]  # type: ignore[attr-defined]
-    texts += [axis.label for axis in ax._axis_map.values()]  # type: ignore[attr-defined]
+    texts += [axis.label for axis in ax._axis_map.values()]
     texts += [cell.get_text() for table in ax.tables for cell in table.get_celld().values()]
     legend = ax.get_legend()
     return texts if legend is None else [*texts, legend.get_title(), *legend.get_texts()]
 
 
 def _dress_ticks(axis: Axis, style: dict[str, Any]) -> None:
-    from matplotlib import rcParams
-    from matplotlib.category import StrCategoryFormatter
-    from matplotlib.ticker import FixedFormatter, NullFormatter
+    from matplotlib.category import StrCategoryLocator
+    from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
-    if isinstance(axis.get_major_formatter(), FixedFormatter | StrCategoryFormatter):  # texts, not numbers
-        for tick in axis.get_major_ticks(len(axis.get_majorticklocs())):
-            tick.label1.update(style)
-            tick.label2.update(style)
-    plain = rcParams["font.family"] == ["sans-serif"] and rcParams["font.sans-serif"][:1] == [_FIRST]
-    if plain and not rcParams["text.usetex"]:
-        return  # as it is by default: nothing to do, and ticks cost
-    numbers = [axis.offsetText]
-    for which, formatter in (("major", axis.get_major_formatter()), ("minor", axis.get_minor_formatter())):
-        if not isinstance(formatter, NullFormatter):
-            axis.set_tick_params(which=which, labelfontfamily=_FIRST)
-            ticks = axis.majorTicks if which == "major" else axis.minorTicks
-            numbers += [label for tick in ticks for label in (tick.label1, tick.label2)]  # later ticks copy the first
-    for text in numbers:
-        text.update({"fontfamily": _FIRST, "usetex": False})
+    given = isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator)
+    if given and not isinstance(axis.get_major_formatter(), NullFormatter | ScalarFormatter):  # texts, not numbers
+        labels = _labels(axis.get_major_ticks(len(axis.get_majorticklocs())))
+    elif _numbers_are_plain():
+        return  # ticks cost
+    else:
+        style = {**style, "fontfamily": _FIRST}
+        del style["parse_math"]  # powers of ten are written with it
+        labels = [axis.offsetText, *_labels(axis.majorTicks[:1])]  # later ticks copy the first
+        if not isinstance(axis.get_minor_formatter(), NullFormatter):
+            labels += _labels(axis.minorTicks[:1])
+    for label in labels:
+        label.update(style)
+
+
+def _labels(ticks: list[Any]) -> list[Text]:
+    return [label for tick in ticks for label in (tick.label1, tick.label2)]
+
+
+def _numbers_are_plain() -> bool:
+    """Tell whether matplotlib itself draws numbers in our first font, as it does where rcParams say nothing else."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    default, ours = FontProperties(), FontProperties(family="sans-serif", **_FACE)  # type: ignore[arg-type]
+    return default == ours and rcParams["font.sans-serif"][:1] == [_FIRST] and not rcParams["text.usetex"]
 
 
 def _pieces(line: str) -> tuple[list[str], dict[int, str]]:
@@ -272,6 +281,6 @@ def _look_on_disk() -> bool:
 @cache
 def _say_how_to_get_a_font() -> None:
     _log.warning(
-        'There is no font for Korean here, so charts show U+XXXX instead. Install one with pip install "hf-monitor[korean]" '
-        "(or, on Debian and Ubuntu, apt install fonts-nanum) and start Python again."
+        "There is no font for Korean here, so charts show U+XXXX instead. Install one: "
+        'pip install "hf-monitor[korean]" (or, on Debian and Ubuntu, apt install fonts-nanum), and start Python again.'
     )

@@ -16,8 +16,8 @@ __all__ = ["SeriesStyle", "finish", "new_figure", "series_style", "tick_labels"]
 
 # Found by search on a grid of sRGB: each has a contrast of at least 3:1 on white, and the smallest CIEDE2000 distance
 # between any two of the first five is 19.7 (of the first six 19.0, of all 13.9), in normal vision and in deuteranopia,
-# protanopia and tritanopia as Machado, Oliveira & Fernandes (2009) simulate them, severity 1.0. The first five of Okabe &
-# Ito (2008) have 10.9. tests/charts/test_style.py counts it again.
+# protanopia and tritanopia as Machado, Oliveira & Fernandes (2009) simulate them, severity 1.0. Five of Okabe & Ito
+# (2008) have 10.9. tests/charts/test_style.py computes it again.
 _COLOURS = ("#3355BB", "#CC6600", "#339988", "#990000", "#9988DD", "#444444", "#886655", "#770066")
 # The second channel.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -33,7 +33,8 @@ _LINES: tuple[Any, ...] = (
 )
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 _DPI = 120
-_LONGEST_LEGEND = 11
+_LEGEND_SIZE = 9
+_LONGEST_LEGEND = {1: 7, 2: 11, 3: 11}  # by its columns
 
 
 class SeriesStyle(NamedTuple):
@@ -58,8 +59,8 @@ class SeriesStyle(NamedTuple):
 def series_style(index: int) -> SeriesStyle:
     """Give the look of series number `index`.
 
-    There are eight colours; after them they come again, with another line style and hatch each time. The first six differ in
-    the second channel too, pairwise.
+    There are eight, with a marker, a line style and a hatch of its own each. After them the colours come again, with
+    the next marker, line style and hatch.
     """
     n = len(_COLOURS)
     turn = index + index // n
@@ -91,7 +92,7 @@ def new_figure(width: float, height: float, n: int = 1, columns: int | None = No
 def finish(ax: Axes, title: str, xlabel: str, ylabel: str, *, legend: bool = False, integer_x: bool = False) -> None:
     """Set title, labels and grid; a legend where there are several labelled artists, or where `legend` asks for it.
 
-    More than three labels stand below the axes, and of more than twelve the first eleven and how many there are beside.
+    More than three labels stand below the axes; of many only the first, and how many more.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -107,33 +108,37 @@ def finish(ax: Axes, title: str, xlabel: str, ylabel: str, *, legend: bool = Fal
     if len(labels) > 3:
         _legend_below(ax, handles, labels)
     elif len(labels) > 1 or legend:
-        ax.legend(frameon=False, fontsize=9)
+        ax.legend(frameon=False, fontsize=_LEGEND_SIZE)
 
 
 def _legend_below(ax: Axes, handles: list[Any], labels: list[str]) -> None:
-    """Put a legend under the axes, where it does not lie on curves, and no wider or longer than leaves them their room."""
+    """Put a legend under the axes, not on the curves, and no wider or longer than leaves the axes their room."""
     from matplotlib import rcParams
     from matplotlib.lines import Line2D
     from matplotlib.transforms import ScaledTranslation
 
-    more = len(labels) - _LONGEST_LEGEND
-    if more > 1:
-        handles = [*handles[:_LONGEST_LEGEND], Line2D([], [], linestyle="none")]
-        labels = [*labels[:_LONGEST_LEGEND], f"and {more} more"]
     widest = max(text_columns(line) for label in labels for line in label.split("\n"))
-    # Numbers and the label of the axis are as high as their text, whatever the height of the axes.
     root = ax.get_figure(root=True)
     assert root is not None  # axes have a figure
+    # A column of text is about 0.6 of the font size wide, line and gaps take 4.5; layout widens axes a bit.
+    room = 1.15 * 72 * ax.bbox.width / root.dpi
+    ncols = max(1, min(3, int(room / (_LEGEND_SIZE * (0.6 * widest + 4.5)))))
+    longest = _LONGEST_LEGEND[ncols]
+    more = len(labels) - longest
+    if more > 1:
+        handles = [*handles[:longest], Line2D([], [], linestyle="none")]
+        labels = [*labels[:longest], f"and {more} more"]
+    # Numbers and the label of the axis are as high as their text, whatever the height of the axes.
     drop = ScaledTranslation(0, -3.6 * rcParams["font.size"] / 72, root.dpi_scale_trans)
     ax.legend(
         handles,
         labels,
         frameon=False,
-        fontsize=9,
+        fontsize=_LEGEND_SIZE,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=ax.transAxes + drop,
-        ncols=3 if widest <= 18 else 2 if widest <= 28 else 1,
+        ncols=ncols,
     )
 
 
