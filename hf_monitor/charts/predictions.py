@@ -272,6 +272,7 @@ def _metric_names(kept: list[tuple[int, dict[str, Any]]]) -> list[str]:
     names: dict[str, None] = {}
     for _, row in kept:
         for key, value in row.items():
-            if key not in names and isinstance(value, int | float) and value is not True and value is not False:
-                names[key] = None
+            if key in names or not isinstance(value, int | float) or isinstance(value, bool) or is_missing(value):
+                continue  # the NaN that stands for a missing text in a data frame, too
+            names[key] = None
     return sorted((name for name in names if name not in _NO_METRIC), key=lambda name: name != "score")

@@ -59,7 +59,9 @@ def test_class_labels_come_bare_in_rows_and_from_pipelines():
 
 
 def test_missing_predictions_are_left_out_and_said():
-    read = read_predictions(pd.DataFrame({"prediction": ["a", None, "c"]}), references=["r", "s", None])
+    frame = pd.DataFrame({"prediction": ["a", None, "c"], "input": ["x", "y", None], "reference": ["r", "s", None]})
+    read = read_predictions(frame.map(lambda value: float("nan") if value is None else value))
+    assert (read.inputs, read.scores) == (["x", None], {})
     assert (read.predictions, read.positions, read.references) == (["a", "c"], [0, 2], [["r"], []])
     assert read.notes == ["1 of 3 samples have no prediction and are left out"]
     for nothing in ([], [None, float("nan")]):
