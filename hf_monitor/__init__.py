@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
         "attach": "hf_monitor.callbacks.attach",
         "check_gpu_compatibility": "hf_monitor.gpu.compatibility",
+        "create_inference_visualizations": "hf_monitor.charts.inference",
         "create_optimization_visualizations": "hf_monitor.charts.optimization",
         "create_training_visualizations": "hf_monitor.charts.training",
         "default_callbacks": "hf_monitor.callbacks.defaults",
