@@ -5,6 +5,7 @@
     python scripts/train_summarizer.py --model_name_or_path google-t5/t5-small --source_prefix "summarize: " \
         --train_file train.jsonl --validation_file dev.jsonl --test_file test.jsonl
     python scripts/train_summarizer.py config.yaml --learning_rate 1e-4  # a YAML or JSON file; options win over it
+    python scripts/train_summarizer.py --train_file train.jsonl --num_folds 5  # cross-validation, each fold a run
     python scripts/train_summarizer.py config.yaml --auto_batch              # batch and accumulation are measured first
     ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 scripts/train_summarizer.py --use_cpu
 
@@ -56,18 +57,21 @@ def defaults_for(given: dict[str, Any]) -> dict[str, Any]:
 
     demo = is_demo(given)
     values: dict[str, Any] = {"report_to": "none", "predict_with_generate": True, "logging_steps": 10}
-    if not {"do_train", "do_eval", "do_predict"} & given.keys():
+    if given.get("num_folds"):
+        values |= {"do_train": True, "do_eval": True}
+    elif not {"do_train", "do_eval", "do_predict"} & given.keys():
         hub = bool(given.get("dataset_name"))
         values["do_train"] = demo or hub or bool(given.get("train_file"))
         values["do_eval"] = demo or hub or bool(given.get("validation_file"))
         values["do_predict"] = demo or bool(given.get("test_file"))
     trains, evaluates = ({**values, **given}.get(name, False) for name in ("do_train", "do_eval"))
     if demo:
-        values |= DEMO_TRAINING | {"output_dir": "outputs/demo", "save_strategy": "no"}
+        output_dir = "outputs/demo_folds" if given.get("num_folds") else "outputs/demo"
+        values |= DEMO_TRAINING | {"output_dir": output_dir, "save_strategy": "no"}
         if trains and evaluates:
             values |= {"eval_strategy": "steps", "eval_steps": 0.2, "eval_on_start": True}
         return values
-    values["output_dir"] = "outputs/summarizer"
+    values["output_dir"] = "outputs/summarizer_folds" if given.get("num_folds") else "outputs/summarizer"
     if trains and evaluates:
         values["eval_strategy"] = "epoch"
     if not given.get("model_name_or_path") and not given.get("config_name"):  # the small T5, from random weights
@@ -84,9 +88,38 @@ def check_auto_batch(given: dict[str, Any]) -> None:
             raise InputError(f"--{name} is what --auto_batch measures and settles: leave one of the two out.")
 
 
+WHY_NOT_WITH_FOLDS = {
+    "validation_file": "each fold is evaluated on the part of the training data that it leaves out",
+    "test_file": "there would be as many models as folds: predict with one of them, or train once without it",
+    "do_predict": "there would be as many models as folds: predict with one of them, or train once without it",
+    "run_dir": "each fold has its run folder in <output_dir>/fold_1/monitor ...",
+    "resume_from_checkpoint": "folds are trained from the begin; those that are finished are in fold_results.json",
+    "push_to_hub": "there would be as many models as folds",
+}
+
+
+def check_folds(given: dict[str, Any], training_args: Any) -> None:
+    """Refuse what has no meaning with --num_folds."""
+    from hf_monitor.seq2seq.folds import foreign_folds
+
+    for name, why in WHY_NOT_WITH_FOLDS.items():
+        if given.get(name) and str(given[name]).lower() != "false":
+            raise InputError(f"--{name} cannot be had with --num_folds: {why}.")
+    for name in ("do_train", "do_eval", "predict_with_generate"):
+        if not getattr(training_args, name):
+            raise InputError(f"--num_folds trains, generates and scores: leave --{name} false out.")
+    others = foreign_folds(Path(training_args.output_dir), given["num_folds"])
+    if others:
+        raise InputError(
+            f"--output_dir {training_args.output_dir!r} holds {', '.join(others)} of a run with other folds: name "
+            "another folder, or move them away."
+        )
+
+
 def check_early(given: dict[str, Any], data_args: DataArguments, training_args: Any) -> None:
     """Find out before a model is loaded, not after hours, what can be known from the arguments and the disk."""
     from hf_monitor.seq2seq.checks import check_output_folder, check_report_to, check_run_folder
+    from hf_monitor.seq2seq.folds import fold_folder
 
     if data_args.auto_batch:
         check_auto_batch(given)
@@ -97,9 +130,13 @@ def check_early(given: dict[str, Any], data_args: DataArguments, training_args: 
     check_report_to(training_args.report_to)
     output_dir = Path(training_args.output_dir)
     check_output_folder("--output_dir", output_dir)
-    run_dir = run_folder(data_args, training_args)
-    check_output_folder("--run_dir", run_dir)
-    check_run_folder(run_dir)
+    run_dirs = [run_folder(data_args, training_args)]
+    if data_args.num_folds is not None:
+        check_folds(given, training_args)
+        run_dirs = [fold_folder(output_dir, number) / "monitor" for number in range(1, data_args.num_folds + 1)]
+    for run_dir in run_dirs:
+        check_output_folder("--run_dir", run_dir)
+        check_run_folder(run_dir)
 
 
 # ---------------------------------------------------------------- model
@@ -146,6 +183,14 @@ def prepare_model(
     if data_args.source_prefix is None and name.removeprefix("google-t5/") in ORIGINAL_T5:
         tell(f'hint: {name} was trained with prefixes; add --source_prefix "summarize: "')
     return model, tokenizer
+
+
+def settle_generation(data_args: DataArguments, training_args: Any, model: Any, tokenizer: Any) -> None:
+    from hf_monitor.seq2seq.preprocessing import settle_lengths
+
+    settle_lengths(data_args, model, tokenizer)
+    training_args.generation_max_length = training_args.generation_max_length or data_args.val_max_target_length
+    training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
 
 
 def encode_splits(
@@ -199,6 +244,7 @@ def plan_batches(
     data_args: DataArguments,
     training_args: Any,
     given: dict[str, Any],
+    run_dir: Path,
 ) -> tuple[Any, Any]:
     """Measure what fits, with the samples that will be trained on and evaluated; give what follows, and the plan."""
     import dataclasses
@@ -228,7 +274,7 @@ def plan_batches(
         precision=precision,
         gradient_checkpointing=bool(training_args.gradient_checkpointing),
         allow={"gradient_checkpointing"} if may_recompute else (),
-        run_dir=run_folder(data_args, training_args),
+        run_dir=run_dir,
         dataset=datasets["train"],
         eval_dataset=evaluated_samples(datasets),
         collator=collator_for(model, tokenizer, training_args),
@@ -382,6 +428,13 @@ def save(trainer: Any, name: str, metrics: dict[str, Any]) -> None:
     trainer.save_metrics(name, metrics)
 
 
+def train(trainer: Any, n_samples: int, checkpoint: str | None = None) -> None:
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()  # and the tokenizer
+    save(trainer, "train", {**result.metrics, "train_samples": n_samples})
+    trainer.save_state()
+
+
 def evaluate(trainer: Any) -> dict[str, Any]:
     """Evaluate, unless the training ended with an evaluation of these very weights."""
     last = next((row for row in reversed(trainer.state.log_history) if "eval_runtime" in row), None)
@@ -390,20 +443,63 @@ def evaluate(trainer: Any) -> dict[str, Any]:
     return dict(trainer.evaluate())
 
 
-def predict(trainer: Any, metrics: Any, dataset: Any, tokenizer: Any) -> dict[str, Any]:
-    """Predict the test set and write its summaries, one a line, as Hugging Face's example does."""
-    found = trainer.predict(dataset, metric_key_prefix="predict")
-    if trainer.is_world_process_zero() and trainer.args.predict_with_generate:
+def predict(trainer: Any, metrics: Any, monitor: Any, dataset: Any, data_args: DataArguments) -> dict[str, Any]:
+    """Predict the test set, record how sure the model was, and write the summaries, one a line, as Hugging Face does.
+
+    The Trainer generates; `predict_texts` listens to the same generation in the same way.
+    """
+    from hf_monitor.callbacks.confidence import confidence_recorded
+
+    if not trainer.args.predict_with_generate:
+        return dict(trainer.predict(dataset, metric_key_prefix="predict").metrics)
+    with confidence_recorded(trainer) as confidences:
+        found = trainer.predict(dataset, metric_key_prefix="predict")
+    if trainer.is_world_process_zero():
         last = metrics.last
         if last is not None and last.name == "predict":
             texts = last.predictions
         else:  # a test set without summaries is not scored
-            ids = found.predictions[: len(dataset)]
-            ids[ids < 0] = tokenizer.pad_token_id
-            texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            texts = record_unscored(trainer, monitor, dataset, found.predictions, confidences, data_args)
         lines = "".join(f"{' '.join(text.split())}\n" for text in texts)
         (Path(trainer.args.output_dir) / "generated_predictions.txt").write_text(lines, encoding="utf-8")
+        draw_charts("create_inference_visualizations", monitor.run_dir, output_dir=monitor.run_dir / "plots/inference")
     return dict(found.metrics)
+
+
+def record_unscored(
+    trainer: Any, monitor: Any, dataset: Any, ids: Any, confidences: list[dict[str, Any]], data_args: DataArguments
+) -> list[str]:
+    """Write down predictions that there is nothing to score against; give their texts."""
+    from hf_monitor.metrics.decoding import TokenDecoder
+    from hf_monitor.metrics.evaluation_texts import sample_indices
+
+    tokenizer = trainer.processing_class
+    texts = TokenDecoder(tokenizer).decode(ids, "predictions").texts[: len(dataset)]
+    more = confidences if len(confidences) >= len(texts) else [{}] * len(texts)
+
+    def row(index: int) -> dict[str, Any]:
+        sample = dataset[index]
+        text = tokenizer.decode(sample["input_ids"], skip_special_tokens=True)
+        references = sample.get("references") or []
+        return {"index": index, "input": text, "prediction": texts[index], "references": references, **more[index]}
+
+    indices = sample_indices(len(texts), data_args.max_predictions, trainer.args.seed)
+    monitor.record_texts("predict", map(row, indices))
+    return texts
+
+
+def draw_charts(name: str, *args: Any, **options: Any) -> None:
+    """Draw a set of charts by one of hf_monitor's create_*_visualizations; a failure of that is one line."""
+    import logging
+
+    import hf_monitor
+
+    # What a run cannot have (the curves of all folds together) need not be said each time; what failed is said below.
+    logging.getLogger("hf_monitor.charts.pictures").setLevel(logging.ERROR)
+    try:
+        getattr(hf_monitor, name)(*args, **options)
+    except Exception as error:  # noqa: BLE001 - the training is done: no failure of a picture may end it
+        tell(f"{name} could not draw: {type(error).__name__}: {error}")
 
 
 def model_card(trainer: Any, model_args: ModelArguments, data_args: DataArguments) -> None:
@@ -466,7 +562,7 @@ def print_comparison(rows: dict[str, dict[str, float]], n_samples: int) -> None:
 
 
 def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
-    charts = sorted((run_dir / "plots").glob("*.png"))
+    charts = sorted((run_dir / "plots").rglob("*.png"))
     places = {
         "Run folder": run_dir,
         "Log": run_dir / "train.log",
@@ -488,11 +584,134 @@ def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
     print(f"{'Read it':<11} {python} -c {quoted}")
 
 
+# ---------------------------------------------------------------- folds
+
+
+class Folds:
+    """Trainings on all of the training data but one part, which each is then evaluated on.
+
+    Each begins with the same weights and the same seed; ``--seed`` also says who is held out when. Where the tokenizer
+    is made on the spot, it is made once, of all the training data: it decides over pieces of words, the weights do not
+    see what is held out.
+    """
+
+    def __init__(
+        self,
+        given: dict[str, Any],
+        model_args: ModelArguments,
+        data_args: DataArguments,
+        training_args: Any,
+        pairs: Pairs,
+    ) -> None:
+        from hf_monitor.seq2seq.folds import split_folds
+
+        assert data_args.num_folds is not None
+        self.given, self.model_args, self.data_args, self.training_args = given, model_args, data_args, training_args
+        self.pairs = pairs
+        self.parent = Path(training_args.output_dir)
+        self.folds = split_folds(pairs.texts, data_args.num_folds, training_args.seed)
+        self.rows: list[dict[str, Any]] = []
+        self.encoded: dict[str, Any] = {}
+        self.plan: Any = None
+
+    def run(self) -> int:
+        """Train and evaluate all folds; what is finished stays, whatever comes after it."""
+        from hf_monitor.seq2seq.folds import RESULTS_FILE, fold_table, write_folds
+
+        n = len(self.folds)
+        try:
+            for fold in self.folds:
+                self.rows.append(self.train_fold(fold))
+                if is_main_process():
+                    write_folds(self.parent, self.rows)
+                free_memory()
+        except KeyboardInterrupt:
+            if is_main_process():
+                print(file=sys.stderr)  # below the progress bar
+            done = f"; their results are in {self.parent / RESULTS_FILE}" if self.rows else ""
+            tell(f"interrupted; {len(self.rows)} of {n} folds are finished{done}")
+            return 130
+        if is_main_process():
+            draw_charts(
+                "create_training_visualizations",
+                fold_results=self.parent,
+                model_name=self.model_args.model_name_or_path or self.model_args.config_name or "small T5",
+                output_dir=self.parent / "plots",
+            )
+            print(f"\n{n} folds of {len(self.pairs.texts)} samples, each evaluated on what it was not trained on")
+            print(fold_table(self.rows))
+            print(
+                "f1: mean of ROUGE-1, ROUGE-2 and ROUGE-L F1 / 100. accuracy: tokens right under teacher forcing, 0-1."
+            )
+            print("sd: standard deviation over the folds.\n")
+            print(f"{'Runs':<11} {self.parent / 'fold_1'} ... fold_{n}")
+            print(f"{'Results':<11} {self.parent / RESULTS_FILE}")
+            for number, path in enumerate(sorted((self.parent / "plots").glob("*.png"))):
+                print(f"{'' if number else 'Charts':<11} {path}")
+        return 0
+
+    def train_fold(self, fold: Any) -> dict[str, Any]:
+        """Train without a part and evaluate on it; nothing of model and optimizer is left afterwards."""
+        import dataclasses
+
+        from hf_monitor.seq2seq.folds import fold_folder, fold_row
+        from hf_monitor.seq2seq.token_accuracy import token_accuracy
+
+        model, tokenizer = prepare_model(self.model_args, self.data_args, self.training_args, self.pairs)
+        if fold.number == 1:
+            self.prepare(model, tokenizer)
+        held_out = fold.held_out[: self.data_args.max_eval_samples]
+        datasets = {
+            "train": self.encoded["train"].select(fold.train),
+            "validation": self.encoded["validation"].select(held_out),
+        }
+        tell(
+            f"fold {fold.number} of {len(self.folds)}: {len(fold.train)} samples to train on, {len(held_out)} held out"
+        )
+        arguments = dataclasses.replace(self.training_args, output_dir=str(fold_folder(self.parent, fold.number)))
+        trainer, _, monitor = make_trainer(model, tokenizer, datasets, self.data_args, arguments)
+        with memory_explained(trainer, self.plan, monitor.run_dir), monitor:
+            if self.plan is not None and fold.number == 1:
+                tell_plan(self.plan, resumes=False)
+            train(trainer, len(datasets["train"]))
+            values = {**evaluate(trainer), "eval_samples": len(held_out)}
+            save(trainer, "eval", values)
+            accuracy = token_accuracy(trainer, datasets["validation"])
+            row = fold_row(fold, len(self.folds), values, accuracy, len(held_out))
+            monitor.record("fold", row)
+            model_card(trainer, self.model_args, self.data_args)
+        return row
+
+    def prepare(self, model: Any, tokenizer: Any) -> None:
+        """Encode all samples, once for all folds, and measure the batch with all of them, where that is asked for."""
+        from hf_monitor.seq2seq.folds import fold_folder, write_folds
+
+        settle_generation(self.data_args, self.training_args, model, tokenizer)
+        parts = {"train": self.pairs, "validation": self.pairs}
+        self.encoded = encode_splits(parts, self.data_args, self.training_args, model, tokenizer)
+        if self.data_args.auto_batch:
+            run_dir = fold_folder(self.parent, 1) / "monitor"
+            self.training_args, self.plan = plan_batches(
+                model, tokenizer, self.encoded, self.data_args, self.training_args, self.given, run_dir
+            )
+        if is_main_process():
+            write_folds(self.parent, [])  # what an earlier run left there is no result of this one
+
+
+def free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 # ---------------------------------------------------------------- all of it
 
 
 def run(argv: Sequence[str]) -> int:
-    from hf_monitor.seq2seq.preprocessing import settle_lengths
     from hf_monitor.seq2seq.sources import load_demo_splits, load_splits
 
     given = given_arguments(argv, PROG)
@@ -508,6 +727,8 @@ def run(argv: Sequence[str]) -> int:
         "validation": (training_args.do_eval, data_args.max_eval_samples),
         "test": (training_args.do_predict, data_args.max_predict_samples),
     }
+    if data_args.num_folds is not None:
+        limits = {"train": limits["train"]}
     wanted = {split: limit for split, (asked, limit) in limits.items() if asked}
     if not wanted:
         raise InputError("there is nothing to do: give a --train_file, --validation_file or --test_file.")
@@ -519,17 +740,18 @@ def run(argv: Sequence[str]) -> int:
         options = {"cache_dir": model_args.cache_dir, "token": model_args.token}
         splits = load_splits(data_args, wanted, tell=tell, hub_options=options)
 
+    if data_args.num_folds is not None:
+        return Folds(given, model_args, data_args, training_args, splits["train"]).run()
     checkpoint = checkpoint_to_resume(training_args) if training_args.do_train else None
     model, tokenizer = prepare_model(model_args, data_args, training_args, splits.get("train"))
-    settle_lengths(data_args, model, tokenizer)
-    training_args.generation_max_length = training_args.generation_max_length or data_args.val_max_target_length
-    training_args.generation_num_beams = data_args.num_beams or training_args.generation_num_beams
+    settle_generation(data_args, training_args, model, tokenizer)
     datasets = encode_splits(splits, data_args, training_args, model, tokenizer)
     plan = None
     if data_args.auto_batch and not training_args.do_train:
         tell("--auto_batch is left aside: nothing is trained")
     elif data_args.auto_batch:
-        training_args, plan = plan_batches(model, tokenizer, datasets, data_args, training_args, given)
+        run_dir = run_folder(data_args, training_args)
+        training_args, plan = plan_batches(model, tokenizer, datasets, data_args, training_args, given, run_dir)
     trainer, metrics, monitor = make_trainer(model, tokenizer, datasets, data_args, training_args)
 
     # The log has what is printed before and after the training, too.
@@ -539,10 +761,7 @@ def run(argv: Sequence[str]) -> int:
                 tell_plan(plan, resumes=checkpoint is not None)
             rows = None
             if training_args.do_train:
-                result = trainer.train(resume_from_checkpoint=checkpoint)
-                trainer.save_model()  # and the tokenizer
-                save(trainer, "train", {**result.metrics, "train_samples": len(datasets["train"])})
-                trainer.save_state()
+                train(trainer, len(datasets["train"]), checkpoint)
             if training_args.do_eval:
                 values = {**evaluate(trainer), "eval_samples": len(datasets["validation"])}
                 if demo and metrics is not None and metrics.last is not None:
@@ -550,7 +769,7 @@ def run(argv: Sequence[str]) -> int:
                     values |= {f"eval_rougeL_{language}": value for language, value in rows["this model"].items()}
                 save(trainer, "eval", values)
             if training_args.do_predict:
-                values = predict(trainer, metrics, datasets["test"], tokenizer)
+                values = predict(trainer, metrics, monitor, datasets["test"], data_args)
                 save(trainer, "predict", {**values, "predict_samples": len(datasets["test"])})
             if training_args.do_train:
                 model_card(trainer, model_args, data_args)

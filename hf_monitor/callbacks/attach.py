@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 import weakref
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -99,6 +100,43 @@ class Monitor:
     def run(self) -> Run:
         """Read the run folder as it is now."""
         return load_run(self.run_dir)
+
+    def record(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Append a row of your own to metrics.jsonl, at the step that the training has come to.
+
+        On other processes than the first nothing happens.
+
+        Parameters
+        ----------
+        kind : str
+            What it is called in ``run.metrics.of(kind)``.
+        values : mapping of str to object
+            Names and values.
+        """
+        if (recorder := self._opened()) is not None:
+            recorder.writer.row(kind, self._trainer.state.global_step, values)
+
+    def record_texts(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append texts that nobody scored to predictions.jsonl, each with the step that the training has come to.
+
+        Parameters
+        ----------
+        name : str
+            Of the evaluation: ``"predict"``.
+        rows : iterable of mapping
+            ``index``, ``input``, ``prediction`` ...
+        """
+        if (recorder := self._opened()) is not None:
+            state = self._trainer.state
+            head = {"step": state.global_step, "name": name, **recorder.outside(state)}
+            recorder.writer.rows("predictions.jsonl", ({**head, **row} for row in rows))
+
+    def _opened(self) -> Recorder | None:
+        trainer, recorder = self._trainer, self._recorder
+        if not trainer.state.is_world_process_zero:
+            return None
+        recorder.ensure_attempt(trainer.args, trainer.model)
+        return recorder
 
     def find(self, kind: type[Any]) -> Any:
         """Give the callback of a class."""

@@ -61,12 +61,16 @@ class TextMetricsCallback(TrainerCallback):
         ``name``, ``metric``, ``value`` and ``step`` of the best evaluation so far, as the Trainer judges it
         (``metric_for_best_model``, ``greater_is_better``); by the highest ``score`` of the first evaluation set where
         the Trainer was given no metric. A value that is not finite is never the best.
+    sample_values : list of dict or None
+        More values for the rows of predictions.jsonl, one dict a sample in the order of the evaluation
+        (:func:`~hf_monitor.callbacks.confidence.confidence_recorded`). Those beyond the last sample are left aside.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str] | None = None, text_metrics: TextMetrics | None = None) -> None:
         self.run_dir = run_dir
         self.text_metrics = text_metrics
         self.best: dict[str, Any] | None = None
+        self.sample_values: list[dict[str, Any]] | None = None
         self._first_set: str | None = None
         self._recorder: Recorder | None = None
         self._loader: Any = None  # of the evaluation that was announced
@@ -248,7 +252,12 @@ class TextMetricsCallback(TrainerCallback):
             summary["best"] = self.best
         recorder.writer.row("text_scores", step, summary)
         head = {"step": step, "name": name, **outside}
-        recorder.writer.rows("predictions.jsonl", ({**head, **row} for row in last.rows()))
+        more = self.sample_values or []
+        if more and len(more) < last.n_samples:
+            report_once(self, "confidence", f"{len(more)} confidences for {last.n_samples} texts: they are left out.")
+            more = []
+        rows = ({**head, **row, **(more[row["index"]] if more else {})} for row in last.rows())
+        recorder.writer.rows("predictions.jsonl", rows)
 
     def _keep_best(self, args: Any, step: int, name: str, metrics: dict[str, Any], score: float) -> None:
         wanted, greater = args.metric_for_best_model, True

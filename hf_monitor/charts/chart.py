@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hf_monitor.charts.fonts import dress, shown
 from hf_monitor.charts.style import new_figure
 from hf_monitor.errors import InputError
+from hf_monitor.run.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Chart", "Rows"]
 
 Rows: TypeAlias = Iterable[Mapping[str, Any]]
+
+_NO_VERSION: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Creator": None, "Date": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
 
 
 class Chart:
@@ -89,21 +96,20 @@ class Chart:
         Raises
         ------
         OSError
-            As the operating system says. There is no half picture then, nor is there ever: the old one stays until the
-            new one is whole.
+            As the operating system says. The old picture is as it was, and there is no half one.
+        ValueError
+            If matplotlib knows no such kind of picture.
         """
-        from hf_monitor.run.files import replace_file
-
         if self.figure is None:
             self.plot()
         assert self.figure is not None  # plot() makes it
         path = Path(path)
-        kind = path.suffix.removeprefix(".").lower() or "png"
         picture = io.BytesIO()
         # Without the version of matplotlib in it, the same data gives the same bytes.
-        self.figure.savefig(picture, format=kind, metadata={"Software": None} if kind == "png" else None)
+        kind = path.suffix.lower().lstrip(".") or "png"
+        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind))
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, picture.getvalue(), durable=False)
+        replace_file(path, picture.getvalue(), sync=False)  # whoever looks sees the old picture or the new one
         return path
 
     def shown(self, text: object, limit: int = 40) -> str:

@@ -1,121 +1,30 @@
-"""Curves of one training: data first, drawing second (in the manner of scikit-learn's Display classes)."""
+"""Curves of one training: loss against validation loss, and all that was logged over the steps."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from hf_monitor.errors import InputError
+from hf_monitor.charts.chart import Chart, Rows
+from hf_monitor.charts.curves import Curve, Curves, curves_of
+from hf_monitor.charts.fonts import text_style
+from hf_monitor.charts.style import finish, series_style
+from hf_monitor.diagnosis.overfitting import OverfittingOnset, overfitting_onset
+from hf_monitor.errors import NothingToDraw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from hf_monitor.charts.curves import HistoryData
+    from hf_monitor.run.reader import Run
 
 __all__ = ["Curve", "LossChart", "TrainingHistoryChart", "draw_history"]
 
-Rows: TypeAlias = Iterable[Mapping[str, Any]]
-
-# Okabe & Ito (2008), safe for colour-blind readers; a marker and a line style are the second channel.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-_DPI = 120
 _LONGEST_NAME = 40
 _SCORE_PANEL = "Text scores (0-100)"
 _SCORES = ("score", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu")
-
-
-@dataclass
-class Curve:
-    """One metric over the steps.
-
-    Attributes
-    ----------
-    name : str
-    steps : list of int
-        Optimizer steps, in the order recorded.
-    values : list of float
-        The metric; values that are not finite are drawn as crosses at the foot of the axes.
-    """
-
-    name: str
-    steps: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.values)
-
-    def draw(self, ax: Axes, index: int, label: str | None = None) -> None:
-        """Draw into axes, as series number `index`."""
-        points = [(s, v) for s, v in zip(self.steps, self.values, strict=True) if math.isfinite(v)]
-        index %= len(_COLOURS)
-        ax.plot(
-            [step for step, _ in points],
-            [value for _, value in points],
-            label=label or self.name,
-            color=_COLOURS[index],
-            linestyle=_STYLES[index],
-            marker=_MARKERS[index] if len(points) <= 60 else None,
-            markersize=4,
-            linewidth=1.5,
-        )
-        lost = [step for step, value in zip(self.steps, self.values, strict=True) if not math.isfinite(value)]
-        if lost:  # at the foot of the axes, where they also keep the steps in view
-            ax.plot(
-                lost,
-                [0.03] * len(lost),
-                transform=ax.get_xaxis_transform(),
-                color=_COLOURS[index],
-                linestyle="none",
-                marker="x",
-                markersize=6,
-                label=f"{(label or self.name).partition(chr(10))[0]}: NaN or infinite",
-            )
-
-
-def _curves(rows: Rows, wanted: Iterable[str] | None = None) -> dict[str, Curve]:
-    """Collect a curve for each number in the rows. A step that comes again counts as it was last."""
-    values: dict[str, dict[int, float]] = {}
-    names = None if wanted is None else set(wanted)
-    for row in rows:
-        step = row.get("step")
-        if row.get("standalone"):  # an evaluation outside of train(): not a point of the training's curve
-            continue
-        if not isinstance(step, int) or row.get("kind", "train") not in ("train", "eval", "log"):
-            continue
-        for name, value in row.items():
-            if name in ("step", "time", "attempt", "kind", "epoch") or isinstance(value, bool | str):
-                continue
-            if isinstance(value, int | float) and (names is None or name in names):
-                values.setdefault(name, {})[step] = float(value)
-    return {
-        name: Curve(name, list(by_step), list(by_step.values()))
-        for name, by_step in ((name, dict(sorted(found.items()))) for name, found in values.items())
-    }
-
-
-def _labelled(curves: Sequence[Curve], prefix: str) -> list[tuple[Curve, str]]:
-    """Curves with what to call them; those that are equal (rougeL and rougeLsum of one-line texts) become one."""
-    found: list[tuple[Curve, list[str]]] = []
-    for curve in curves:
-        name = curve.name.removeprefix(prefix)
-        name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-        same = next(
-            (names for other, names in found if (curve.steps, curve.values) == (other.steps, other.values)), None
-        )
-        if same is None:
-            found.append((curve, [name]))
-        else:
-            same.append(name)
-    # Two names a line: a legend wider than its axes would squeeze them.
-    return [
-        (curve, "\n= ".join(" = ".join(names[i : i + 2]) for i in range(0, len(names), 2))) for curve, names in found
-    ]
 
 
 def _score_of(name: str) -> str:
@@ -126,103 +35,73 @@ def _is_loss(name: str) -> bool:
     return name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))
 
 
-def _new_axes(width: float, height: float, n: int = 1) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    columns = 1 if n == 1 else 2
-    lines = -(-n // columns)
-    figure = Figure(figsize=(width, height * lines), dpi=_DPI, layout="constrained")
-    axes = [figure.add_subplot(lines, columns, index + 1) for index in range(n)]
-    return figure, axes
+def _set_of(name: str) -> str:
+    """Name of the evaluation set of ``eval_<set>_loss``; empty where there is one set without a name."""
+    return name.removeprefix("eval_").removesuffix("loss").rstrip("_")
 
 
-def _finish(ax: Axes, title: str, ylabel: str, *, legend: bool = False) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.set_title(title, loc="left", fontsize=11)
-    ax.set_xlabel("step")
-    ax.set_ylabel(ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
-    ax.grid(alpha=0.25)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    _, labels = ax.get_legend_handles_labels()
-    if len(labels) > 3:  # would lie on the curves; no wider than the axes, or the layout gives way to it
-        widest = max(len(line) for label in labels for line in label.split("\n"))
-        columns = 3 if widest <= 18 else 2 if widest <= 28 else 1
-        ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns)
-    elif len(labels) > 1 or legend:
-        ax.legend(frameon=False, fontsize=9)
-
-
-class _Chart:
-    """What the charts share: saving, and the figure."""
-
-    figure: Figure | None = None
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Save as a picture; the kind is told by the ending of `path` (``.png``, ``.svg``, ``.pdf``).
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        OSError
-            As the operating system says. There is no half picture then.
-        """
-        if self.figure is None:
-            self.plot()
-        assert self.figure is not None  # plot() makes it
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Without the version of matplotlib in it, the same data gives the same bytes.
-        try:
-            self.figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
-        except OSError:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            raise
-        return path
-
-    def plot(self) -> Any:
-        """Draw the chart."""
-        raise NotImplementedError
-
-
-class LossChart(_Chart):
-    """Training loss against validation loss.
+class LossChart(Chart):
+    """Training loss against validation loss, with the point where overfitting begins.
 
     Parameters
     ----------
     train : Curve
-    evaluations : list of Curve
+    evaluations : sequence of Curve
         One for each evaluation set.
+    model_name : object, optional
+        Stands in the title.
+
+    Attributes
+    ----------
+    train : Curve
+    evaluations : list of Curve
+    onsets : list of OverfittingOnset or None
+        For each evaluation set, where overfitting begins (see `hf_monitor.diagnosis.overfitting`).
     """
 
-    def __init__(self, train: Curve, evaluations: Sequence[Curve]) -> None:
+    title = "Training and validation loss"
+
+    def __init__(self, train: Curve, evaluations: Sequence[Curve], *, model_name: object = None) -> None:
+        super().__init__()
+        self.model_name = model_name
         self.train = train
         self.evaluations = list(evaluations)
+        self.onsets: list[OverfittingOnset | None] = [
+            overfitting_onset(train.steps, train.values, curve.steps, curve.values) for curve in self.evaluations
+        ]
+        if not train:
+            self.notes.append("no training loss was logged")
+        if not self.evaluations:
+            self.notes.append("no validation loss was logged")
 
     @classmethod
-    def from_rows(cls, rows: Rows) -> LossChart:
-        """Take the data from rows: ``trainer.state.log_history`` or ``load_run(...).metrics``.
+    def from_rows(cls, rows: HistoryData, *, model_name: object = None) -> LossChart:
+        """Take the data from rows: ``trainer.state.log_history``, a DataFrame, or ``load_run(...).metrics``.
 
         Raises
         ------
-        InputError
+        NothingToDraw
             If neither ``loss`` nor a validation loss is in them.
         """
-        curves = _curves(rows)
+        curves = curves_of(rows)
+        evaluations = [curve for name, curve in curves.items() if name != "loss" and _is_loss(name) and curve]
         train = curves.get("loss", Curve("loss"))
-        evaluations = [c for name, c in curves.items() if name != "loss" and _is_loss(name) and c]
         if not train and not evaluations:
-            raise InputError(
-                f"a loss chart needs rows with 'loss' or 'eval_loss', got the keys {sorted(curves) or 'none'}. "
-                "Pass trainer.state.log_history or load_run(folder).metrics after some steps."
-            )
-        return cls(train, evaluations)
+            raise NothingToDraw(_without("a loss chart needs rows with 'loss' or 'eval_loss'", curves))
+        return cls(train, evaluations, model_name=model_name)
+
+    @classmethod
+    def from_run(cls, run: Run | str | os.PathLike[str], *, model_name: object = None) -> LossChart:
+        """Take the data from a run, or a run folder."""
+        return cls.from_rows(run, model_name=model_name)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Give a row for each point: series, step, value; and one where overfitting begins."""
+        rows = [row for curve in (self.train, *self.evaluations) for row in curve.table()]
+        for curve, onset in zip(self.evaluations, self.onsets, strict=True):
+            if onset is not None:
+                rows.append({"series": f"{curve.name}: overfitting begins", "step": onset.step, "value": onset.lowest})
+        return rows
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw into `ax`, or into a figure of its own.
@@ -231,44 +110,65 @@ class LossChart(_Chart):
         -------
         matplotlib.axes.Axes
         """
-        if ax is None:
-            self.figure, (ax,) = _new_axes(8.0, 4.5)
+        (ax,) = self._axes(ax, 8.0, 4.5)
         if self.train:
             self.train.draw(ax, 0, "training loss")
-        for index, curve in enumerate(self.evaluations, start=1):
-            name = curve.name.removeprefix("eval_").removesuffix("loss").rstrip("_")
-            points = [(v, s) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
-            lowest, step = min(points)
-            # In the legend rather than beside the point, where it would lie on curves or run over the edge.
-            label = "validation loss" + (f" ({name})" if name else "") + f", lowest {lowest:.3g} at step {step}"
-            curve.draw(ax, index, label)
-            ax.scatter([step], [lowest], s=120, facecolors="none", edgecolors=_COLOURS[index % len(_COLOURS)])
-        _finish(ax, "Training and validation loss", "loss", legend=True)
+        for index, (curve, onset) in enumerate(zip(self.evaluations, self.onsets, strict=True), start=1):
+            self._draw_evaluation(ax, index, curve, onset)
+        title = self.title if self.model_name is None else f"{self.shown(self.model_name, 60)}: {self.title.lower()}"
+        finish(ax, title, "step", "loss", legend=True, integer_x=True)
+        self._dress([ax])
         return ax
 
+    def _draw_evaluation(self, ax: Axes, index: int, curve: Curve, onset: OverfittingOnset | None) -> None:
+        name = self.shown(_set_of(curve.name), _LONGEST_NAME)
+        label = "validation loss" + (f" ({name})" if name else "")
+        colour = series_style(index).colour
+        steps, values = curve.finite
+        if len(values):  # in the legend rather than beside the point, where it would lie on curves or run over the edge
+            lowest = int(values.argmin())
+            curve.draw(ax, index, f"{label}, lowest {values[lowest]:.3g} at step {steps[lowest]}")
+            ax.scatter([steps[lowest]], [values[lowest]], s=120, facecolors="none", edgecolors=colour)
+        else:
+            curve.draw(ax, index, f"{label}, never a finite number")
+        if onset is not None:
+            words = f"overfitting begins at step {onset.step}" + (f" ({name})" if name else "")
+            ax.axvline(onset.step, color=colour, linestyle=":", linewidth=1.2, label=words)
 
-class TrainingHistoryChart(_Chart):
+
+class TrainingHistoryChart(Chart):
     """Loss, text scores, learning rate and gradient norm over the steps, each in a panel of its own.
 
     Parameters
     ----------
-    panels : mapping of str to list of Curve
+    panels : mapping of str to sequence of Curve
         Title -> curves; panels without data are left out.
+    model_name : object, optional
+        Stands in the title of a figure of its own.
     """
 
-    def __init__(self, panels: Mapping[str, Sequence[Curve]]) -> None:
+    title = "Training history"
+
+    def __init__(self, panels: Mapping[str, Sequence[Curve]], *, model_name: object = None) -> None:
+        super().__init__()
+        self.model_name = model_name
         self.panels = {title: [c for c in curves if c] for title, curves in panels.items() if any(curves)}
+        missing = [title.lower() for title in ("Loss", "Learning rate", "Gradient norm") if title not in self.panels]
+        if not any(title.startswith(_SCORE_PANEL) for title in self.panels):
+            missing.append("text scores")
+        if missing:
+            self.notes.append(f"not logged: {', '.join(missing)}")
 
     @classmethod
-    def from_rows(cls, rows: Rows) -> TrainingHistoryChart:
-        """Take the data from rows: ``trainer.state.log_history`` or ``load_run(...).metrics``.
+    def from_rows(cls, rows: HistoryData, *, model_name: object = None) -> TrainingHistoryChart:
+        """Take the data from rows: ``trainer.state.log_history``, a DataFrame, or ``load_run(...).metrics``.
 
         Raises
         ------
-        InputError
+        NothingToDraw
             If there is nothing to draw in them.
         """
-        curves = _curves(rows)
+        curves = curves_of(rows)
         scores = [
             curve
             for name, curve in curves.items()
@@ -282,38 +182,75 @@ class TrainingHistoryChart(_Chart):
             panels.setdefault(_SCORE_PANEL + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
         panels["Learning rate"] = [curves[name] for name in ("learning_rate",) if name in curves]
         panels["Gradient norm"] = [curves[name] for name in ("grad_norm",) if name in curves]
-        chart = cls(panels)
+        chart = cls(panels, model_name=model_name)
         if not chart.panels:
-            raise InputError(
-                f"a training history needs rows with a step and numbers, got the keys {sorted(curves) or 'none'}. "
-                "Pass trainer.state.log_history or load_run(folder).metrics after some steps."
-            )
+            raise NothingToDraw(_without("a training history needs rows with a step and a loss or scores", curves))
         return chart
 
-    def plot(self) -> list[Axes]:
-        """Draw into a figure of its own.
+    @classmethod
+    def from_run(cls, run: Run | str | os.PathLike[str], *, model_name: object = None) -> TrainingHistoryChart:
+        """Take the data from a run, or a run folder."""
+        return cls.from_rows(run, model_name=model_name)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Give a row for each point: panel, series, step, value."""
+        return [
+            {"panel": title, **row}
+            for title, curves in self.panels.items()
+            for curve in curves
+            for row in curve.table()
+        ]
+
+    def plot(self, ax: Axes | None = None) -> list[Axes]:
+        """Draw into the room of `ax`, or into a figure of its own.
 
         Returns
         -------
         list of matplotlib.axes.Axes
             One for each panel.
         """
-        self.figure, axes = _new_axes(10.0, 3.4, len(self.panels))
-        for ax, (title, curves) in zip(axes, self.panels.items(), strict=True):
+        axes = self._axes(ax, 10.0, 3.4, len(self.panels))
+        if ax is None and self.model_name is not None and self.figure is not None:
+            self.figure.suptitle(self.shown(self.model_name, 80), **text_style())
+        for panel, (title, curves) in zip(axes, self.panels.items(), strict=True):
             scores = title.startswith(_SCORE_PANEL)  # the title says of which set they are
             prefix = curves[0].name.removesuffix(_score_of(curves[0].name)) if scores else ""
             # The training loss has the first colour everywhere, also where it is missing.
             first = 1 if title == "Loss" and curves[0].name != "loss" else 0
-            for index, (curve, label) in enumerate(_labelled(curves, prefix), start=first):
-                curve.draw(ax, index, label)
-            ylabel = curves[0].name if len(curves) == 1 else title.split(" (")[0].lower()
-            _finish(ax, title, ylabel, legend=len(curves) > 1)  # several may be drawn as one
+            for index, (curve, label) in enumerate(self._labelled(curves, prefix), start=first):
+                curve.draw(panel, index, label)
+            ylabel = self.shown(curves[0].name) if len(curves) == 1 else title.split(" (")[0].lower()
+            # Several may be drawn as one; means are no values, and are said to be means.
+            legend = len(curves) > 1 or curves[0].is_thinned
+            finish(panel, self.shown(title, 60), "step", ylabel, legend=legend, integer_x=True)
             if scores:
-                ax.set_ylim(bottom=0)
+                panel.set_ylim(bottom=0)
+        self._dress(axes)
         return axes
 
+    def _labelled(self, curves: Sequence[Curve], prefix: str) -> list[tuple[Curve, str]]:
+        """Curves with what to call them; those that are equal (rougeL and rougeLsum of one-line texts) become one."""
+        found: list[tuple[Curve, list[str]]] = []
+        for curve in curves:
+            name = self.shown(curve.name.removeprefix(prefix), _LONGEST_NAME)
+            same = next((names for other, names in found if curve.same_points(other)), None)
+            if same is None:
+                found.append((curve, [name]))
+            else:
+                same.append(name)
+        # Two names a line: a legend wider than its axes would squeeze them.
+        return [
+            (curve, "\n= ".join(" = ".join(names[i : i + 2]) for i in range(0, len(names), 2)))
+            for curve, names in found
+        ]
 
-def draw_history(rows: Rows, folder: str | os.PathLike[str]) -> list[Path]:
+
+def _without(need: str, curves: Curves) -> str:
+    there = ", ".join(map(repr, sorted(curves)[:8])) + (" ..." if len(curves) > 8 else "")
+    return f"{need}, got {'the keys ' + there if there else 'none'}. Pass trainer.state.log_history or a run folder."
+
+
+def draw_history(rows: Rows | Curves, folder: str | os.PathLike[str]) -> list[Path]:
     """Draw ``06_training_history.png`` and ``07_loss_comparison.png``.
 
     Parameters
@@ -328,13 +265,13 @@ def draw_history(rows: Rows, folder: str | os.PathLike[str]) -> list[Path]:
     list of Path
         The pictures drawn; a chart without data is left out.
     """
-    rows = list(rows)
+    curves = curves_of(rows)
     charts = (("06_training_history.png", TrainingHistoryChart), ("07_loss_comparison.png", LossChart))
     paths = []
     for name, chart in charts:
         try:
-            made = chart.from_rows(rows)
-        except InputError:
+            made = chart.from_rows(curves)
+        except NothingToDraw:
             continue
         paths.append(made.save(Path(folder) / name))
     return paths

@@ -25,6 +25,9 @@ __all__ = [
     "MIN_STEPS",
     "MIN_WINDOWS",
     "OTHER_MEMORY_SHARE",
+    "OVERFITTING_EVALUATIONS",
+    "OVERFITTING_NOISE",
+    "OVERFITTING_RISE",
     "TEXT_COLUMNS",
     "THROTTLED_SHARE",
     "USUAL_WORKERS",
@@ -126,6 +129,19 @@ DISK_FREE_MIB = 1024.0
 
 DISK_CHECKPOINTS = 2
 """Checkpoints that must still fit, where the Trainer saves any: it writes the new one before it deletes the old one."""
+
+# Losses
+
+OVERFITTING_EVALUATIONS = 2
+"""Evaluations after the lowest one that a rise needs: one alone may be chance."""
+
+OVERFITTING_RISE = 0.01
+"""Rise of the validation loss above its lowest, as a share of it; Prechelt's generalization loss GL_1 (1 %)."""
+
+OVERFITTING_NOISE = 3.0
+"""The same in units of the evaluations' own unrest (median absolute deviation of the changes between neighbours since
+the lowest). Of evaluations that only scatter, the lowest is 1.5 standard deviations below their mean (of ten), and this
+is 2.9. Our own choice."""
 
 # Suggestions
 

@@ -237,15 +237,15 @@ def _ends_torn(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def replace_file(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> None:
+def replace_file(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
     """Write a file under a temporary name, then rename it: a reader sees the old text or the new one, never a half.
 
     Parameters
     ----------
     path : path-like
     data : bytes
-    durable : bool
-        Whether that also holds after a power cut; takes a moment.
+    sync : bool
+        Wait for the disk, so that this holds after a power cut, too. False for what can be made again.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def replace_file(path: str | os.PathLike[str], data: bytes, *, durable: bool = T
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            if durable:
+            if sync:
                 os.fsync(file.fileno())  # once an attempt: the rename must not come to the disk before the data
         temporary.replace(path)
     except OSError:

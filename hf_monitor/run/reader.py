@@ -48,7 +48,7 @@ class Rows(list[dict[str, Any]]):
         return pd.DataFrame(list(self))
 
     def of(self, kind: str) -> Rows:
-        """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"event"``."""
+        """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"fold"`` ..."""
         return Rows(row for row in self if row.get("kind") == kind)
 
 

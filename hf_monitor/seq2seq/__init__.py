@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "build_model": "hf_monitor.seq2seq.build",
         "ensure_loss_scaling": "hf_monitor.seq2seq.loss_scaling",
         "find_columns": "hf_monitor.seq2seq.columns",
+        "predict_texts": "hf_monitor.seq2seq.predict",
         "read_rows": "hf_monitor.seq2seq.data_files",
         "set_languages": "hf_monitor.seq2seq.languages",
     },

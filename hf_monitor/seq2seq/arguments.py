@@ -66,6 +66,10 @@ class DataArguments:
     multi_reference: str = _help("Several references: 'max' (rouge_score) or 'mean' (Korean DialogSum).", "max")
     korean_tokenizer: str = _help("Scores cut Korean with 'mecab' or 'kiwi'.", "mecab")
     max_predictions: int | None = _help("Write a sample of so many predictions per evaluation. Default: all.")
+    num_folds: int | None = _help(
+        "Cross-validation: split the training data into so many parts, train once without each and evaluate on it. "
+        "Each training is a run of its own in <output_dir>/fold_1 ..."
+    )
     run_dir: str | None = _help("The run folder. Default: <output_dir>/monitor.")
     auto_batch: bool = _help("Measure before the training which batch fits, and settle batch and accumulation.", False)
     effective_batch_size: int | None = _help(
@@ -92,6 +96,7 @@ _LEAST = {
     "max_source_length": 2,  # one token and the end of the text
     "max_target_length": 2,
     "val_max_target_length": 2,
+    "num_folds": 2,
     "max_train_samples": 1,
     "max_eval_samples": 1,
     "max_predict_samples": 1,

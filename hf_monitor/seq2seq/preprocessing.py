@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hf_monitor.seq2seq.arguments import DataArguments
 
-__all__ = ["Encoded", "Preprocessor", "max_positions", "seq2seq_collator", "settle_lengths"]
+__all__ = ["Encoded", "Preprocessor", "longest_source", "max_positions", "seq2seq_collator", "settle_lengths"]
 
 
 def max_positions(config: Any) -> int | None:
@@ -26,6 +26,11 @@ def max_positions(config: Any) -> int | None:
         if isinstance(value, int) and value > 0:
             return value
     return None
+
+
+def longest_source(model: Any, tokenizer: Any) -> int:
+    """Give at how many tokens a text is cut where nobody says: 1024, or what the model and its tokenizer can take."""
+    return int(min(1024, tokenizer.model_max_length, max_positions(model.config) or 1024))
 
 
 def settle_lengths(args: DataArguments, model: Any, tokenizer: Any) -> None:

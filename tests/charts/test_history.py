@@ -87,7 +87,7 @@ def test_equal_curves_are_drawn_once_under_both_names_and_a_long_legend_stands_b
     (ax_of_equals,) = TrainingHistoryChart.from_rows([{"eval_rouge1": 0.0, "eval_rouge2": 0.0, "step": 1}]).plot()
     assert [text.get_text() for text in ax_of_equals.get_legend().get_texts()] == ["rouge1 = rouge2"]
     assert ax_of_equals.get_ylim()[0] == 0
-    ax.figure.canvas.draw()
+    ax.figure.draw_without_rendering()
     assert ax.get_legend().get_window_extent().y1 <= ax.get_window_extent().y0
     assert all(tick == int(tick) for tick in ax.get_xticks())
 
@@ -104,7 +104,7 @@ def test_legends_stay_within_the_picture_and_leave_the_axes_their_room():
                 row[f"eval_{name}_{key}"] = 0.0 if same else row["step"] + i + 10.0 * j
     axes = TrainingHistoryChart.from_rows(rows).plot()
     figure = axes[0].figure
-    figure.canvas.draw()  # a warning of the layout is an error here
+    figure.draw_without_rendering()  # a warning of the layout is an error here
     for ax in axes:
         legend, frame = ax.get_legend().get_window_extent(), ax.get_window_extent()
         assert frame.width > 0.3 * figure.bbox.width
@@ -115,7 +115,7 @@ def test_legends_stay_within_the_picture_and_leave_the_axes_their_room():
 def test_a_single_curve_is_named_and_keeps_its_colour():
     ax = LossChart.from_rows([{"eval_loss": 1.0, "step": 1}]).plot()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["validation loss, lowest 1 at step 1"]
-    ax.figure.canvas.draw()
+    ax.figure.draw_without_rendering()
     assert all(tick == int(tick) for tick in ax.get_xticks())
     (history,) = TrainingHistoryChart.from_rows([{"eval_loss": 1.0, "step": 1}]).plot()
     both = TrainingHistoryChart.from_rows([{"eval_loss": 1.0, "loss": 1.5, "step": 1}]).plot()[0]

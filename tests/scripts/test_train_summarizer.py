@@ -123,6 +123,35 @@ def test_a_model_from_disk_evaluates_and_predicts(train, files, t5, capsys):
     assert len(Path("out/generated_predictions.txt").read_text(encoding="utf-8").splitlines()) == 3
     assert "summarize: " in Path("out/monitor/predictions.jsonl").read_text(encoding="utf-8")
     assert not Path("out/README.md").exists()  # nothing was trained
+    check_predicted(t5, "summarize: ", [d for d, _ in TEXTS[:3]], num_beams=2)
+
+
+def check_predicted(folder, prefix, texts, references=((), (), ()), **options):
+    """What was recorded is what predict_texts gives, with the same confidence."""
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    from hf_monitor import load_run, predict_texts
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    wanted = predict_texts(model, tokenizer, texts, source_prefix=prefix, max_length=12, **options)
+    rows = load_run("out").latest_predictions("predict")
+    assert [row["index"] for row in rows] == list(range(len(texts)))
+    assert [row["input"] for row in rows] == [prefix + text for text in texts]
+    assert [row["references"] for row in rows] == [list(found) for found in references]
+    assert [row["prediction"] for row in rows] == [one.text for one in wanted]
+    lines = Path("out/generated_predictions.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == [" ".join(one.text.split()) for one in wanted]
+    assert [(row["n_tokens"], row["ended"]) for row in rows] == [(one.n_tokens, one.ended) for one in wanted]
+    assert [row["confidence"] for row in rows] == pytest.approx([one.confidence for one in wanted], abs=1e-5)
+    return rows
+
+
+def test_a_test_set_with_summaries_has_scores_and_confidence(train, files, t5, capsys):
+    test = write_rows(Path("scored.jsonl"), [{"dialogue": d, "summary": s} for d, s in TEXTS])
+    assert train("--model_name_or_path", t5, "--test_file", test, "--per_device_eval_batch_size", "3") == 0
+    rows = check_predicted(t5, "", [d for d, _ in TEXTS], [[s] for _, s in TEXTS])
+    assert results()["predict_rougeL"] == pytest.approx(recompute(rows)["rougeL"], abs=1e-9)
 
 
 def test_the_mean_over_references_and_a_sample_of_predictions(train, files, t5):

@@ -61,7 +61,7 @@ def test_scores_do_not_depend_on_the_number_of_processes(one_process):
     """Five samples on two processes with batch 2 arrive as eight."""
     rows = [{"dialogue": f"#Person1#: {i} 안녕하세요.", "summary": f"#Person1#은 {i} 인사한다."} for i in range(5)]
     (one_process / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = []
+    found, confidences = [], []
     for n in (1, 2):
         run(
             *("--model_name_or_path", "one", "--validation_file", "dev.jsonl", "--test_file", "dev.jsonl"),
@@ -72,11 +72,16 @@ def test_scores_do_not_depend_on_the_number_of_processes(one_process):
         out = one_process / f"evaluated{n}"
         results = json.loads((out / "all_results.json").read_text())
         texts = [row["prediction"] for row in load_run(out).predictions if row["name"] == "eval"]
+        rows = load_run(out).latest_predictions("predict")
+        confidences.append([row["confidence"] for row in rows])
+        assert [row["prediction"] for row in rows] == texts
         lines = (out / "generated_predictions.txt").read_text(encoding="utf-8").splitlines()
         keys = [f"{part}_{key}" for part in ("eval", "predict") for key in ("rouge1", "rougeL", "bleu", "gen_len")]
         found.append(({key: results[key] for key in keys}, texts, lines))
     assert len(found[0][1]) == len(found[0][2]) == 5
     assert found[0] == found[1]
+    assert confidences[1] == pytest.approx(confidences[0], abs=1e-5)
+    assert len(set(confidences[0])) > 1
     assert load_run(one_process / "evaluated2").facts["devices"]["world_size"] == 2
 
 

@@ -1,0 +1,114 @@
+"""Whatever predictions come as (texts, labels, rows, a data frame, a run) -> a list of plain rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hf_monitor.errors import InputError, NothingToDraw
+from hf_monitor.run.reader import Run, load_run
+
+__all__ = ["is_missing", "prediction_rows"]
+
+_HINT = "Give texts, class labels, rows with 'prediction', a pandas.DataFrame of them, or a run folder."
+
+
+def prediction_rows(source: Any, evaluation: str | None = None) -> tuple[list[dict[str, Any]], str, list[str]]:
+    """Make rows of predictions, each a dict of its own.
+
+    Parameters
+    ----------
+    source : object
+        Texts or class labels (a list, an array, a Series), rows (mappings, dataclass instances, named tuples), a
+        ``pandas.DataFrame``, a `Run`, or the path of a run folder.
+    evaluation : str, optional
+        Of a run: the name of the evaluation, as in ``predictions.jsonl``; the latest by default.
+
+    Returns
+    -------
+    rows : list of dict
+        A bare text or label is ``{"prediction": ...}``. Values are plain Python values.
+    said : str
+        Of a run: which evaluation, at which step. Otherwise empty.
+    notes : list of str
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    NothingToDraw
+        If there is not one prediction.
+    RunFolderError
+        If the path is no run folder.
+    """
+    if isinstance(source, str | os.PathLike):
+        source = load_run(source)
+    if isinstance(source, Run):
+        return _from_run(source, evaluation)
+    if evaluation is not None:
+        raise InputError(
+            f"evaluation={evaluation!r} names one of a run's evaluations, but the predictions are of type "
+            f"{type(source).__name__}: leave it out, or pass a run folder."
+        )
+    if hasattr(source, "columns") and hasattr(source, "to_dict"):
+        source = source.to_dict("records")
+    elif hasattr(source, "tolist"):
+        source = source.tolist()
+    if isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise InputError(f"predictions are of type {type(source).__name__}, not one entry a sample. {_HINT}")
+    rows = [_row(item, position) for position, item in enumerate(source)]
+    if not rows:
+        raise NothingToDraw("there are no predictions: the list is empty")
+    return rows, "", []
+
+
+def _from_run(run: Run, evaluation: str | None) -> tuple[list[dict[str, Any]], str, list[str]]:
+    every = run.predictions
+    names = list(dict.fromkeys(str(row.get("name", "eval")) for row in every))
+    if not every:
+        raise NothingToDraw(
+            f"the run {str(run.path)!r} has no predictions yet; TextMetrics writes them at each evaluation"
+        )
+    if evaluation is not None and evaluation not in names:
+        raise InputError(
+            f"evaluation={evaluation!r} is not among the predictions of {str(run.path)!r}; there are "
+            f"{', '.join(map(repr, names))}."
+        )
+    name = evaluation if evaluation is not None else str(every[-1].get("name", "eval"))
+    rows = run.latest_predictions(name) or [row for row in every if str(row.get("name", "eval")) == name]
+    step = rows[-1].get("weights_step", rows[-1].get("step"))
+    notes = []
+    if broken := run.broken_lines.get("predictions.jsonl"):
+        notes.append(f"{broken} broken line(s) of predictions.jsonl are skipped")
+    sampled = rows[0].get("sampled")
+    if isinstance(sampled, Mapping):
+        notes.append(f"the run kept {sampled.get('rows')} of {sampled.get('of')} predictions (seeded sample)")
+    return [dict(row) for row in rows], name if step is None else f"{name}, step {step}", notes
+
+
+def _row(item: Any, position: int) -> dict[str, Any]:
+    if isinstance(item, Mapping):
+        row = {str(key): value for key, value in item.items()}
+    elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+        row = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+    elif hasattr(item, "_asdict"):
+        row = dict(item._asdict())
+    elif is_missing(item) or isinstance(item, str | int | float) or hasattr(item, "item"):
+        row = {"prediction": item}
+    else:
+        raise InputError(f"predictions[{position}] is of type {type(item).__name__}. {_HINT}")
+    return {key: value.item() if _is_scalar(value) else value for key, value in row.items()}
+
+
+def _is_scalar(value: Any) -> bool:
+    """Tell a scalar of numpy or torch."""
+    return hasattr(value, "item") and getattr(value, "shape", None) == ()
+
+
+def is_missing(value: Any) -> bool:
+    """Tell what stands for "not there": None, NaN, and pandas' own signs of it."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
