@@ -39,7 +39,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch):
 
 
 def test_there_are_blocks():
-    assert len(PYTHON) == 6
+    assert len(PYTHON) == 7
     assert len(SHELL) == 1
 
 
@@ -54,6 +54,12 @@ def test_python_block(number, names, tmp_path, capsys):
         out = capsys.readouterr().out
         assert "data_bound" in out
         assert "process_rss_mib" in out or "..." in out
+    if "create_training_visualizations" in PYTHON[number]:
+        drawn = sorted(path.name[:2] for path in (tmp_path / "plots").glob("*.png"))
+        assert drawn == ["01", "02", "03", "04", "05", "06", "07"]
+        assert len(list((tmp_path / "plots" / "inference").iterdir())) >= 3  # no confidence: the Trainer's evaluation
+        assert (tmp_path / "loss.svg").exists()
+        assert (tmp_path / "loss.csv").exists()
     if "plan_training" in PYTHON[number]:
         assert "= 128 samples an update" in capsys.readouterr().out
         assert names["args"].per_device_train_batch_size * names["args"].gradient_accumulation_steps == 128
