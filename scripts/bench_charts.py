@@ -127,7 +127,7 @@ def system(n: int) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- what is measured
 
 
-def draw_all(folder: Path) -> list[Path]:
+def draw_all(folder: Path, model_name: str = "KoBART 요약") -> list[Path]:
     from hf_monitor import (
         create_inference_visualizations,
         create_optimization_visualizations,
@@ -137,11 +137,16 @@ def draw_all(folder: Path) -> list[Path]:
     rows = history(200)
     return [
         *create_training_visualizations(
-            fold_results=folds(5), model_name="KoBART 요약", output_dir=folder / "training", history_data=rows
+            fold_results=folds(5), model_name=model_name, output_dir=folder / "training", history_data=rows
         ),
-        *create_inference_visualizations(predictions(200), model_name="KoBART 요약", output_dir=folder / "inference"),
+        *create_inference_visualizations(predictions(200), model_name=model_name, output_dir=folder / "inference"),
         *create_optimization_visualizations(
-            runs=sweep(24), trials=trials(), history_data=rows, system=system(300), output_dir=folder / "optimization"
+            runs=sweep(24),
+            trials=trials(),
+            history_data=rows,
+            system=system(300),
+            model_name=model_name,
+            output_dir=folder / "optimization",
         ),
     ]
 
