@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_monitor.charts.fonts import dress, shown
-from hf_monitor.charts.style import new_figure
+from hf_monitor.charts.style import dark_on_white, new_figure
 from hf_monitor.errors import InputError
 from hf_monitor.run.files import replace_file
 
@@ -107,7 +107,7 @@ class Chart:
         picture = io.BytesIO()
         # Without the version of matplotlib in it, the same data gives the same bytes.
         kind = path.suffix.lower().lstrip(".") or "png"
-        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind))
+        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind), facecolor="auto")
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, picture.getvalue(), sync=False)  # whoever looks sees the old picture or the new one
         return path
@@ -133,11 +133,21 @@ class Chart:
         grid = place.subgridspec(-(-n // columns), columns)
         return [figure.add_subplot(grid[index // columns, index % columns]) for index in range(n)]
 
-    @staticmethod
-    def _dress(axes: Iterable[Axes]) -> None:
+    def _is_own(self, ax: Axes) -> bool:
+        return self.figure is not None and ax.figure is self.figure
+
+    def _ink(self, ax: Axes) -> Any:
+        """Give the colour of lines that belong to no series: black on our white, that of the texts on others' axes."""
+        from matplotlib import rcParams
+
+        return "black" if self._is_own(ax) else rcParams["text.color"]
+
+    def _dress(self, axes: Iterable[Axes]) -> None:
         """Last step of every plot(): fonts for all texts, and none of them is parsed as mathematics."""
         for ax in axes:
             dress(ax)
+            if self._is_own(ax):
+                dark_on_white(ax)
 
 
 def _written(text: str, path: str | os.PathLike[str] | None) -> str:
