@@ -67,7 +67,7 @@ class LossChart(Chart):
         self.train = train
         self.evaluations = list(evaluations)
         self.onsets: list[OverfittingOnset | None] = [
-            overfitting_onset(train.steps, train.values, curve.steps, curve.values) for curve in self.evaluations
+            overfitting_onset(*train.finite, *curve.finite) for curve in self.evaluations
         ]
         if not train:
             self.notes.append("no training loss was logged")

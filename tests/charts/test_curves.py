@@ -187,3 +187,19 @@ def test_thin_keeps_ends_and_extremes_of_every_column(x):
 
 def test_few_points_are_all_kept():
     assert thin(np.arange(4000), np.zeros(4000)).tolist() == list(range(4000))
+
+
+def test_numbers_too_large_to_be_drawn_are_crosses_at_the_foot():
+    rows = [
+        {"step": step, "loss": loss, "eval_loss": -loss, "learning_rate": loss}
+        for step, loss in enumerate((1.0, 1e308, -1e308, 2.0, 3.0))
+    ]
+    chart = LossChart.from_rows(rows)
+    line, lost, *_ = chart.plot().get_lines()
+    assert list(zip(*line.get_data(), strict=True)) == [(0, 1.0), (3, 2.0), (4, 3.0)]
+    assert list(lost.get_xdata()) == [1, 2]
+    assert lost.get_label() == "training loss: NaN, infinite or beyond 1e150 (2)"
+    history = TrainingHistoryChart.from_rows(rows)
+    history.plot()
+    for figure in (chart.figure, history.figure):
+        figure.draw_without_rendering()  # a warning is an error here
