@@ -259,6 +259,8 @@ def test_empty_cells_of_a_table_are_no_faults():
     for data in (pd.DataFrame(rows), rows, [{**row, "kind": row.get("kind", math.nan)} for row in rows]):
         chart = LearningRateChart.from_rows(data)
         assert (chart.schedules[0].steps, chart.schedules[0].values, chart.notes) == ([1, 2], [0.1, 0.2], [])
+    log_history = pd.DataFrame([{"step": 1, "learning_rate": 0.1}, {"step": 1, "eval_loss": 1.0}])
+    assert LearningRateChart.from_rows(log_history).notes == []
 
 
 def test_of_equal_schedules_the_best_run_is_named_first_and_none_is_hidden():
@@ -367,8 +369,8 @@ def test_trials_of_runs_keep_their_limits_and_are_series_of_their_own(make_run, 
         writer = make_run(name, None)
         writer.rows("trials.jsonl", TRIALS[:2])
         (writer.run_dir / "plan.json").write_text(json.dumps({"plan": {"probe": {"limit_bytes": limit * 2**20}}}))
-    (tmp_path / "sweep" / "torn").mkdir()
-    (tmp_path / "sweep" / "torn" / "run.json").write_text("{")
+    (tmp_path / "sweep" / "newer").mkdir()
+    (tmp_path / "sweep" / "newer" / "run.json").write_text('{"format": 999}')
     drawn = []
 
     def keep(charts, output_dir):
@@ -379,6 +381,7 @@ def test_trials_of_runs_keep_their_limits_and_are_series_of_their_own(make_run, 
         for given in (tmp_path / "sweep", load_run(tmp_path / "sweep" / "a")):
             create_optimization_visualizations(trials=given, output_dir=tmp_path / "plots")
     both, one = drawn
+    assert any(note.startswith("left out: ") and "newer" in note for note in both.notes)
     assert [(each.name, len(each.trials)) for each in both.series] == [("a", 2), ("b", 2)]
     assert (both.limit_mib, one.limit_mib, len(one.series)) == (300.0, 300.0, 1)
     (writer.run_dir / "plan.json").write_text(json.dumps({"plan": {"probe": {"limit_bytes": 10**400}}}))
