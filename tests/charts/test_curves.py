@@ -85,7 +85,7 @@ def test_losses_that_only_scatter_are_seldom_called_overfitting_and_u_shapes_are
     down = np.linspace(4, 1, n_evaluations)
 
     def share(losses):
-        return sum(overfitting_onset(steps, down, steps, losses()) is not None for _ in range(200)) / 200
+        return sum(overfitting_onset(steps, down, steps, losses()) is not None for _ in range(1000)) / 1000
 
     assert share(lambda: 1 + 0.01 * draw.standard_normal(n_evaluations)) <= most
     u_shape = 1 + 0.6 * (steps / n_evaluations - 0.5) ** 2
