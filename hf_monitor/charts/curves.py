@@ -169,6 +169,8 @@ def history_rows(history: HistoryData) -> Rows:
         return [
             {str(name): value for name, value in row.items() if value == value and value is not None} for row in rows
         ]
+    if isinstance(history, Mapping) and isinstance(history.get("log_history"), list):  # trainer_state.json, read
+        return list(history["log_history"])
     if isinstance(history, Mapping) or not isinstance(history, Iterable):
         raise InputError(
             f"a history is a list of rows, got {type(history).__name__}. Pass trainer.state.log_history, "
