@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -18,6 +20,27 @@ import pytest
 def pytest_collection_modifyitems(items):
     """Slow ones first, so that with several processes none of them is left over at the end, when it runs alone."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+_modules_when_frozen = 0
+
+
+def pytest_runtest_setup(item):
+    """Leave what is imported out of garbage collections: the Trainer has one at each end, of 0.3 s if all is looked at."""
+    global _modules_when_frozen
+    if len(sys.modules) > _modules_when_frozen + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_when_frozen = len(sys.modules)
+
+
+@pytest.fixture
+def nothing_frozen():
+    """Garbage is looked for everywhere, as in a process of a user."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 TEXTS = [

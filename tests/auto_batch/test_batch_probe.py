@@ -275,7 +275,7 @@ def test_gradients_are_switched_on_where_the_caller_has_them_off():
     assert result.batch_size == 2
 
 
-def test_nothing_is_left_that_watches_the_weights():
+def test_nothing_is_left_that_watches_the_weights(nothing_frozen):
     import weakref
 
     model = t5()
