@@ -17,16 +17,21 @@ os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # evaluate's own counter would as
 import pytest
 
 
+def seconds(item):
+    slow = item.get_closest_marker("slow")
+    return slow.kwargs.get("seconds", 20) if slow else 0
+
+
 def pytest_collection_modifyitems(items):
     """Slow ones first, so that with several processes none of them is left over at the end, when it runs alone."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=seconds, reverse=True)
 
 
 _modules_when_frozen = 0
 
 
 def pytest_runtest_setup(item):
-    """Leave what is imported out of garbage collections: the Trainer has one at each end, of 0.3 s if all is looked at."""
+    """Leave what is imported out of garbage collections: the Trainer makes one at each start, of 0.3 s with it."""
     global _modules_when_frozen
     if len(sys.modules) > _modules_when_frozen + 100:
         gc.collect()
