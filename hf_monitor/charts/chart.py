@@ -53,7 +53,8 @@ class Chart:
     def plot(self, ax: Axes | None = None) -> Any:
         """Draw into `ax`, or into a figure of its own.
 
-        A chart of several panels takes the room of `ax` for them.
+        A chart of several panels takes the room of `ax` for them. Legends and long names need a figure that makes room:
+        ``plt.subplots(layout="constrained")``.
 
         Returns
         -------
@@ -66,8 +67,17 @@ class Chart:
         """Give the data of the chart: a row for each thing drawn, with plain values."""
         raise NotImplementedError
 
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Give :meth:`table` as JSON, and write it to `path` where one is given.
+    def _repr_png_(self) -> bytes:
+        """Show the chart in a notebook."""
+        if self.figure is None:
+            self.plot()
+        assert self.figure is not None  # plot() makes it
+        picture = io.BytesIO()
+        self.figure.savefig(picture, format="png")
+        return picture.getvalue()
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str | Path:
+        """Give :meth:`table` as JSON, or write it to `path` and give that.
 
         Numbers that are not finite are written as in the files of a run: ``{"$float": "nan"}``.
         """
@@ -77,8 +87,8 @@ class Chart:
         text = "[\n" + ",\n".join((line.decode() if isinstance(line, bytes) else line).rstrip("\n") for line in lines)
         return _written(text + "\n]\n", path)
 
-    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Give :meth:`table` as CSV, and write it to `path` where one is given."""
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str | Path:
+        """Give :meth:`table` as CSV, or write it to `path` and give that."""
         rows = self.table()
         file = io.StringIO()
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -122,6 +132,11 @@ class Chart:
         if ax is None:
             self.figure, axes = new_figure(width, height, n, columns)
             return axes
+        if not hasattr(ax, "get_subplotspec"):
+            what = type(ax).__name__
+            raise InputError(
+                f"plot() draws into axes of matplotlib, got {what}: plot(figure.add_subplot()), or plot()."
+            )
         if n == 1:
             return [ax]
         place = ax.get_subplotspec()
@@ -131,7 +146,10 @@ class Chart:
         ax.set_axis_off()
         columns = columns or 2
         grid = place.subgridspec(-(-n // columns), columns)
-        return [figure.add_subplot(grid[index // columns, index % columns]) for index in range(n)]
+        current = figure.gca()  # pyplot's, where the figure is of pyplot
+        axes = [figure.add_subplot(grid[index // columns, index % columns]) for index in range(n)]
+        figure.sca(current)
+        return axes
 
     def _is_own(self, ax: Axes) -> bool:
         return self.figure is not None and ax.figure is self.figure
@@ -150,7 +168,10 @@ class Chart:
                 dark_on_white(ax)
 
 
-def _written(text: str, path: str | os.PathLike[str] | None) -> str:
-    if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
-    return text
+def _written(text: str, path: str | os.PathLike[str] | None) -> str | Path:
+    if path is None:
+        return text
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text.encode(errors="backslashreplace"), sync=False)
+    return path

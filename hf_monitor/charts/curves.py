@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Curve", "Curves", "curves_of", "history_rows"]
 
 _NO_METRICS = frozenset({"step", "time", "attempt", "kind", "epoch", "weights_step", "rank"})
+_WANTED = frozenset({"loss", "eval_loss"})
 _KINDS = frozenset({None, "train", "eval", "log"})
 _MARKED = 60  # points up to which each gets its marker
 _SHOWN = 4000  # points up to which all are drawn: four for each of the thousand pixel columns
@@ -124,7 +128,17 @@ def _means(
 
 
 class Curves(dict[str, Curve]):
-    """A curve for each metric of a training, by name; charts take it where they take rows."""
+    """A curve for each metric of a training, by name; charts take it where they take rows.
+
+    Attributes
+    ----------
+    unusable : list of str
+        What was in the rows and is in no curve, in words.
+    """
+
+    def __init__(self, curves: Mapping[str, Curve] = MappingProxyType({})) -> None:
+        super().__init__(curves)
+        self.unusable: list[str] = []
 
 
 def history_rows(history: HistoryData) -> Rows:
@@ -134,7 +148,7 @@ def history_rows(history: HistoryData) -> Rows:
     ----------
     history : rows, DataFrame, Run or path-like
         ``trainer.state.log_history``, ``load_run(...).metrics``, a table with a column a key (an empty cell is a value
-        that is not there), a run, or a run folder.
+        that is not there), a run, a run folder, or the Trainer's ``trainer_state.json``.
 
     Returns
     -------
@@ -150,7 +164,10 @@ def history_rows(history: HistoryData) -> Rows:
     if isinstance(history, Curves):
         raise InputError("these are curves already: pass them to from_rows().")
     if isinstance(history, str | os.PathLike):
-        history = load_run(history)
+        path = Path(history).expanduser()
+        if path.suffix == ".json" and path.is_file():
+            return _trainer_state(path)
+        history = load_run(path)
     if isinstance(history, Run):
         return history.metrics
     if hasattr(history, "to_dict") and hasattr(history, "columns"):  # a DataFrame, without importing pandas
@@ -158,6 +175,8 @@ def history_rows(history: HistoryData) -> Rows:
         return [
             {str(name): value for name, value in row.items() if value == value and value is not None} for row in rows
         ]
+    if isinstance(history, Mapping) and isinstance(history.get("log_history"), list):  # trainer_state.json, read
+        return list(history["log_history"])
     if isinstance(history, Mapping) or not isinstance(history, Iterable):
         raise InputError(
             f"a history is a list of rows, got {type(history).__name__}. Pass trainer.state.log_history, "
@@ -165,6 +184,17 @@ def history_rows(history: HistoryData) -> Rows:
         )
     rows_as_they_are: Rows = history
     return rows_as_they_are
+
+
+def _trainer_state(path: Path) -> Rows:
+    try:
+        state = json.loads(path.read_bytes())
+        rows = state["log_history"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{str(path)!r} holds no log_history. Pass trainer_state.json of a checkpoint, or a run folder."
+        ) from error
+    return list(rows)
 
 
 def curves_of(history: HistoryData) -> Curves:
@@ -189,6 +219,8 @@ def curves_of(history: HistoryData) -> Curves:
     if isinstance(history, Curves):
         return history
     found: dict[str, tuple[list[int], list[float]]] = {}
+    without_step: dict[str, int] = {}
+    not_numbers: dict[str, str] = {}
     for number, row in enumerate(history_rows(history)):
         try:
             step = row.get("step")
@@ -198,18 +230,23 @@ def curves_of(history: HistoryData) -> Curves:
                 f"row {number} of the history is {type(row).__name__}, not a mapping. Pass trainer.state.log_history, "
                 "a DataFrame, load_run(folder), or the folder itself."
             ) from None
-        if outside or step is None:
+        if outside:
             continue
         if step.__class__ is not int:
             step = _whole(step)
             if step is None:
+                for name in row.keys() & _WANTED:
+                    without_step[name] = without_step.get(name, 0) + 1
                 continue
         for name, value in row.items():
             kind = value.__class__
             if kind is not float and kind is not int:  # the quick way for nearly all; numpy's scalars the other
-                if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+                number_or_none = _number(value)
+                if number_or_none is None:
+                    if name in _WANTED and value is not None:
+                        not_numbers[name] = type(value).__name__
                     continue
-                value = float(value)
+                value = number_or_none
             if name in found:
                 steps, values = found[name]
             elif name in _NO_METRICS or not isinstance(name, str):
@@ -218,7 +255,23 @@ def curves_of(history: HistoryData) -> Curves:
                 steps, values = found[name] = [], []
             steps.append(step)
             values.append(value)
-    return Curves({name: _last_of_each_step(name, *points) for name, points in found.items()})
+    curves = Curves({name: _last_of_each_step(name, *points) for name, points in found.items()})
+    curves.unusable += [f"{name!r} in {n} rows without a whole 'step'" for name, n in without_step.items()]
+    curves.unusable += [f"{name!r} that is no number but {kind}" for name, kind in not_numbers.items()]
+    return curves
+
+
+def _number(value: Any) -> float | None:
+    """Read a number of another kind: numpy's scalars, tensors of one element."""
+    if isinstance(value, bool | str | bytes):
+        return None
+    if isinstance(value, int | float | np.floating | np.integer):
+        return float(value)
+    try:
+        item = value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # what has no item, or several
+        return None
+    return float(item) if isinstance(item, int | float) and not isinstance(item, bool) else None
 
 
 def _whole(step: Any) -> int | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hf_monitor.charts.chart import Chart, Rows
 from hf_monitor.charts.curves import Curve, Curves, curves_of
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Curve", "LossChart", "TrainingHistoryChart", "draw_history"]
 
 _LONGEST_NAME = 40
-_SCORE_PANEL = "Text scores (0-100)"
+_SCORE_PANEL = "Text scores"
+_OTHER_PANEL = "Other evaluation metrics (0-1)"
+_NO_PANEL = re.compile(r"_(runtime|per_second|samples|gen_len|steps)$|^(loss_raw|loss_scale|nonfinite_steps)$")
+_SPIKE = 100.0  # times the median: then a linear axis shows nothing but the spike
 _SCORES = ("score", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu")
 
 
@@ -33,6 +39,29 @@ def _score_of(name: str) -> str:
 
 def _is_loss(name: str) -> bool:
     return name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))
+
+
+def _is_text_score(name: str, curves: Curves) -> bool:
+    """Tell ROUGE, BLEU and our ``score`` from metrics that only end like them (``eval_f1_score``)."""
+    score = next((score for score in _SCORES if name == f"eval_{score}" or name.endswith(f"_{score}")), None)
+    if score is None or not name.startswith("eval_"):
+        return False
+    prefix = name.removesuffix(f"_{score}")
+    return prefix == "eval" or score != "score" or any(f"{prefix}_{other}" in curves for other in ("loss", "rouge1"))
+
+
+def _is_share(curve: Curve) -> bool:
+    values = curve.finite[1]
+    return bool(len(values)) and bool(np.all((values >= 0) & (values <= 1)))
+
+
+def _scaled(ax: Axes, ylabel: str, curves: Sequence[Curve]) -> str:
+    """Take a logarithmic axis where a spike would flatten all the rest; give the label that says so."""
+    values = np.concatenate([curve.finite[1] for curve in curves]) if curves else np.array([])
+    if len(values) and values.min() > 0 and values.max() > _SPIKE * np.median(values):
+        ax.set_yscale("log")
+        return f"{ylabel} (logarithmic)"
+    return ylabel
 
 
 def _set_of(name: str) -> str:
@@ -116,24 +145,26 @@ class LossChart(Chart):
         for index, (curve, onset) in enumerate(zip(self.evaluations, self.onsets, strict=True), start=1):
             self._draw_evaluation(ax, index, curve, onset)
         title = self.title if self.model_name is None else f"{self.shown(self.model_name, 60)}: {self.title.lower()}"
-        finish(ax, title, "step", "loss", legend=True, integer_x=True)
+        finish(ax, title, "step", _scaled(ax, "loss", [self.train, *self.evaluations]), legend=True, integer_x=True)
         self._dress([ax])
         return ax
 
     def _draw_evaluation(self, ax: Axes, index: int, curve: Curve, onset: OverfittingOnset | None) -> None:
         name = self.shown(_set_of(curve.name), _LONGEST_NAME)
         label = "validation loss" + (f" ({name})" if name else "")
-        colour = series_style(index).colour
+        look = series_style(index)
         steps, values = curve.finite
         if len(values):  # in the legend rather than beside the point, where it would lie on curves or run over the edge
             lowest = int(values.argmin())
-            curve.draw(ax, index, f"{label}, lowest {values[lowest]:.3g} at step {steps[lowest]}")
-            ax.scatter([steps[lowest]], [values[lowest]], s=120, facecolors="none", edgecolors=colour)
+            label += f", lowest {values[lowest]:.3g} at step {steps[lowest]}"
+            if onset is not None:
+                label += "\noverfitting begins there" + (" or before" if onset.is_first else "")
+            curve.draw(ax, index, label)
+            ax.scatter([steps[lowest]], [values[lowest]], s=120, facecolors="none", edgecolors=look.colour)
         else:
             curve.draw(ax, index, f"{label}, never a finite number")
         if onset is not None:
-            words = f"overfitting begins at step {onset.step}" + (f" ({name})" if name else "")
-            ax.axvline(onset.step, color=colour, linestyle=":", linewidth=1.2, label=words)
+            ax.axvline(onset.step, color=look.colour, linestyle=look.line, linewidth=1.0, alpha=0.7)
 
 
 class TrainingHistoryChart(Chart):
@@ -169,22 +200,27 @@ class TrainingHistoryChart(Chart):
             If there is nothing to draw in them.
         """
         curves = curves_of(rows)
-        scores = [
-            curve
-            for name, curve in curves.items()
-            if name.startswith("eval_") and any(name == f"eval_{s}" or name.endswith(f"_{s}") for s in _SCORES)
-        ]
+        scores = [curve for name, curve in curves.items() if _is_text_score(name, curves)]
+        # Of one scale all: 0.31 alone may be 31 of 100, or a third of one.
+        hundred = any(np.any(curve.finite[1] > 1) for curve in scores)
+        score_panel = f"{_SCORE_PANEL} (0-100)" if hundred else _SCORE_PANEL
         # The training loss first, so that it has the same colour here as in LossChart.
         losses = [curve for name, curve in sorted(curves.items(), key=lambda item: item[0] != "loss") if _is_loss(name)]
         panels: dict[str, list[Curve]] = {"Loss": losses}
         for curve in scores:  # one panel for each evaluation set
             prefix = curve.name.removesuffix(f"_{_score_of(curve.name)}")
-            panels.setdefault(_SCORE_PANEL + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
+            panels.setdefault(score_panel + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
+        drawn = {curve.name for curve in (*losses, *scores)} | {"learning_rate", "grad_norm"}
+        others = [curve for name, curve in curves.items() if name not in drawn and not _NO_PANEL.search(name)]
+        panels[_OTHER_PANEL] = [curve for curve in others if curve.name.startswith("eval_") and _is_share(curve)]
         panels["Learning rate"] = [curves[name] for name in ("learning_rate",) if name in curves]
         panels["Gradient norm"] = [curves[name] for name in ("grad_norm",) if name in curves]
         chart = cls(panels, model_name=model_name)
         if not chart.panels:
             raise NothingToDraw(_without("a training history needs rows with a step and a loss or scores", curves))
+        left = [curve.name for curve in others if curve not in panels[_OTHER_PANEL]]
+        if left:
+            chart.notes.append(f"logged, not drawn: {', '.join(left[:8])}" + (" ..." if len(left) > 8 else ""))
         return chart
 
     @classmethod
@@ -219,11 +255,13 @@ class TrainingHistoryChart(Chart):
             first = 1 if title == "Loss" and curves[0].name != "loss" else 0
             for index, (curve, label) in enumerate(self._labelled(curves, prefix), start=first):
                 curve.draw(panel, index, label)
-            ylabel = self.shown(curves[0].name) if len(curves) == 1 else title.split(" (")[0].lower()
+            ylabel = self.shown(curves[0].name) if len(curves) == 1 else title.split(" (")[0].split(",")[0].lower()
+            if not scores:
+                ylabel = _scaled(panel, ylabel, curves)
             # Several may be drawn as one; means are no values, and are said to be means.
             legend = len(curves) > 1 or curves[0].is_thinned
             finish(panel, self.shown(title, 60), "step", ylabel, legend=legend, integer_x=True)
-            if scores:
+            if scores and all(np.all(curve.finite[1] >= 0) for curve in curves):
                 panel.set_ylim(bottom=0)
         self._dress(axes)
         return axes
@@ -247,7 +285,8 @@ class TrainingHistoryChart(Chart):
 
 def _without(need: str, curves: Curves) -> str:
     there = ", ".join(map(repr, sorted(curves)[:8])) + (" ..." if len(curves) > 8 else "")
-    return f"{need}, got {'the keys ' + there if there else 'none'}. Pass trainer.state.log_history or a run folder."
+    got = "; ".join([*([f"numbers of {there}"] if there else []), *curves.unusable]) or "none"
+    return f"{need}, got {got}. Pass trainer.state.log_history or a run folder."
 
 
 def draw_history(rows: Rows | Curves, folder: str | os.PathLike[str]) -> list[Path]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hf_monitor.diagnosis.thresholds import OVERFITTING_EVALUATIONS, OVERFITTING_NOISE, OVERFITTING_RISE
+from hf_monitor.diagnosis.thresholds import (
+    OVERFITTING_EVALUATIONS,
+    OVERFITTING_NOISE,
+    OVERFITTING_RISE,
+    OVERFITTING_TREND,
+    OVERFITTING_TREND_FROM_FIRST,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["OverfittingOnset", "overfitting_onset"]
+
+_NORMAL = 1.4826  # median absolute deviation -> standard deviation
+_LONGEST = 500  # values between which pairs are counted
 
 
 class OverfittingOnset(NamedTuple):
@@ -22,11 +32,13 @@ class OverfittingOnset(NamedTuple):
     step : int
         Of the lowest validation loss: the checkpoint to go back to.
     lowest, last : float
-        Validation loss there, and the mean of the last two evaluations.
+        Validation loss there, and its mean over the later half of the evaluations that follow (two at least).
     train_before, train_last : float
         Mean training loss of the interval up to `step`, and of the last interval between evaluations.
     n_after : int
         Evaluations after `step`.
+    is_first : bool
+        Whether `step` is that of the first evaluation: then it may have begun before.
     """
 
     step: int
@@ -35,6 +47,7 @@ class OverfittingOnset(NamedTuple):
     train_before: float
     train_last: float
     n_after: int
+    is_first: bool
 
 
 def overfitting_onset(
@@ -56,7 +69,8 @@ def overfitting_onset(
     -------
     OverfittingOnset or None
         None without enough evaluations after the lowest one (``OVERFITTING_EVALUATIONS``), if the rise is within
-        ``OVERFITTING_RISE`` or within the noise of the evaluations, or if the training loss does not fall meanwhile.
+        ``OVERFITTING_RISE`` or within what the lowest of evaluations that only scatter is below the others, if there is
+        no upward trend after the lowest (``OVERFITTING_TREND``), or if the training loss does not fall meanwhile.
     """
     x, train = _finite(train_steps, train_losses)
     steps, losses = _finite(eval_steps, eval_losses)
@@ -64,19 +78,30 @@ def overfitting_onset(
         return None
     best = int(np.argmin(losses))
     after = losses[best + 1 :]
-    if len(after) < OVERFITTING_EVALUATIONS or best == 0:  # lowest at the start: nothing was learnt, another finding
+    if len(after) < OVERFITTING_EVALUATIONS:
         return None
-    lowest, last = float(losses[best]), float(np.mean(after[-2:]))
-    changes = np.diff(losses[best:])  # their median is the trend, what is around it the noise
-    noise = float(np.median(np.abs(changes - np.median(changes))))
-    if last - lowest <= max(OVERFITTING_RISE * abs(lowest), OVERFITTING_NOISE * noise):
+    lowest, last = float(losses[best]), float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
+    # Second differences hold little of a smooth curve. The lowest of m that scatter is sqrt(2 ln m) deviations below.
+    noise = _NORMAL * float(np.median(np.abs(np.diff(losses, 2)))) / math.sqrt(6)
+    chance = noise * (math.sqrt(2 * math.log(len(losses))) + OVERFITTING_NOISE)
+    trend = OVERFITTING_TREND if best else OVERFITTING_TREND_FROM_FIRST
+    if last - lowest <= max(OVERFITTING_RISE * abs(lowest), chance) or _trend(after) < trend:
         return None
     step = int(steps[best])
-    before = train[(x > steps[best - 1]) & (x <= step)]
+    before = train[(x > (steps[best - 1] if best else -math.inf)) & (x <= step)]
     end = train[x > steps[-2]]
     if not len(before) or not len(end) or not float(np.mean(end)) < float(np.mean(before)):
         return None
-    return OverfittingOnset(step, lowest, last, float(np.mean(before)), float(np.mean(end)), len(after))
+    return OverfittingOnset(step, lowest, last, float(np.mean(before)), float(np.mean(end)), len(after), best == 0)
+
+
+def _trend(values: npt.NDArray[np.float64]) -> float:
+    """Kendall's tau of values against their order: 1 where each is above all before it."""
+    n = len(values)
+    if n > _LONGEST:
+        values = values[np.linspace(0, n - 1, _LONGEST).astype(int)]
+    earlier, later = np.triu_indices(len(values), 1)
+    return float(np.mean(np.sign(values[later] - values[earlier])))
 
 
 def _finite(steps: npt.ArrayLike, values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

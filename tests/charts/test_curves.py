@@ -8,12 +8,17 @@ import pytest
 from hf_monitor.charts import LossChart, TrainingHistoryChart, draw_history
 from hf_monitor.charts.curves import curves_of
 from hf_monitor.charts.thin import thin
+from hf_monitor.diagnosis.overfitting import overfitting_onset
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run.writer import RunWriter
 
 FALLS = [{"loss": 4.0 - step / 20, "step": step} for step in range(10, 70, 10)]
 VALIDATION = {10: 3.5, 20: 3.0, 30: 2.8, 40: 2.9, 50: 3.1, 60: 3.4}
 OVERFITTED = FALLS + [{"eval_loss": value, "step": step} for step, value in VALIDATION.items()]
+
+
+def labels_of(ax):
+    return [line.get_label() for line in ax.get_lines()]
 
 
 def vertical_lines(ax):
@@ -23,12 +28,15 @@ def vertical_lines(ax):
 def test_the_point_where_overfitting_begins_is_drawn_and_named():
     chart = LossChart.from_rows(OVERFITTED)
     (onset,) = chart.onsets
-    assert onset == (30, 2.8, pytest.approx(3.25), 2.5, 1.0, 3)
+    assert onset == (30, 2.8, pytest.approx(3.25), 2.5, 1.0, 3, False)
     ax = chart.plot()
     (line,) = vertical_lines(ax)
     assert list(line.get_xdata()) == [30, 30]
-    assert line.get_label() == "overfitting begins at step 30"
+    assert labels_of(ax)[1] == "validation loss, lowest 2.8 at step 30\noverfitting begins there"
     assert {"series": "eval_loss: overfitting begins", "step": 30, "value": 2.8} in chart.table()
+
+
+DOWN = {step: 4.0 - step / 20 for step in range(10, 70, 10)}
 
 
 @pytest.mark.parametrize(
@@ -36,9 +44,9 @@ def test_the_point_where_overfitting_begins_is_drawn_and_named():
     [
         ({10: 4.0, 20: 3.5, 30: 3.0, 40: 2.5}, {10: 3.5, 20: 3.0, 30: 2.9, 40: 3.2}),  # one evaluation after the lowest
         ({10: 4.0, 20: 3.5, 30: 3.6, 40: 3.9}, {10: 3.5, 20: 3.0, 30: 3.2, 40: 3.4}),  # the training loss rises too
-        ({10: 4.0, 20: 3.5, 30: 3.0, 40: 2.5}, {10: 3.0, 20: 3.1, 30: 3.2, 40: 3.4}),  # nothing was learnt at all
         ({10: 4.0, 20: 3.5, 30: 3.0, 40: 2.5}, {10: 3.5, 20: 3.0, 30: 3.01, 40: 3.02}),  # less than 1 %
-        ({10: 4.0, 20: 3.5, 30: 3.0, 40: 2.5}, {10: 3.1, 20: 3.0, 30: 3.3, 40: 3.0, 50: 3.3, 60: 3.05}),  # unrest
+        (DOWN, {10: 3.1, 20: 3.0, 30: 3.2, 40: 3.05, 50: 3.25, 60: 3.1}),  # it only scatters
+        (DOWN, {10: 3.3, 20: 3.0, 30: 3.4, 40: 3.35, 50: 3.3, 60: 3.25}),  # it falls again
         ({10: math.nan, 20: math.nan}, {10: 3.5, 20: 3.0, 30: 3.2, 40: 3.4}),
     ],
 )
@@ -56,8 +64,32 @@ def test_each_evaluation_set_has_an_onset_of_its_own():
     ]
     chart = LossChart.from_rows(rows)
     assert [onset and onset.step for onset in chart.onsets] == [30, None]
-    (line,) = vertical_lines(chart.plot())
-    assert line.get_label() == "overfitting begins at step 30 (ko)"
+    ax = chart.plot()
+    (line,) = vertical_lines(ax)
+    assert labels_of(ax)[1] == "validation loss (ko), lowest 2.8 at step 30\noverfitting begins there"
+    assert (line.get_color(), line.get_linestyle()) == (
+        ax.get_lines()[1].get_color(),
+        ax.get_lines()[1].get_linestyle(),
+    )
+
+
+def test_overfitting_from_the_first_evaluation_on_may_have_begun_before():
+    ax = LossChart.from_rows(FALLS + [{"eval_loss": 1 + step / 50, "step": step} for step in VALIDATION]).plot()
+    assert labels_of(ax)[1] == "validation loss, lowest 1.2 at step 10\noverfitting begins there or before"
+
+
+@pytest.mark.parametrize(("n_evaluations", "most"), [(5, 0.08), (10, 0.08), (30, 0.05)])
+def test_losses_that_only_scatter_are_seldom_called_overfitting_and_u_shapes_are_found(n_evaluations, most):
+    draw = np.random.default_rng(0)
+    steps = np.arange(1, n_evaluations + 1)
+    down = np.linspace(4, 1, n_evaluations)
+
+    def share(losses):
+        return sum(overfitting_onset(steps, down, steps, losses()) is not None for _ in range(1000)) / 1000
+
+    assert share(lambda: 1 + 0.01 * draw.standard_normal(n_evaluations)) <= most
+    u_shape = 1 + 0.6 * (steps / n_evaluations - 0.5) ** 2
+    assert share(lambda: u_shape * (1 + 0.003 * draw.standard_normal(n_evaluations))) >= 0.9
 
 
 def test_a_validation_loss_that_never_was_a_number_is_said_and_nothing_fails():
@@ -115,12 +147,14 @@ def test_numbers_of_every_kind_and_what_is_none():
 
 def test_the_data_as_json_and_csv(tmp_path):
     chart = LossChart.from_rows([{"loss": 2.5, "step": 1}, {"loss": math.nan, "step": 2}])
-    assert json.loads(chart.to_json(tmp_path / "x.json")) == [
+    assert chart.to_json(tmp_path / "x.json") == tmp_path / "x.json"
+    assert json.loads(chart.to_json()) == [
         {"series": "loss", "step": 1, "value": 2.5},
         {"series": "loss", "step": 2, "value": {"$float": "nan"}},
     ]
     assert (tmp_path / "x.json").read_text() == chart.to_json()
-    assert chart.to_csv(tmp_path / "x.csv") == "series,step,value\nloss,1,2.5\nloss,2,nan\n"
+    assert chart.to_csv(tmp_path / "x.csv") == tmp_path / "x.csv"
+    assert chart.to_csv() == "series,step,value\nloss,1,2.5\nloss,2,nan\n"
     assert (tmp_path / "x.csv").read_text() == chart.to_csv()
 
 
@@ -134,6 +168,11 @@ def test_a_history_takes_the_room_of_the_users_axes():
     assert all(ax.figure is figure for ax in axes)
     figure.draw_without_rendering()
     assert axes[1].get_window_extent().x1 <= mine.get_window_extent().x1 + 1
+    figure.sca(mine)
+    TrainingHistoryChart.from_rows([*OVERFITTED, {"learning_rate": 0.1, "step": 1}]).plot(mine)
+    assert figure.gca() is mine
+    with pytest.raises(InputError, match="got Figure"):
+        LossChart.from_rows(OVERFITTED).plot(figure)
     with pytest.raises(InputError, match="2 panels"):
         TrainingHistoryChart.from_rows([*OVERFITTED, {"learning_rate": 0.1, "step": 1}]).plot(
             figure.add_axes((0, 0, 1, 1))
@@ -183,6 +222,101 @@ def test_thin_keeps_ends_and_extremes_of_every_column(x):
     for column in np.unique(columns):
         inside, chosen = y[columns == column], y[kept][columns[kept] == column]
         assert (inside.min(), inside.max()) == (chosen.min(), chosen.max())
+
+
+def test_a_spike_makes_the_axis_logarithmic_and_says_so():
+    rows = [{"loss": 1e6 if step == 3 else 2.0, "step": step} for step in range(1, 20)]
+    ax = LossChart.from_rows(rows).plot()
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("log", "loss (logarithmic)")
+    assert LossChart.from_rows(OVERFITTED).plot().get_yscale() == "linear"
+    assert LossChart.from_rows([*rows, {"loss": 0.0, "step": 30}]).plot().get_yscale() == "linear"
+
+
+def test_scores_below_zero_are_seen():
+    (ax,) = TrainingHistoryChart.from_rows([{"step": step, "eval_score": -3.0 - step} for step in (1, 2)]).plot()
+    low, high = ax.get_ylim()
+    assert low < -5 < -4 < high
+
+
+def test_what_a_metric_is_follows_from_its_values_and_neighbours_not_from_its_end():
+    panels = TrainingHistoryChart.from_rows([{"eval_rouge1": 0.31, "eval_f1_score": 0.8, "step": 1}]).panels
+    assert {title: [curve.name for curve in curves] for title, curves in panels.items()} == {
+        "Text scores": ["eval_rouge1"],
+        "Other evaluation metrics (0-1)": ["eval_f1_score"],
+    }
+    assert list(TrainingHistoryChart.from_rows([{"eval_ko_score": 31.0, "eval_ko_loss": 2.0, "step": 1}]).panels) == [
+        "Loss",
+        "Text scores (0-100), ko",
+    ]
+
+
+def test_what_was_logged_and_is_not_drawn_is_said():
+    rows = [{"loss": 1.0, "my_number": 7.0, "eval_perplexity": 30.0, "eval_runtime": 3.0, "step": 1}]
+    assert "logged, not drawn: my_number, eval_perplexity" in TrainingHistoryChart.from_rows(rows).notes
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"loss": 1.0}, {"loss": 2.0, "step": 1.5}], "got 'loss' in 2 rows without a whole 'step'"),
+        ([{"loss": "1.0", "step": 1}], "got 'loss' that is no number but str"),
+        ([{"accuracy": 1.0, "step": 1}], "got numbers of 'accuracy'"),
+    ],
+)
+def test_rows_that_nothing_can_be_drawn_of_are_told_apart(rows, words):
+    with pytest.raises(NothingToDraw, match=words):
+        LossChart.from_rows(rows)
+
+
+def test_tensors_of_one_element_are_numbers():
+    import torch
+
+    assert curves_of([{"loss": torch.tensor(1.5), "step": 1}])["loss"].values.tolist() == [1.5]
+
+
+def test_the_trainers_own_state_file_is_a_history(tmp_path):
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": OVERFITTED}))
+    assert LossChart.from_rows(tmp_path / "trainer_state.json").table() == LossChart.from_rows(OVERFITTED).table()
+    assert LossChart.from_rows({"log_history": OVERFITTED}).table() == LossChart.from_rows(OVERFITTED).table()
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no log_history"):
+        LossChart.from_rows(tmp_path / "other.json")
+
+
+def test_csv_is_written_whole_whatever_is_in_it(tmp_path):
+    chart = LossChart.from_rows([{"loss": 1.0, "eval_\ud800_loss": 1.0, "step": 1}])
+    chart.to_csv(tmp_path / "new" / "x.csv")
+    assert (tmp_path / "new" / "x.csv").read_text() == "series,step,value\nloss,1,1.0\neval_\\ud800_loss,1,1.0\n"
+
+
+def test_a_chart_shows_itself_in_a_notebook():
+    assert LossChart.from_rows(OVERFITTED)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_what_was_not_given_is_no_warning_and_what_is_missing_is_one(tmp_path, caplog):
+    from hf_monitor import create_training_visualizations
+
+    pictures = create_training_visualizations(history_data=OVERFITTED, output_dir=tmp_path)
+    assert caplog.messages == []
+    assert len(pictures.left_out) == 5
+    assert repr(pictures) == (
+        f"<2 pictures in {str(tmp_path)!r}, 5 left out (.left_out), 1 with notes (.notes): 06_training_history.png, "
+        "07_loss_comparison.png>"
+    )
+    create_training_visualizations([{"fold": 1, "f1": 0.5}], history_data=OVERFITTED, output_dir=tmp_path)
+    (message,) = caplog.messages
+    assert message.startswith("2 of 7 charts are left out: 02_fold_accuracy_comparison.png")
+    with pytest.raises(InputError, match="output_dir"):
+        create_training_visualizations(history_data=OVERFITTED, output_dir=None)
+
+
+def test_characters_without_a_glyph_are_counted_over_all_pictures(tmp_path):
+    from hf_monitor import create_training_visualizations
+
+    folds = [{"fold": k, "f1": 0.5 + k / 10, "accuracy": 0.6} for k in (1, 2)]
+    pictures = create_training_visualizations(folds, "\U00013000", tmp_path, OVERFITTED)
+    assert len(pictures) == 7
+    assert pictures.uncovered == {"\U00013000": 7}  # a hieroglyph, once in each title
 
 
 def test_few_points_are_all_kept():

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+import untraced
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 SMALL = ["--use_cpu", "--disable_tqdm", "true", "--max_target_length", "12"]
@@ -381,7 +381,8 @@ def test_other_processes_keep_silent(train, capsys, monkeypatch):
 
 def start(*argv, cwd):
     command = [sys.executable, str(SCRIPT), *argv]
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}  # transformers prints it
+    # Without WANDB_MODE, which transformers prints.
+    environment = {name: value for name, value in untraced.ENVIRONMENT.items() if name != "WANDB_MODE"}
     return subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
