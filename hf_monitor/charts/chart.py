@@ -73,7 +73,7 @@ class Chart:
             self.plot()
         assert self.figure is not None  # plot() makes it
         picture = io.BytesIO()
-        self.figure.savefig(picture, format="png")
+        self.figure.savefig(picture, format="png", facecolor="auto")
         return picture.getvalue()
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str | Path:

@@ -80,7 +80,9 @@ class LearningRateChart(Chart):
         NothingToDraw
             If there is no learning rate.
         """
-        named_rows = dict(rows) if isinstance(rows, Mapping) else {"learning rate": rows}
+        named_rows: Mapping[str, Any] = {"learning rate": rows}
+        if isinstance(rows, Mapping) and "log_history" not in rows:  # which trainer_state.json has
+            named_rows = rows
         return cls._of(
             [(name, as_rows(history_rows(each), "rows")) for name, each in named_rows.items()], best, model_name
         )

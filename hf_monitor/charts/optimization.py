@@ -46,7 +46,7 @@ def create_optimization_visualizations(
         Rows of ``trials.jsonl`` (trials of batch sizes), rows of a search of hyperparameters, or both; or the run, or
         the folder of several runs, that has them.
     history_data : rows, DataFrame, Run or path
-        Where the learning rate is taken from, instead of `runs`.
+        Where the learning rate is taken from, instead of `runs`; also the Trainer's ``trainer_state.json``.
     system : rows, DataFrame, Run or path
         Where the GPU's memory is taken from, instead of `runs` (of several: the one with the best score).
     metric : str, optional
@@ -98,7 +98,8 @@ def create_optimization_visualizations(
 
     def learning_rate() -> Chart:
         best = _best_name(sweeps)
-        if isinstance(history_data, Run | str | os.PathLike):
+        is_state = isinstance(history_data, str | os.PathLike) and str(history_data).endswith(".json")
+        if isinstance(history_data, Run | str | os.PathLike) and not is_state:
             return LearningRateChart.from_run(history_data, model_name=model_name)
         if history_data is not None:
             return LearningRateChart.from_rows(history_data, model_name=model_name)

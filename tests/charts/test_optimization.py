@@ -205,6 +205,14 @@ def test_the_throughput_of_whole_trainings_is_drawn_and_different_data_said(make
     assert score.collections[0].get_offsets().tolist() == [[8, 30.0], [16, 30.0], [32, 30.0]]
 
 
+def test_a_run_whose_score_is_too_large_to_be_drawn_is_left_out(make_run, tmp_path):
+    make_run("a", 30.0)
+    make_run("b", 1e200)
+    sweep = Sweep.from_runs([load_run(tmp_path / "sweep" / name) for name in "ab"])
+    assert [run.name for run in sweep.runs] == ["a"]
+    assert sweep.notes == ["1 run without a finite eval_rougeL left out"]
+
+
 def test_run_folders_give_arguments_that_differ_and_their_best_evaluation(make_run, tmp_path):
     make_run("a", 30.0, learning_rate=1e-5, per_device_train_batch_size=4, gradient_accumulation_steps=2, seed=1)
     make_run("b", 32.0, learning_rate=1e-3, per_device_train_batch_size=8, gradient_accumulation_steps=2, seed=2)
@@ -261,6 +269,14 @@ def test_empty_cells_of_a_table_are_no_faults():
         assert (chart.schedules[0].steps, chart.schedules[0].values, chart.notes) == ([1, 2], [0.1, 0.2], [])
     log_history = pd.DataFrame([{"step": 1, "learning_rate": 0.1}, {"step": 1, "eval_loss": 1.0}])
     assert LearningRateChart.from_rows(log_history).notes == []
+
+
+def test_the_learning_rate_of_trainer_state_json_is_drawn(tmp_path):
+    state = {"log_history": [{"step": 1, "learning_rate": 0.1}, {"step": 2, "learning_rate": 0.2}]}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    assert LearningRateChart.from_rows(state).schedules[0].values == [0.1, 0.2]
+    drawn = create_optimization_visualizations(history_data=tmp_path / "trainer_state.json", output_dir=tmp_path / "a")
+    assert [path.name for path in drawn] == ["02_learning_rate_schedule.png"]
 
 
 def test_of_equal_schedules_the_best_run_is_named_first_and_none_is_hidden():

@@ -1,3 +1,4 @@
+import io
 from itertools import combinations
 
 import matplotlib.style
@@ -10,6 +11,7 @@ from matplotlib.image import imread
 
 from hf_monitor.charts.fold_charts import FoldF1Chart
 from hf_monitor.charts.fold_spread import FoldDistributionChart
+from hf_monitor.charts.history import TrainingHistoryChart
 from hf_monitor.charts.style import dark_on_white, finish, new_figure, series_style, tick_labels
 
 
@@ -108,9 +110,13 @@ def test_our_figures_are_dark_on_white_in_a_dark_style_and_others_axes_keep_thei
         rcParams["savefig.facecolor"] = "black"
         ax, with_legend = spread.plot(), f1.plot()
         corner = imread(spread.save(tmp_path / "a.png"))[0, 0]
+        in_notebook = imread(io.BytesIO(spread._repr_png_()))[0, 0]
+        history = TrainingHistoryChart.from_rows([{"step": 1, "loss": 1.0}], model_name="m")
+        history.plot()
         theirs = Figure().add_subplot()
         spread.plot(theirs)
-    assert corner.tolist() == [1, 1, 1, 1]
+    assert corner.tolist() == in_notebook.tolist() == [1, 1, 1, 1]
+    assert history.figure._suptitle.get_color() == "black"
     assert to_rgba(ax.get_facecolor()) == (1, 1, 1, 1)
     legend = with_legend.get_legend().get_texts()
     texts = [ax._left_title, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels(), *with_legend.texts, *legend]
