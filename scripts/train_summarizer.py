@@ -498,7 +498,7 @@ def record_unscored(
 
 
 def draw_predictions(run_dir: Path, began: float) -> None:
-    """Draw the texts that were recorded since `began` (of ``time.time()``), and never those of an earlier prediction."""
+    """Draw the texts that were recorded since `began` (of ``time.time()``), never those of an earlier prediction."""
     from hf_monitor import load_run
 
     folder = run_dir / "plots/inference"
