@@ -614,7 +614,9 @@ def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
     }
     print()
     for name, path in places.items():
-        if path.exists():
+        if path.exists() and (
+            name != "Model" or (output_dir / "config.json").exists() or any(output_dir.glob("adapter_*"))
+        ):
             print(f"{name:<11} {path}")
     for number, path in enumerate(charts):
         print(f"{'' if number else 'Charts':<11} {path}")

@@ -38,6 +38,8 @@ class GeneratedText:
         string.
     input : str
         The text that was given, without the prefix, not cut.
+    input_cut : bool
+        Whether the model saw only the beginning of it (``max_source_length``).
     """
 
     text: str
@@ -45,6 +47,7 @@ class GeneratedText:
     n_tokens: int
     ended: bool
     input: str
+    input_cut: bool = False
 
 
 def confidence_values(batch: BatchConfidence) -> list[dict[str, Any]]:
@@ -126,6 +129,12 @@ def predict_texts(
     from hf_monitor.seq2seq.preprocessing import Preprocessor, longest_source
 
     texts = _checked(texts)
+    for name, given, needed in (("model", model, "config"), ("tokenizer", tokenizer, "batch_decode")):
+        if not hasattr(given, needed):
+            raise InputError(
+                f"{name} has no {needed}: got {given!r:.80}. predict_texts(model, tokenizer, texts) takes a loaded "
+                "model and its tokenizer, in this order."
+            )
     _check_options(model, batch_size, max_source_length, generate_kwargs)
     if _setting("stop_strings", model, generate_kwargs):  # which generate looks for in the words of the tokenizer
         generate_kwargs["tokenizer"] = tokenizer
@@ -133,7 +142,7 @@ def predict_texts(
         return []
     encode = Preprocessor(tokenizer, model, max_source_length or longest_source(model, tokenizer), 2, source_prefix)
     columns = encode.encode({"text": texts})
-    del columns["text_cut"]
+    cut = columns.pop("text_cut")
     for index, ids in enumerate(columns["input_ids"]):
         if not ids:  # KoBART's tokenizer ends no text; attention to nothing at all would be NaN
             columns["input_ids"][index], columns["attention_mask"][index] = [_end_of(tokenizer)], [1]
@@ -157,7 +166,7 @@ def predict_texts(
                     raise InputError(_SEVERAL.format(n=len(ids) // len(chosen)))
                 values = confidence_values(batches.pop())
                 for index, text, value in zip(chosen, decode(ids), values, strict=True):
-                    found[index] = GeneratedText(text=text, input=texts[index], **value)
+                    found[index] = GeneratedText(text=text, input=texts[index], input_cut=bool(cut[index]), **value)
                 if bar is not None:
                     bar.update(len(chosen))
     finally:

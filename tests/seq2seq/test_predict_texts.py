@@ -302,6 +302,18 @@ def test_what_is_refused(t5, texts, options, words):
         predict_texts(t5.model, t5.tokenizer, texts, **options)
 
 
+def test_swapped_or_missing_model_and_tokenizer_are_named(t5):
+    with pytest.raises(InputError, match=r"model has no config"):
+        predict_texts(t5.tokenizer, t5.model, ["text"])
+    with pytest.raises(InputError, match=r"tokenizer has no batch_decode: got None"):
+        predict_texts(t5.model, None, ["text"])
+
+
+def test_a_text_that_the_model_saw_only_in_part_says_so(t5):
+    found = predict_texts(t5.model, t5.tokenizer, ["a", "long " * 50], max_source_length=8, max_new_tokens=2)
+    assert [one.input_cut for one in found] == [False, True]
+
+
 def test_a_model_without_a_decoder_is_refused(tokenizer):
     with pytest.raises(InputError, match=r"needs an encoder-decoder model \(T5, BART ...\), got BertModel"):
         predict_texts(make_bert(), tokenizer, ["a"])
