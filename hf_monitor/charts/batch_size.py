@@ -162,7 +162,7 @@ class BatchSizeChart(Chart):
         for panel, each in zip(self.panels, axes, strict=True):
             {"throughput": self._throughput, "memory": self._memory, "score": self._score}[panel](each)
         if self.model_name is not None:
-            title = f"{self.shown(self.model_name)}\n{axes[0].get_title(loc='left')}"
+            title = f"{self.shown(self.model_name, 60)}\n{axes[0].get_title(loc='left')}"
             axes[0].set_title(title, loc="left", fontsize=11)
         self._dress(axes)
         return axes if n > 1 else axes[0]
@@ -218,7 +218,7 @@ class BatchSizeChart(Chart):
         sizes = [run.effective_batch_size or 0 for run in runs]
         style = series_style(0)
         ax.scatter(sizes, values, s=28, color=style.colour, marker=style.marker, alpha=0.8, linewidths=0)
-        self._finish(ax, f"{title}, n = {len(runs)} runs", "samples an optimizer step", "", sizes)
+        self._finish(ax, f"{title}, n = {len(runs)} runs", "samples per optimizer step (effective batch)", "", sizes)
 
     def _line(self, ax: Axes, index: int, each: BatchSeries, x: Sequence[int], y: Sequence[float]) -> None:
         style = series_style(index)

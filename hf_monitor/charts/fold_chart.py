@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.chart import Chart
-from hf_monitor.charts.fold_rows import FoldName, brief, fold_text
+from hf_monitor.charts.fold_names import FoldName, brief, few, fold_text
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import tick_labels
 from hf_monitor.errors import NothingToDraw
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MOST_TICKS = 13
+_MOST_NOTES = 3  # in an error
 _TOPS = {"0-1": 1.0, "0-100": 100.0}
 
 
@@ -86,10 +87,11 @@ class FoldChart(Chart):
     def _headline(self, what: str, n: int) -> str:
         of = "" if n == len(self.folds) else f" of {len(self.folds)}"
         said = f"{what} (n = {n}{of} fold{'' if of == '' and n == 1 else 's'})"
+        begins = said[:1].upper() + said[1:]
         if self.model_name is None:
-            return said
-        model = self.shown(self.model_name, 40)
-        return f"{model}{chr(10) if width_of(model + said) > 60 else ': '}{said}"
+            return begins
+        model = self.shown(self.model_name, 60)
+        return f"{model}\n{begins}" if width_of(model + said) > 60 else f"{model}: {said}"
 
     def _name(self, position: int) -> str:
         return self.shown(fold_text(self.folds[position]), 20)
@@ -184,9 +186,13 @@ def needed(results: FoldResults, metric: str) -> FoldSeries:
     return found
 
 
-def nothing(results: FoldResults, metric: str) -> NothingToDraw:
-    """Say that a metric is missing, and what there is."""
+def nothing(results: FoldResults, *metrics: str) -> NothingToDraw:
+    """Say that all of these metrics are missing, and what there is."""
+    notes = [*results.notes[:_MOST_NOTES]]
+    if len(results.notes) > _MOST_NOTES:
+        notes.append(f"and {len(results.notes) - _MOST_NOTES} more notes")
     if not results.folds:
-        return NothingToDraw("; ".join(["there are no folds", *results.notes]))
-    there = ", ".join(map(brief, list(results.names.values())[:8])) or "none"
-    return NothingToDraw("; ".join([f"no fold has a value of {metric!r} (metrics there: {there})", *results.notes]))
+        return NothingToDraw("; ".join(["there are no folds", *notes]))
+    there = few(map(brief, results.names.values())) or "none"
+    wanted = " or ".join(map(repr, metrics))
+    return NothingToDraw("; ".join([f"no fold has a value of {wanted} (metrics there: {there})", *notes]))

@@ -16,7 +16,7 @@ from hf_monitor.charts.fold_chart import (
     number,
     span,
 )
-from hf_monitor.charts.fold_rows import FoldName, brief
+from hf_monitor.charts.fold_names import FoldName, brief
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style
 
@@ -162,8 +162,10 @@ class FoldAccuracyChart(FoldChart):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw into `ax`, or into a figure of its own."""
+        from matplotlib.lines import Line2D
+
         (ax,) = self._axes(ax, 9.0, 4.5)
-        first = self.accuracies[0]
+        first, handles = self.accuracies[0], []
         several = len(self.accuracies) > 1
         ylabel = "accuracy" + (" (as given, 0-100)" if first.scale == "0-100" else "") if several else first.label
         finish(ax, self._headline("accuracy per fold", first.summary.n), "fold", self.shown(ylabel, 36))
@@ -174,17 +176,19 @@ class FoldAccuracyChart(FoldChart):
             s = series.summary
             name = self.shown(series.meaning or series.name, 32)
             if s.n > 1:
-                name += f"\nmean {number(s.mean)}, 95 % t interval\n{span(s.interval)}{goes_on(series)}"
+                name += f"\nline: mean {number(s.mean)}\n95 % t interval {span(s.interval)}{goes_on(series)}"
                 ax.axhline(s.mean, color=style.colour, linestyle=style.line, linewidth=1.0)
-                ax.vlines(x, s.mean, series.values, color=style.colour, linewidth=1.5, alpha=0.6)
-            ax.plot(
-                x, series.values, color=style.colour, marker=style.marker, linestyle="none", markersize=7, label=name
-            )
+                stem = "stem: from the mean to the fold" if index == 0 else "_"
+                ax.vlines(x, s.mean, series.values, color=style.colour, linewidth=1.5, alpha=0.6, label=stem)
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 7}
+            ax.plot(x, series.values, linestyle="none", **look)
+            handles.append(Line2D([], [], linestyle=style.line if s.n > 1 else "none", label=name, **look))
             if index == 0 and s.interval:
-                ax.axhspan(*cut_interval(series), color=style.colour, alpha=0.12, linewidth=0)
+                band = "95 % t interval of the mean" + (f"\nof {self.shown(series.name, 26)}" if several else "")
+                ax.axhspan(*cut_interval(series), color=style.colour, alpha=0.12, linewidth=0, label=band)
         self._fold_axis(ax)
         ax.set_ylim(*limits(self.accuracies, []))
-        _legend(ax)
+        _legend(ax, [*handles, *ax.get_legend_handles_labels()[0]])
         self._dress([ax])
         return ax
 
@@ -193,8 +197,14 @@ class FoldAccuracyChart(FoldChart):
         return [row for series in self.accuracies for row in self._fold_rows(series) + mean_rows(series)]
 
 
-def _legend(ax: Axes) -> None:
+def _legend(ax: Axes, handles: Sequence[Any] | None = None) -> None:
     """Beside the axes, where it lies on nothing, however long the names of the folds are."""
     ax.legend(
-        frameon=False, fontsize=9, markerscale=0.7, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0
+        handles=handles,
+        frameon=False,
+        fontsize=9,
+        markerscale=0.7,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.0,
     )

@@ -7,25 +7,31 @@ import numbers
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 
+from hf_monitor.charts.fold_names import (
+    FoldName,
+    brief,
+    few,
+    fold_column,
+    fold_said,
+    fold_text,
+    plain_names,
+    without_summaries,
+)
 from hf_monitor.errors import InputError
 
 __all__ = [
     "ABOVE_1",
-    "FoldName",
-    "brief",
     "check_scale",
-    "fold_text",
     "folds_of",
     "is_frame",
     "main_columns",
     "missing_folds",
     "number_of",
     "records_of",
+    "values_of",
 ]
-
-FoldName: TypeAlias = int | str
 
 ABOVE_1 = 1 + 1e-6
 """Up to here a value is of the scale 0-1: a mean of float32 may be 1.0000001."""
@@ -34,30 +40,24 @@ _F1, _ACCURACY = {"f1", "f1_score"}, {"accuracy", "acc"}
 _HELD_OUT = re.compile(r"^(eval|val|valid|validation|test)_")
 
 
-def fold_text(fold: FoldName) -> str:
-    """Name a fold: ``fold 3``, or its own name."""
-    return f"fold {fold}" if isinstance(fold, int) else brief(fold)
-
-
-def brief(text: str) -> str:
-    """Shorten a name for a note or an error."""
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:59]}…"
-
-
 def is_frame(rows: Any) -> bool:
     """Tell a pandas DataFrame without importing pandas."""
     return hasattr(rows, "columns") and hasattr(rows, "to_dict")
 
 
-def records_of(rows: Any) -> list[dict[str, Any]]:
-    """Give the rows as dicts, checked to be a list of mappings or a DataFrame."""
+def records_of(rows: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """Give the rows of folds as dicts, checked to be a list of mappings or a DataFrame, and what to say about others.
+
+    Rows called mean, sd and the like beside numbered folds are left out, whether ``fold`` says it or the label that the
+    row has in a DataFrame (``frame.loc["mean"] = frame.mean()``).
+    """
+    labels: list[Any] = []
     if is_frame(rows):
         if str(rows.index.name).casefold() == "fold" and not any(str(c).casefold() == "fold" for c in rows.columns):
             rows = rows.reset_index()
         if not rows.columns.is_unique:
             raise InputError(f"fold_results has columns of the same name: {list(map(str, rows.columns))}. Rename them.")
-        rows = rows.to_dict("records")
+        labels, rows = list(rows.index), rows.to_dict("records")
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
         raise InputError(f"the results of folds must be a list of mappings or a DataFrame, got {type(rows).__name__}.")
     records = []
@@ -68,7 +68,14 @@ def records_of(rows: Any) -> list[dict[str, Any]]:
                 "{'fold': 1, 'f1': 0.81, 'accuracy': 0.84}, or all of them paths of run folders."
             )
         records.append({str(key): value for key, value in row.items()})
-    return records
+    notes: list[str] = []
+    if labels:
+        records, notes = without_summaries(records, labels)
+    column = fold_column([name for record in records for name in record])
+    if column is not None:
+        records, said = without_summaries(records, [record.get(column) for record in records])
+        notes += said
+    return records, notes
 
 
 def number_of(value: Any) -> float | str | None:
@@ -86,11 +93,43 @@ def number_of(value: Any) -> float | str | None:
         return math.inf
 
 
+def values_of(column: str, folds: Sequence[FoldName], given: Sequence[Any]) -> list[float | None]:
+    """Give the numbers of a column.
+
+    Raises
+    ------
+    InputError
+        If something in it is no number. Where all are texts, as pandas makes them of a column with one bad cell, those
+        are named that are no number even when read.
+    """
+    found = [number_of(value) for value in given]
+    bad = [place for place, value in enumerate(found) if isinstance(value, str)]
+    if bad:
+        culprits = [place for place in bad if not _reads_as_number(given[place])] or bad
+        got = few((f"{found[place]} in {fold_said(folds[place])}" for place in culprits), 5)
+        what = f"{brief(column)!r} must be a number in every fold, got {got}"
+        if len(culprits) == 1:
+            what = f"{brief(column)!r} of {fold_said(folds[culprits[0]])} must be a number, got {found[culprits[0]]}"
+        raise InputError(
+            f"{what}. Pass numbers (float(...) for texts), and None where there is no value; of a DataFrame: "
+            f"frame[{brief(column)!r}] = pandas.to_numeric(frame[{brief(column)!r}], errors='coerce')."
+        )
+    return [value for value in found if not isinstance(value, str)]
+
+
+def _reads_as_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return not isinstance(value, bool)
+
+
 def folds_of(
     records: Sequence[Mapping[str, Any]], columns: Sequence[str]
 ) -> tuple[list[FoldName], list[str], str | None]:
     """Find the names of the folds, what to say about them, and the column that they stand in."""
-    column = "fold" if "fold" in columns else next((c for c in columns if c.casefold() == "fold"), None)
+    column = fold_column(columns)
     if column is None:
         return list(range(1, len(records) + 1)), ["rows without 'fold': numbered from 1"] if records else [], None
     folds: list[FoldName] = []
@@ -108,11 +147,11 @@ def folds_of(
             )
         if str(name) in map(str, folds):
             raise InputError(
-                f"{fold_text(name)!r} is there twice in fold_results. Give each fold a name of its own; "
+                f"{fold_said(name)} is there twice in fold_results. Give each fold a name of its own; "
                 "results of several models go into calls of their own."
             )
         folds.append(name)
-    return folds, [], column
+    return plain_names(folds), [], column
 
 
 def missing_folds(records: Sequence[Mapping[str, Any]], folds: Sequence[FoldName]) -> list[str]:
@@ -123,21 +162,16 @@ def missing_folds(records: Sequence[Mapping[str, Any]], folds: Sequence[FoldName
         if isinstance(n, float) and 1 <= n < 2**31 and n.is_integer():
             found.setdefault(int(n), []).append(fold)
     if len(found) > 1:
-        said = "; ".join(f"{n} in {_few(map(fold_text, names))}" for n, names in sorted(found.items()))
+        said = "; ".join(f"{n} in {few(map(fold_text, names))}" for n, names in sorted(found.items()))
         return [f"the folds are not of one cross-validation: n_folds is {said}"]
     for n in found:
         if len(folds) < n:
             first = 0 if 0 in folds else 1
             numbers = set(range(first, n + first))
             lacking = sorted(numbers - set(folds)) if numbers.issuperset(folds) else []
-            which = f": fold {_few(map(str, lacking))}" if lacking else ""
+            which = f": fold {few(map(str, lacking))}" if lacking else ""
             return [f"{n - len(folds)} of {n} folds (n_folds) are missing{which}"]
     return []
-
-
-def _few(texts: Iterable[str]) -> str:
-    every = list(texts)
-    return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "")
 
 
 def main_columns(columns: Sequence[str], notes: list[str]) -> Iterator[tuple[str, str]]:
@@ -160,19 +194,19 @@ def check_scale(column: str, folds: Sequence[FoldName], values: Sequence[float |
     for value, fold in there:
         if not 0 <= value <= 100:
             raise InputError(
-                f"{column!r} of {fold_text(fold)} is {value:g}; it must lie between 0 and 1, or between 0 and 100. "
+                f"{column!r} of {fold_said(fold)} is {value:g}; it must lie between 0 and 1, or between 0 and 100. "
                 "Give another metric a name of its own."
             )
     highest, where = max(there, default=(0.0, ""), key=lambda pair: pair[0])
     if ABOVE_1 < highest <= _UNCLEAR:
         raise InputError(
-            f"{column!r} of {fold_text(where)} is {highest:g}, and none is higher: above 1, yet hardly a percentage. "
+            f"{column!r} of {fold_said(where)} is {highest:g}, and none is higher: above 1, yet hardly a percentage. "
             "Give all values as 0-1 or all as 0-100, or another metric a name of its own."
         )
     above = [(value, fold) for value, fold in there if value > _UNCLEAR]
     below = [(value, fold) for value, fold in there if 0 < value <= 1]
     if above and below:
         raise InputError(
-            f"{column!r} mixes two scales: {below[0][0]:g} in {fold_text(below[0][1])}, {above[0][0]:g} in "
-            f"{fold_text(above[0][1])}. Give all values as 0-1 or all as 0-100; if they are percentages, divide by 100."
+            f"{column!r} mixes two scales: {below[0][0]:g} in {fold_said(below[0][1])}, {above[0][0]:g} in "
+            f"{fold_said(above[0][1])}. Give all values as 0-1 or all as 0-100; if they are percentages, divide by 100."
         )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from hf_monitor.charts.fold_names import few
+from hf_monitor.charts.table_files import refuse_table_file
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.run.reader import Run, load_run
 
-__all__ = ["RUN_LABELS", "read_folds"]
+__all__ = ["RUN_LABELS", "fold_table_of", "read_folds"]
 
 RUN_LABELS = {"f1": "F1 (mean of ROUGE-1/2/L F1, 0-1)", "accuracy": "token accuracy (teacher forced)"}
 """What f1 and accuracy are in the runs of ``train_summarizer.py``."""
 
+_Notes: TypeAlias = list[tuple[str, str]]  # whom it is about, and what is said
+
+_TABLE = "fold_results.json"
 _FOLD = re.compile(r"fold[_\- ]?(\d+)$", re.IGNORECASE)
 _ROUGES = ("eval_rouge1", "eval_rouge2", "eval_rougeL")
 
@@ -29,7 +35,8 @@ def read_folds(runs: Any) -> tuple[list[dict[str, Any]], list[str], dict[str, st
     Parameters
     ----------
     runs : path, Run, or iterable of them
-        One path is a parent folder with a run folder for each fold, or a single run.
+        One path is a parent folder with a run folder for each fold, or a single run. A ``fold_results.json`` among
+        several is left out.
 
     Returns
     -------
@@ -40,7 +47,7 @@ def read_folds(runs: Any) -> tuple[list[dict[str, Any]], list[str], dict[str, st
     labels : dict of str to str
         What f1 and accuracy are.
     """
-    notes: list[str] = []
+    notes: _Notes = []
     rows = []
     labels: dict[str, set[str]] = {}
     for place in _places(runs, notes):
@@ -52,11 +59,47 @@ def read_folds(runs: Any) -> tuple[list[dict[str, Any]], list[str], dict[str, st
             labels.setdefault(metric, set()).add(meaning)
     for metric, found in labels.items():
         if len(found) > 1:
-            notes.append(f"{metric} is not the same thing in all folds: {', '.join(sorted(found))}")
-    return rows, notes, {metric: " or ".join(sorted(found)) for metric, found in labels.items()}
+            notes.append(("", f"{metric} is not the same thing in all folds: {', '.join(sorted(found))}"))
+    return rows, _together(notes), {metric: " or ".join(sorted(found)) for metric, found in labels.items()}
 
 
-def _places(runs: Any, notes: list[str]) -> list[Run | Path]:
+def fold_table_of(runs: Any) -> list[Any] | None:
+    """Give the rows of a ``fold_results.json``, where that is what was given; else None.
+
+    Raises
+    ------
+    InputError
+        If the file holds something else.
+    """
+    given = [runs] if isinstance(runs, str | os.PathLike) else runs
+    if not isinstance(given, Sequence) or len(given) != 1 or not _is_table(given[0]):
+        return None
+    path = Path(given[0]).expanduser()
+    try:
+        rows = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is no JSON ({error}). Pass the run folders of the folds instead.") from error
+    if not isinstance(rows, list):
+        raise InputError(
+            f"{str(path)!r} must hold a list with a row for each fold, got {type(rows).__name__}. "
+            "Pass the run folders of the folds instead."
+        )
+    return rows
+
+
+def _is_table(path: Any) -> bool:
+    return isinstance(path, str | os.PathLike) and Path(path).name == _TABLE and Path(path).expanduser().is_file()
+
+
+def _together(notes: _Notes) -> list[str]:
+    """Say once what is true of several folds."""
+    whom: dict[str, list[str]] = {}
+    for who, what in notes:
+        whom.setdefault(what, []).append(who)
+    return [f"{few(names, 5)}: {what}" if names[0] else what for what, names in whom.items()]
+
+
+def _places(runs: Any, notes: _Notes) -> list[Run | Path]:
     if isinstance(runs, Run):
         return [runs]
     if not isinstance(runs, str | os.PathLike):
@@ -66,8 +109,13 @@ def _places(runs: Any, notes: list[str]) -> list[Run | Path]:
         for run in runs:
             if not isinstance(run, str | os.PathLike | Run):
                 raise InputError(f"the run folder of a fold must be a path or a Run, got {type(run).__name__}.")
+            if _is_table(run):
+                notes.append((_TABLE, "not read, it is the table of the same folds"))
+                continue
+            refuse_table_file(run)
             places.append(run if isinstance(run, Run) else Path(run))
         return places
+    refuse_table_file(runs)
     parent = Path(runs).expanduser()
     if not parent.is_dir():
         return [load_run(parent)]  # says what is wrong
@@ -83,8 +131,8 @@ def _places(runs: Any, notes: list[str]) -> list[Run | Path]:
                 "Pass the folder that holds fold_1, fold_2 ..., or a list of run folders."
             )
         return list(with_run)
-    notes += [f"{entry.name}: left out, there is no run in it" for entry in named if entry not in with_run]
-    notes += [f"{entry.name}: left out, its name is not that of a fold" for entry in with_run if entry not in named]
+    notes += [(entry.name, "left out, there is no run in it") for entry in named if entry not in with_run]
+    notes += [(entry.name, "left out, its name is not that of a fold") for entry in with_run if entry not in named]
     return [entry for entry in named if entry in with_run]
 
 
@@ -108,7 +156,7 @@ def _name(run: Run) -> int | str:
     return int(number[1]) if number else folder.name
 
 
-def _result(run: Run, notes: list[str]) -> tuple[dict[str, Any] | None, dict[str, str]]:
+def _result(run: Run, notes: _Notes) -> tuple[dict[str, Any] | None, dict[str, str]]:
     rows = run.metrics.of("fold")
     if rows:
         name = rows[-1].get("fold", _name(run))
@@ -119,17 +167,17 @@ def _result(run: Run, notes: list[str]) -> tuple[dict[str, Any] | None, dict[str
     evaluations = [row for row in run.metrics.of("eval") if any(k.startswith("eval_") for k in row)]
     evaluations = [row for row in evaluations if not row.get("standalone")] or evaluations
     if not evaluations:
-        notes.append(f"{who}: left out, it has no evaluation{ended}")
+        notes.append((who, f"left out, it has no evaluation{ended}"))
         return None, {}
     highest = max((row[key] for row in evaluations for key in _ROUGES if _is_finite(row.get(key))), default=None)
     clear = highest is None or highest > 1 or "text_metrics" in run.facts
     if not clear:
-        notes.append(f"{who}: no f1, its ROUGE values are at most 1 and not TextMetrics': 0-1 or 0-100 is not clear")
+        notes.append((who, "no f1, its ROUGE values are at most 1 and not TextMetrics': 0-1 or 0-100 is not clear"))
     best, by = _best(run, evaluations, clear)
     row, labels = _of_evaluation(best, clear)
     n = len(evaluations)
     which = f"the best of {n} evaluations by {by} (step {best.get('step')})" if n > 1 else "its only evaluation"
-    notes.append(f"{who}: no row of kind 'fold', taken from {which}{ended}")
+    notes.append((who, f"no row of kind 'fold', taken from {which}{ended}"))
     return {"fold": fold, **row}, labels
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.fold_chart import FoldChart, needed
 from hf_monitor.charts.fold_labels import place_labels
-from hf_monitor.charts.fold_rows import FoldName, fold_text
+from hf_monitor.charts.fold_names import FoldName, fold_text
 from hf_monitor.charts.fold_statistics import correlations
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style

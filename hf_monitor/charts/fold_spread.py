@@ -16,7 +16,7 @@ from hf_monitor.charts.fold_chart import (
     put_names,
     span,
 )
-from hf_monitor.charts.fold_rows import FoldName, brief
+from hf_monitor.charts.fold_names import FoldName, brief
 from hf_monitor.charts.fold_statistics import jitter
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style, tick_labels
@@ -53,7 +53,7 @@ class _Panels(FoldChart):
         """Take the data from results that were read before."""
         groups = cls._chosen(results)
         if not groups:
-            raise nothing(results, "f1' or 'accuracy")
+            raise nothing(results, "f1", "accuracy")
         notes: list[str] = []
         left_out = [series for group in groups[_MOST_PANELS:] for series in group]
         panels = {}
@@ -112,7 +112,7 @@ class FoldDistributionChart(_Panels):
             finish(axis, title, "", self.shown(label, 28))
             for place, series in enumerate(group):
                 boxes |= self._draw(axis, place, series)
-            means = [(place + 0.3, s) for place, s in enumerate(group) if s.summary.interval]
+            means = [(place + _beside(s.summary.n), s) for place, s in enumerate(group) if s.summary.interval]
             if means:
                 ends, x, ink = [cut_interval(s) for _, s in means], [place for place, _ in means], self._ink(axis)
                 axis.vlines(x, [low for low, _ in ends], [high for _, high in ends], color=ink, linewidth=1.5)
@@ -133,7 +133,9 @@ class FoldDistributionChart(_Panels):
 
     def _draw(self, ax: Axes, place: int, series: FoldSeries) -> bool:
         style, values = series_style(place), series.values
-        x = [place + offset for offset in jitter(len(values), 0.3)]
+        offsets = jitter(len(values), _spread(len(values)))
+        middle = place - (min(offsets) + max(offsets)) / 2
+        x = [middle + offset for offset in offsets]
         many = len(values) >= _MANY
         if many:
             line = {"color": self._ink(ax), "linewidth": 1.0}
@@ -218,6 +220,16 @@ class FoldStatisticsChart(_Panels):
                 | {"lowest": s.lowest, "highest": s.highest, "interval_low": low, "interval_high": high}
             )
         return rows
+
+
+def _spread(n: int) -> float:
+    """Give the width that the points of a metric take: few stand above one another, many would hide one another."""
+    return min(0.3, 0.03 * n)
+
+
+def _beside(n: int) -> float:
+    """Give how far the mean stands beside the middle of the points, or of the box."""
+    return 0.3 if n >= _MANY else _spread(n) / 2 + 0.08
 
 
 def _arrows(ax: Axes, places: Sequence[tuple[FoldSeries, float]], colour: Any, *, upright: bool) -> bool:

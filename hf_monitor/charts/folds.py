@@ -9,20 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_monitor.charts.fold_names import FoldName, brief, few, fold_text
 from hf_monitor.charts.fold_rows import (
     ABOVE_1,
-    FoldName,
-    brief,
     check_scale,
-    fold_text,
     folds_of,
     is_frame,
     main_columns,
     missing_folds,
     number_of,
     records_of,
+    values_of,
 )
-from hf_monitor.charts.fold_runs import RUN_LABELS, read_folds
+from hf_monitor.charts.fold_runs import RUN_LABELS, fold_table_of, read_folds
 from hf_monitor.charts.fold_statistics import Summary, summarize
 from hf_monitor.charts.scales import is_drawable
 from hf_monitor.errors import InputError
@@ -121,6 +120,7 @@ class FoldResults:
         Parameters
         ----------
         fold_results : list of mappings, DataFrame, path, Run, list of paths or Runs, or FoldResults
+            A path is that of run folders, or of a ``fold_results.json``.
 
         Raises
         ------
@@ -152,13 +152,19 @@ class FoldResults:
         Parameters
         ----------
         runs : path, Run, or list of them
-            A list, or one parent folder with a run folder for each fold (``fold_1/monitor`` ...).
+            A list, or one parent folder with a run folder for each fold (``fold_1/monitor`` ...); or the
+            ``fold_results.json`` in it, which has their results.
 
         Raises
         ------
+        InputError
+            If it is another file.
         RunFolderError
             If a folder is not there or holds no run.
         """
+        table = fold_table_of(runs)
+        if table is not None:
+            return cls.from_rows(table)
         rows, notes, labels = read_folds(runs)
         results = cls.from_rows(rows)
         results.notes[:0] = notes
@@ -180,10 +186,10 @@ class FoldResults:
             accuracy, or if these mix values of 0-1 and of 0-100, or it is not clear which of the two they are (the
             highest lies between 1 and 1.5).
         """
-        records = records_of(rows)
+        records, notes = records_of(rows)
         columns = list(dict.fromkeys(name for record in records for name in record))
-        folds, notes, fold_column = folds_of(records, columns)
-        notes += missing_folds(records, folds)
+        folds, said, fold_column = folds_of(records, columns)
+        notes += said + missing_folds(records, folds)
         order = list(range(len(folds)))
         if all(isinstance(fold, int) for fold in folds):
             order.sort(key=lambda position: int(folds[position]))
@@ -239,16 +245,10 @@ class FoldResults:
             self.ignored.append(brief(column))
             return
         found = [number_of(value) for value in given]
-        bad = next((i for i, value in enumerate(found) if isinstance(value, str)), None)
-        if bad is not None and not main and not any(isinstance(value, float) for value in found):
+        if not main and any(isinstance(v, str) for v in found) and not any(isinstance(v, float) for v in found):
             self.ignored.append(brief(column))  # a text for every fold: the name of a model, a path
             return
-        if bad is not None:
-            raise InputError(
-                f"{brief(column)!r} of {fold_text(self.folds[bad])} must be a number, got {found[bad]}. "
-                "Pass numbers (float(...) for texts), and None where there is no value."
-            )
-        numbers_only = [value for value in found if not isinstance(value, str)]
+        numbers_only = values_of(column, self.folds, given)
         if all(value is None for value in numbers_only):
             self.ignored.append(brief(column))
             return
@@ -268,6 +268,6 @@ class FoldResults:
             ]),
         ):  # fmt: skip
             if lacking:
-                few = ", ".join(fold_text(fold) for fold in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
-                said.append(f"{brief(column)} {what} in {len(lacking)} of {len(found)} folds: {few}")
+                which = few(map(fold_text, lacking), 5)
+                said.append(f"{brief(column)} {what} in {len(lacking)} of {len(found)} folds: {which}")
         self.values[metric], self.names[metric], self.missing[metric] = kept, column, said

@@ -23,6 +23,7 @@ __all__ = ["GpuMemoryChart"]
 _MOST_SERIES = 6  # of which each looks different
 _MOST_POINTS = 2000
 _MARKED_UP_TO = 60
+_FAR_BELOW = 0.5  # of the total
 _UNITS = ((2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
@@ -30,8 +31,9 @@ class GpuMemoryChart(Chart):
     """Memory used over the time of recording, a line a GPU, with 95 % of its total and its highest sample.
 
     Where the cards have different totals, the line at 95 % looks as that of its card.
-    Where no GPU was recorded it is the RAM of the machine and of the process, and the title says so. No line is drawn
-    across a pause, nor from one attempt to the next; the time between these is taken out.
+    Where no GPU was recorded it is the RAM of the machine and of the process, and the title says so; where less than
+    half of it was ever used, the 95 % are said in words. No line is drawn across a pause, nor from one attempt to the
+    next; the time between these is taken out.
 
     Parameters
     ----------
@@ -167,15 +169,21 @@ class GpuMemoryChart(Chart):
             title = f"No GPU was recorded: RAM, {samples}"
         elif len(self.series) > 1:
             title += " a GPU" if len({len(one.times_s) for one in self.series}) == 1 else " a GPU at most"
-        return title if self.model_name is None else f"{self.shown(self.model_name)}\n{title}"
+        return title if self.model_name is None else f"{self.shown(self.model_name, 60)}\n{title}"
 
     def _totals(self) -> dict[float, tuple[int, str]]:
         """Give the different totals, each with the first series that has it: its number and its name."""
         found: dict[float, tuple[int, str]] = {}
         for index, one in enumerate(self.series):
-            if one.total_mib is not None:
+            if one.total_mib is not None and one is not self._far_below():
                 found.setdefault(one.total_mib, (index, one.name))
         return found
+
+    def _far_below(self) -> MemorySeries | None:
+        """Give the RAM that is nowhere near its end: a line at 95 % would press the curves to the foot."""
+        one = self.series[0]
+        far = not self.of_gpus and one.total_mib is not None and one.peak[1] < _FAR_BELOW * one.total_mib
+        return one if far else None
 
     def _said(self, one: MemorySeries) -> str:
         _, value, step = one.peak
@@ -184,6 +192,8 @@ class GpuMemoryChart(Chart):
         torch = ", torch's allocator" if one.what == "torch_reserved_mib" else ""
         where = "" if step is None else f" at step {step}"
         label = f"{name}{torch}:\nhighest {value:,.0f} MiB{share}{where}"
+        if one.total_mib is not None and one is self._far_below():
+            return f"{label}\n{_edge(one.total_mib)}: {MEMORY_EDGE_SHARE * one.total_mib:,.0f} MiB, above the picture"
         totals = self._totals()
         if one.total_mib is None or len(totals) < 2:
             return label

@@ -247,7 +247,8 @@ class TrainingHistoryChart(Chart):
         """
         axes = self._axes(ax, 10.0, 3.4, len(self.panels))
         if ax is None and self.model_name is not None and self.figure is not None:
-            self.figure.suptitle(self.shown(self.model_name, 80), color="black", **text_style())
+            name = self.shown(self.model_name, 60)
+            self.figure.suptitle(name, x=0.01, ha="left", color="black", **text_style())
         for panel, (title, curves) in zip(axes, self.panels.items(), strict=True):
             scores = title.startswith(_SCORE_PANEL)  # the title says of which set they are
             prefix = curves[0].name.removesuffix(_score_of(curves[0].name)) if scores else ""

@@ -272,7 +272,7 @@ class HyperparameterImportanceChart(Chart):
         return f"{value:.6g}" if isinstance(value, float) else str(value)
 
     def _titled(self, title: str) -> str:
-        return title if self.model_name is None else f"{self.shown(self.model_name, 30)}\n{title}"
+        return title if self.model_name is None else f"{self.shown(self.model_name, 60)}\n{title}"
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_monitor.charts.chart import Chart, Rows
 from hf_monitor.charts.curves import history_rows
-from hf_monitor.charts.fold_rows import brief
+from hf_monitor.charts.fold_names import brief
 from hf_monitor.charts.scales import LARGEST
 from hf_monitor.charts.schedule import Schedule, equal_together
 from hf_monitor.charts.style import finish, series_style
@@ -156,7 +156,7 @@ class LearningRateChart(Chart):
         n = len(self.schedules)
         title = "Learning rate" + (f" of {n} runs" if n > 1 else "")
         if self.model_name is not None:
-            title = f"{self.shown(self.model_name)}\n{title}"
+            title = f"{self.shown(self.model_name, 60)}\n{title}"
         finish(ax, title, "step", "learning rate", legend=True, integer_x=True)
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         if not self.logarithmic:

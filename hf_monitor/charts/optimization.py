@@ -11,7 +11,7 @@ from hf_monitor.charts.chart import Chart
 from hf_monitor.charts.gpu_memory import GpuMemoryChart
 from hf_monitor.charts.importance import HyperparameterImportanceChart
 from hf_monitor.charts.learning_rate import LearningRateChart
-from hf_monitor.charts.pictures import Pictures, save_charts
+from hf_monitor.charts.pictures import NotGiven, Pictures, save_charts
 from hf_monitor.charts.sweep import Sweep
 from hf_monitor.charts.sweep_columns import as_rows, is_batch_trial, is_run_trial
 from hf_monitor.charts.sweep_runs import named, read_runs
@@ -35,7 +35,8 @@ def create_optimization_visualizations(
     """Draw influence of hyperparameters, learning-rate schedule, batch size and GPU memory.
 
     ``01_hyperparameter_importance.png``, ``02_learning_rate_schedule.png``, ``03_batch_size.png``,
-    ``04_gpu_memory.png``. What is not there is left out, and said in a warning and in what is returned.
+    ``04_gpu_memory.png``. What is not there is left out, and said in a warning and in what is returned; that for which
+    nothing was passed, only in what is returned.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def create_optimization_visualizations(
     Raises
     ------
     InputError
-        If something given cannot be used; before anything is drawn.
+        If nothing was given, or something given cannot be used; before anything is drawn.
     RunFolderError
         If there is no such run.
 
@@ -72,6 +73,8 @@ def create_optimization_visualizations(
     >>> from hf_monitor import create_optimization_visualizations
     >>> create_optimization_visualizations("outputs/sweep", metric="eval_rougeL")  # doctest: +SKIP
     """
+    if all(given is None for given in (runs, trials, history_data, system)):
+        raise InputError("there is nothing to draw: pass runs=, trials=, history_data= or system=.")
     if metric is not None and not isinstance(metric, str):
         raise InputError(f"metric must be the name of a score, got {metric!r}: metric='eval_rougeL'.")
     if greater_is_better is not None and not isinstance(greater_is_better, bool):
@@ -88,7 +91,8 @@ def create_optimization_visualizations(
         elif folders:
             found = Sweep.from_runs(folders, metric=metric, greater_is_better=greater_is_better)
         else:
-            raise NothingToDraw("no runs were given: pass runs= (run folders, or a table with a score).")
+            said = "no runs were given: pass runs= (run folders, or a table with a score)."
+            raise (NotGiven if runs is None else NothingToDraw)(said)
         found.notes += notes
         sweeps.append(found)
         return found
@@ -103,10 +107,14 @@ def create_optimization_visualizations(
             return LearningRateChart.from_run(history_data, model_name=model_name)
         if history_data is not None:
             return LearningRateChart.from_rows(history_data, model_name=model_name)
+        if not folders:
+            raise NotGiven("no history was given: pass history_data= or run folders as runs=.")
         return LearningRateChart.from_run(folders, best=best, model_name=model_name)
 
     def batch_size() -> Chart:
         sweep = sweeps[0] if sweeps else None
+        if runs is None and trials is None:
+            raise NotGiven("no trials and no runs were given: pass trials= or runs=.")
         if batch_rows:
             return BatchSizeChart.from_rows(batch_rows, sweep=sweep, model_name=model_name)
         chart = BatchSizeChart.from_run(batch_runs or folders, sweep=sweep, model_name=model_name)
@@ -197,7 +205,7 @@ def _best_name(sweeps: list[Sweep]) -> str | None:
 
 def _memory_of_one(folders: list[Run], best: str | None, model_name: str | None) -> GpuMemoryChart:
     if not folders:
-        raise NothingToDraw("no memory was recorded: pass runs= or system= (rows of system.jsonl).")
+        raise NotGiven("no memory was given: pass system= (rows of system.jsonl) or run folders as runs=.")
     order = sorted(zip(named(folders), folders, strict=True), key=lambda pair: pair[0] != best)
     for name, run in order:
         if not run.system and len(order) > 1:

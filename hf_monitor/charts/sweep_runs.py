@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.charts.table_files import refuse_table_file
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.run import Run, load_run
 
@@ -30,12 +31,13 @@ def read_runs(given: Any) -> tuple[list[Run], list[str]]:
     Raises
     ------
     InputError
-        If something else was given.
+        If something else was given, or the file of a table.
     RunFolderError
         If a folder is not there or has no run in it.
     """
     if isinstance(given, Run):
         return [given], []
+    refuse_table_file(given)
     if isinstance(given, str | os.PathLike):
         return _below(Path(given).expanduser())
     if isinstance(given, Mapping) or not hasattr(given, "__iter__"):

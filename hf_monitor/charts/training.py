@@ -16,6 +16,7 @@ from hf_monitor.charts.fold_spread import FoldDistributionChart, FoldStatisticsC
 from hf_monitor.charts.folds import FoldResults
 from hf_monitor.charts.history import LossChart, TrainingHistoryChart
 from hf_monitor.charts.pictures import NotGiven, Pictures, save_charts
+from hf_monitor.charts.table_files import refuse_table_file
 from hf_monitor.errors import InputError
 
 __all__ = ["create_training_visualizations"]
@@ -35,6 +36,7 @@ _HISTORY: tuple[tuple[str, type[TrainingHistoryChart] | type[LossChart]], ...] =
 
 def create_training_visualizations(
     fold_results: Any = None,
+    *,
     model_name: object = None,
     output_dir: str | os.PathLike[str] = "plots",
     history_data: Any = None,
@@ -45,7 +47,7 @@ def create_training_visualizations(
     ----------
     fold_results : list of mappings, DataFrame, path, or list of paths or Runs, optional
         For each fold ``fold``, ``f1``, ``accuracy`` and further metrics; or one parent folder that holds a run folder
-        for each fold (``train_summarizer.py --num_folds``), or a list of run folders.
+        for each fold (``train_summarizer.py --num_folds``), or a list of run folders; or its ``fold_results.json``.
     model_name : object, optional
         Stands in the titles.
     output_dir : path-like
@@ -78,6 +80,8 @@ def create_training_visualizations(
         raise InputError("there is nothing to draw: pass fold_results=, history_data= or both.")
     # Read before the first picture, so that what is wrong leaves none behind.
     results = None if fold_results is None else FoldResults.read(fold_results)
+    if not str(history_data).endswith(".json"):  # trainer_state.json is read
+        refuse_table_file(history_data)
     curves = None if history_data is None else curves_of(history_data)
     makers: list[tuple[str, Callable[[], Chart]]] = []
     for name, fold_chart in _FOLDS:

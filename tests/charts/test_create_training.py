@@ -1,8 +1,10 @@
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from hf_monitor.charts.history import TrainingHistoryChart
 from hf_monitor.charts.training import create_training_visualizations
 from hf_monitor.errors import InputError
 
@@ -20,7 +22,7 @@ NAMES = [
 
 
 def test_seven_pictures_by_their_names_and_the_same_bytes_again(tmp_path):
-    first = create_training_visualizations(FOLDS, "KoBART", tmp_path / "a", HISTORY)
+    first = create_training_visualizations(FOLDS, model_name="KoBART", output_dir=tmp_path / "a", history_data=HISTORY)
     frames = {"fold_results": pd.DataFrame(FOLDS), "history_data": pd.DataFrame(HISTORY)}
     again = create_training_visualizations(model_name="KoBART", output_dir=tmp_path / "b", **frames)
     assert [path.name for path in first] == NAMES
@@ -47,11 +49,26 @@ def test_what_is_missing_is_left_out_and_said(tmp_path, caplog):
         {},
         {"fold_results": [{"fold": math.nan, "f1": 0.5}], "history_data": HISTORY},
         {"fold_results": FOLDS, "history_data": 3},
+        {"fold_results": FOLDS, "history_data": "history.csv"},
         {"fold_results": FOLDS, "history_data": ["loss"]},
     ],
-    ids=["nothing", "fold", "history", "row"],
+    ids=["nothing", "fold", "history", "file", "row"],
 )
-def test_what_is_wrong_raises_before_any_picture_is_written(given, tmp_path):
+def test_what_is_wrong_raises_before_any_picture_is_written(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("history.csv").write_text("step,loss\n1,2.0\n")
     with pytest.raises(InputError):
         create_training_visualizations(**given, output_dir=tmp_path / "plots")
     assert not (tmp_path / "plots").exists()
+
+
+def test_all_but_the_folds_is_passed_by_name(tmp_path):
+    with pytest.raises(TypeError, match="positional"):
+        create_training_visualizations(FOLDS, tmp_path)  # would be the model's name
+
+
+def test_the_model_stands_at_the_left_of_the_history_cut_as_elsewhere():
+    chart = TrainingHistoryChart.from_rows(HISTORY, model_name="m" * 100)
+    chart.plot()
+    title = chart.figure._suptitle
+    assert (title.get_text(), title.get_ha()) == ("m" * 59 + "…", "left")

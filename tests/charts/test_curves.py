@@ -314,7 +314,9 @@ def test_characters_without_a_glyph_are_counted_over_all_pictures(tmp_path):
     from hf_monitor import create_training_visualizations
 
     folds = [{"fold": k, "f1": 0.5 + k / 10, "accuracy": 0.6} for k in (1, 2)]
-    pictures = create_training_visualizations(folds, "\U00013000", tmp_path, OVERFITTED)
+    pictures = create_training_visualizations(
+        folds, model_name="\U00013000", output_dir=tmp_path, history_data=OVERFITTED
+    )
     assert len(pictures) == 7
     assert pictures.uncovered == {"\U00013000": 7}  # a hieroglyph, once in each title
 

@@ -73,6 +73,50 @@ def test_folds_without_names_are_numbered_and_texts_keep_their_order():
     assert FoldResults.read(pd.DataFrame({"fold": [1.0, 0.0], "f1": [0.5, 0.6]})).folds == [0, 1]
 
 
+CSV = "fold,f1,accuracy\n1,0.41,0.5\n2,n/a,0.6\n3,0.44,0.7\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "folds", "left_out"),
+    [
+        (
+            pd.read_csv(io.StringIO(f"{CSV}mean,0.42,0.6\n")),
+            [1, 2, 3],
+            "a row is left out, no fold by the name: 'mean'",
+        ),
+        (
+            pd.read_csv(io.StringIO(f"{CSV}Mean,0.42,0.6\nsd,0.01,0.1\n75%,9,9\n평균,0.4,0.6\n")),
+            [1, 2, 3],
+            "4 rows are left out, no fold by the name: 'Mean', 'sd', '75%', '평균'",
+        ),
+        ([{"fold": fold} for fold in ("fold_2", "fold_10", "std. dev.")], ["fold_2", "fold_10"], "'std. dev.'"),
+        (pd.DataFrame(FIVE[:2]).T.assign(mean=1.5).T, [1, 2], "'mean'"),
+        (pd.DataFrame(FIVE[:2]).set_index("fold").T.assign(median=0.5).T.rename_axis("fold"), [1, 2], "'median'"),
+    ],
+    ids=["mean", "several", "texts", "label", "index"],
+)
+def test_rows_of_means_are_no_folds_and_are_said(given, folds, left_out):
+    results = FoldResults.read(given)
+    assert results.folds == folds
+    assert results.notes[0].endswith(left_out)
+
+
+def test_a_fold_may_be_called_as_it_likes_where_none_is_numbered():
+    results = FoldResults.read([{"fold": "max", "f1": 0.5}, {"fold": "anna", "f1": 0.6}])
+    assert (results.folds, results.notes) == (["max", "anna"], [])
+
+
+def test_the_cell_that_is_no_number_is_named_not_those_that_pandas_made_texts():
+    frame = pd.read_csv(io.StringIO("fold,f1\n1,0.41\n2,oops\n3,0.44\n"))
+    with pytest.raises(InputError, match=r"'f1' of fold 2 must be a number, got 'oops' \(str\).*errors='coerce'"):
+        FoldResults.read(frame)
+    frame["f1"] = pd.to_numeric(frame["f1"], errors="coerce")
+    assert FoldResults.read(frame).values["f1"] == [0.41, None, 0.44]
+    rows = [{"fold": "a", "f1": "?"}, {"fold": "b", "f1": 0.5}, {"fold": "c", "f1": "-"}]
+    with pytest.raises(InputError, match=r"in every fold, got '\?' \(str\) in fold 'a', '-' \(str\) in fold 'c'\."):
+        FoldResults.read(rows)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -123,6 +167,8 @@ def test_missing_and_infinite_values_are_left_out_and_said():
         FoldScatterChart.from_rows([{"fold": 1, "f1": 0.5}])
     with pytest.raises(NothingToDraw, match="no fold has both"):
         FoldScatterChart.from_rows([{"f1": 0.5}, {"accuracy": 0.5}])
+    with pytest.raises(NothingToDraw, match="no fold has a value of 'f1' or 'accuracy'"):
+        FoldDistributionChart.from_rows([{"fold": 1, "eval_loss": 2.0}])
     for chart in CHARTS:
         with pytest.raises(NothingToDraw, match="there are no folds"):
             chart.from_rows([])
@@ -284,6 +330,42 @@ def test_folders_that_hold_no_run_are_refused(tmp_path):
         FoldResults.from_runs([3])
 
 
+def test_fold_results_json_is_the_table_of_its_folds(tmp_path):
+    for k in (1, 2):
+        write_run(tmp_path / f"fold_{k}" / "monitor", fold_row(k, k / 100))
+    table = tmp_path / "fold_results.json"
+    table.write_text(json.dumps([fold_row(k, k / 10) for k in (1, 2)]))
+    given = sorted(tmp_path.glob("fold_*"))
+    assert table in given
+    runs = FoldResults.read(given)
+    assert runs.values["f1"] == [0.01, 0.02]
+    assert runs.notes[0] == "fold_results.json: not read, it is the table of the same folds"
+    for rows in (FoldResults.read(table), FoldResults.read([str(table)])):
+        assert (rows.values["f1"], rows.labels["f1"]) == ([0.1, 0.2], ROUGE_F1)
+    for wrong, said in (("[{", "is no JSON"), ('{"f1": 1}', "must hold a list")):
+        table.write_text(wrong)
+        with pytest.raises(InputError, match=said):
+            FoldResults.read(table)
+
+
+def test_a_table_in_a_file_is_refused_with_the_line_that_reads_it(tmp_path):
+    (tmp_path / "folds.csv").write_text("fold,f1\n1,0.5\n")
+    for given in (tmp_path / "folds.csv", [tmp_path / "folds.csv"]):
+        with pytest.raises(InputError, match=r"pandas\.read_csv\('.*folds\.csv'\)"):
+            FoldResults.read(given)
+
+
+def test_what_is_true_of_many_runs_is_said_once(tmp_path):
+    for k in range(12):
+        write_run(tmp_path / f"r{k}" / "monitor", {"kind": "eval", "step": 3, "eval_loss": 1.0})
+    with pytest.raises(NothingToDraw) as caught:
+        FoldF1Chart.from_run(tmp_path)
+    assert str(caught.value) == (
+        "no fold has a value of 'f1' (metrics there: eval_loss); r0, r1, r2, r3, r4 and 7 more: no row of kind 'fold', "
+        "taken from its only evaluation"
+    )
+
+
 # --- statistics
 
 
@@ -376,10 +458,10 @@ def test_cut_intervals_end_in_arrows_where_they_go_on():
     accuracy = summarize([row["accuracy"] for row in rows]).interval
     ax = FoldDistributionChart.from_rows(rows).plot()
     assert segments(ax.collections[0]) == [
-        [[0.3, pytest.approx(low)], [0.3, 1.0]],
-        [[1.3, pytest.approx(accuracy[0])], [1.3, pytest.approx(accuracy[1])]],
+        [[pytest.approx(0.125), pytest.approx(low)], [pytest.approx(0.125), 1.0]],
+        [[pytest.approx(1.125), pytest.approx(accuracy[0])], [pytest.approx(1.125), pytest.approx(accuracy[1])]],
     ]
-    assert [(line.get_marker(), xy(line)) for line in ax.get_lines()[3:]] == [("^", [(0.3, 1.0)])]
+    assert [(line.get_marker(), xy(line)) for line in ax.get_lines()[3:]] == [("^", [(pytest.approx(0.125), 1.0)])]
     assert "(arrow: goes on)" in ax.get_xlabel()
     ax = FoldStatisticsChart.from_rows(rows).plot()
     assert segments(ax.collections[1])[0] == [[pytest.approx(low), 0], [1.0, 0]]
@@ -405,7 +487,16 @@ def test_accuracy_of_each_fold_against_its_mean_beside_other_accuracies():
     (band,) = ax.patches  # of the accuracy itself
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.9 - HALF, 0.9 + HALF))
     labels = texts(ax.get_legend().get_texts())
-    assert labels[0] == f"accuracy\nmean 0.900, 95 % t interval\n[{0.9 - HALF:.3f}, {0.9 + HALF:.3f}]"
+    assert labels == [
+        f"accuracy\nline: mean 0.900\n95 % t interval [{0.9 - HALF:.3f}, {0.9 + HALF:.3f}]",
+        f"train_accuracy\nline: mean 0.950\n95 % t interval [{0.95 - HALF:.3f}, {0.95 + HALF:.3f}]",
+        "stem: from the mean to the fold",
+        "95 % t interval of the mean\nof accuracy",
+    ]
+    keys = ax.get_legend().legend_handles[:2]
+    assert [(key.get_marker(), key.get_linestyle()) for key in keys] == [
+        (line.get_marker(), mean.get_linestyle()) for line, mean in ((points, mean_line), (train_points, train_mean))
+    ]
     assert chart.notes == ["test_accuracy is left out: it has another scale"]
     assert points.get_marker() != train_points.get_marker()
     assert len(chart.table()) == 12
@@ -415,8 +506,13 @@ def test_accuracy_of_50_folds_and_of_one():
     rows = folds(50)
     lines = FoldAccuracyChart.from_rows(rows).plot().get_lines()
     assert xy(lines[1]) == [(k, row["accuracy"]) for k, row in enumerate(rows)]
-    (only,) = FoldAccuracyChart.from_rows(FIVE[:1]).plot().get_lines()
+    ax = FoldAccuracyChart.from_rows(FIVE[:1]).plot()
+    (only,) = ax.get_lines()
     assert xy(only) == [(0, 0.9)]
+    assert (texts(ax.get_legend().get_texts()), ax.get_title(loc="left")) == (
+        ["accuracy"],
+        "Accuracy per fold (n = 1 fold)",
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 50])
@@ -496,6 +592,14 @@ def test_distribution_shows_each_fold_as_a_point_with_the_mean_and_from_20_on_a_
     if n == 50:  # f1 is 0.501 ... 0.550
         box = ax.get_lines()[0].get_ydata()
         assert (min(box), max(box)) == pytest.approx((0.51325, 0.53775))
+
+
+def test_two_folds_stand_above_one_another_with_their_mean_beside_them():
+    ax = FoldDistributionChart.from_rows([{"f1": 0.5}, {"f1": 0.6}]).plot()
+    points, mean = ax.get_lines()[:2]
+    assert points.get_xdata() == pytest.approx([0.012, -0.012], abs=0.001)  # around the tick
+    assert mean.get_xdata() == pytest.approx([0.11])
+    assert ax.get_title(loc="left") == "Distribution over the folds (n = 2 folds)"
 
 
 def test_whiskers_reach_the_lowest_and_the_highest_however_far_they_are():

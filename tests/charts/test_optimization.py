@@ -227,7 +227,7 @@ def test_run_folders_give_arguments_that_differ_and_their_best_evaluation(make_r
     assert ax.collections[0].get_offsets().tolist() == [[16, 30.0], [32, 32.0]]
     assert (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()) == (
         "Score, n = 2 runs",
-        "samples an optimizer step",
+        "samples per optimizer step (effective batch)",
         "eval_rougeL",
     )
 
@@ -518,10 +518,13 @@ def test_without_a_gpu_it_is_ram_and_says_so():
     ]
     chart = GpuMemoryChart.from_rows(rows)
     ax = chart.plot()
-    machine, process, edge = ax.get_lines()
+    machine, process = ax.get_lines()
     assert points(machine) == [(0, 0.0), (1, 10.0), (2, 20.0)]
     assert points(process) == [(0, 0.0), (1, 1.0), (2, 2.0)]
-    assert list(edge.get_ydata()) == [95.0, 95.0]
+    assert legend(ax)[0] == "machine:\nhighest 20 MiB (20.0 %) at step 2\n95 % of 100 MiB: 95 MiB, above the picture"
+    full = GpuMemoryChart.from_rows([{**row, "ram_total_mib": 40.0} for row in rows]).plot()
+    assert list(full.get_lines()[2].get_ydata()) == [38.0, 38.0]
+    assert legend(full)[0] == "machine:\nhighest 20 MiB (50.0 %) at step 2"
     assert ax.get_title(loc="left") == "No GPU was recorded: RAM, n = 3 samples"
     assert chart.notes == ["no GPU was recorded: RAM is shown instead"]
     with pytest.raises(NothingToDraw, match="no memory was recorded"):
@@ -576,7 +579,29 @@ def test_of_one_run_what_there_is_and_nothing_of_nothing(make_run, tmp_path, cap
     assert [path.name for path in pictures] == ["02_learning_rate_schedule.png"]
     assert "needs several that differ" in pictures.left_out["01_hyperparameter_importance.png"]
     assert "3 of 4 charts are left out" in caplog.text
-    assert create_optimization_visualizations(output_dir=tmp_path / "b") == []
+    with pytest.raises(InputError, match="nothing to draw: pass runs="):
+        create_optimization_visualizations(metric="x", output_dir=tmp_path / "b")
+
+
+def test_what_nothing_was_passed_for_is_no_warning(tmp_path, caplog):
+    history = [{"step": 1, "learning_rate": 1.0}]
+    pictures = create_optimization_visualizations(history_data=history, output_dir=tmp_path)
+    assert [path.name for path in pictures] == ["02_learning_rate_schedule.png"]
+    assert len(pictures.left_out) == 3
+    assert caplog.messages == []
+
+
+def test_a_metric_that_is_not_there_is_refused_with_those_that_are(make_run, tmp_path):
+    run = load_run(make_run("a", 30.0).run_dir)
+    with pytest.raises(InputError, match=r"'eval_rougel' \(did you mean 'eval_rougeL'\?\).*: eval_loss, eval_rougeL\."):
+        create_optimization_visualizations(run, metric="eval_rougel", output_dir=tmp_path / "plots")
+    assert Sweep.from_runs([run], metric="rougeL").metric == "eval_rougeL"
+
+
+def test_a_table_of_runs_in_a_file_is_refused_with_the_line_that_reads_it(tmp_path):
+    (tmp_path / "sweep.csv").write_text("lr,score\n1,2\n")
+    with pytest.raises(InputError, match=r"pandas\.read_csv\('.*sweep\.csv'\)"):
+        create_optimization_visualizations(tmp_path / "sweep.csv")
 
 
 def test_what_is_no_run_and_no_table_is_refused(tmp_path):
