@@ -176,7 +176,8 @@ class FoldAccuracyChart(FoldChart):
             s = series.summary
             name = self.shown(series.meaning or series.name, 32)
             if s.n > 1:
-                name += f"\nline: mean {number(s.mean)}\n95 % t interval {span(s.interval)}{goes_on(series)}"
+                name += f"\nline: mean {number(s.mean)}\n95 % t interval {span(s.interval)}"
+                name += goes_on(series) if index == 0 else ""  # of the others it is not drawn
                 ax.axhline(s.mean, color=style.colour, linestyle=style.line, linewidth=1.0)
                 stem = "stem: from the mean to the fold" if index == 0 else "_"
                 ax.vlines(x, s.mean, series.values, color=style.colour, linewidth=1.5, alpha=0.6, label=stem)

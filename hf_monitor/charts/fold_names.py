@@ -67,9 +67,8 @@ def without_summaries(
     if not others or not any(summaries) or not all(_NUMBERED.fullmatch(str(name).strip()) for name in others):
         return list(records), []
     left_out = [repr(brief(name)) for name, is_summary in zip(names, summaries, strict=True) if is_summary]
-    rows = "a row is" if len(left_out) == 1 else f"{len(left_out)} rows are"
     kept = [record for record, is_summary in zip(records, summaries, strict=True) if not is_summary]
-    return kept, [f"{rows} left out, no fold by the name: {few(left_out)}"]
+    return kept, [f"left out: {few(left_out)} {'is no fold' if len(left_out) == 1 else 'are no folds'}"]
 
 
 def plain_names(folds: Sequence[FoldName]) -> list[FoldName]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.charts.scales import is_drawable
 from hf_monitor.charts.sweep_columns import NOT_TUNED, NOT_TUNED_BEGINNINGS, parameters_of, plain_value, score_column
+from hf_monitor.charts.sweep_metric import named_metric, usual_metric
 from hf_monitor.charts.sweep_runs import effective_batch_size, named
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run import Run
 
 __all__ = ["Sweep", "SweepRun"]
 
-_FAVOURITES = ("eval_rougeL", "eval_rouge1", "eval_bleu", "eval_loss")
-_NO_SCORES = ("time", "step", "epoch", "attempt")
-_NO_SCORE_ENDINGS = ("_runtime", "_per_second", "_samples")
 _UNSAID = ("value", "values_0", "objective")  # Optuna's and transformers' names: up or down is said elsewhere
 
 
@@ -134,7 +131,7 @@ class Sweep:
             If no run was evaluated.
         """
         wanted = {run.config.get("metric_for_best_model") for run in runs} - {None}
-        found = _metric(runs, wanted) if metric is None else _given(runs, metric)
+        found = usual_metric(runs, wanted) if metric is None else named_metric(runs, metric)
         if greater_is_better is None and found.removeprefix("eval_") in {
             str(name).removeprefix("eval_") for name in wanted
         }:
@@ -215,45 +212,6 @@ def _score(value: Any, column: str, number: int) -> float | None:
             "Pass metric= with the column of the score."
         )
     return float(value)
-
-
-def _given(runs: Sequence[Run], metric: str) -> str:
-    """Find the name that a metric has in the rows: with or without ``eval_`` in front."""
-    there = sorted(
-        {
-            key
-            for run in runs
-            for row in run.metrics
-            for key, value in row.items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and key not in _NO_SCORES
-        }
-    )
-    found = [name for name in (metric, f"eval_{metric}") if name in there]
-    if not found and any(name.startswith("eval_") for name in there):
-        scores = [name for name in there if name.startswith("eval_") and not name.endswith(_NO_SCORE_ENDINGS)]
-        close = difflib.get_close_matches(metric, [*there, *(name.removeprefix("eval_") for name in scores)], 1)
-        meant = f" (did you mean {close[0]!r}?)" if close else ""
-        listed = ", ".join(scores[:12]) + (f" and {len(scores) - 12} more" if len(scores) > 12 else "")
-        raise InputError(f"no run has a metric {metric!r}{meant}. Pass metric= with one that there is: {listed}.")
-    return found[0] if found else metric
-
-
-def _metric(runs: Sequence[Run], wanted: Iterable[Any]) -> str:
-    there = [
-        {key for row in run.metrics.of("eval") for key, value in row.items() if isinstance(value, int | float)}
-        for run in runs
-    ]
-    chosen = list(wanted)
-    candidates = [name for one in chosen for name in (str(one), f"eval_{one}")] if len(chosen) == 1 else []
-    counts = {name: sum(name in keys for keys in there) for name in (*candidates, *_FAVOURITES)}
-    for names in (candidates, _FAVOURITES):
-        most = max((counts[name] for name in names), default=0)
-        if most:
-            return next(name for name in names if counts[name] == most)
-    raise NothingToDraw(
-        f"{len(runs)} run{'s' * (len(runs) > 1)} without evaluations of {', '.join(_FAVOURITES)}: evaluate during "
-        "training, or pass metric= with a name that is in metrics.jsonl."
-    )
 
 
 def _tuned(run: Run) -> dict[str, Any]:

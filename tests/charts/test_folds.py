@@ -82,23 +82,31 @@ CSV = "fold,f1,accuracy\n1,0.41,0.5\n2,n/a,0.6\n3,0.44,0.7\n"
         (
             pd.read_csv(io.StringIO(f"{CSV}mean,0.42,0.6\n")),
             [1, 2, 3],
-            "a row is left out, no fold by the name: 'mean'",
+            "'mean' is no fold",
         ),
         (
             pd.read_csv(io.StringIO(f"{CSV}Mean,0.42,0.6\nsd,0.01,0.1\n75%,9,9\n평균,0.4,0.6\n")),
             [1, 2, 3],
-            "4 rows are left out, no fold by the name: 'Mean', 'sd', '75%', '평균'",
+            "'Mean', 'sd', '75%', '평균' are no folds",
         ),
-        ([{"fold": fold} for fold in ("fold_2", "fold_10", "std. dev.")], ["fold_2", "fold_10"], "'std. dev.'"),
-        (pd.DataFrame(FIVE[:2]).T.assign(mean=1.5).T, [1, 2], "'mean'"),
-        (pd.DataFrame(FIVE[:2]).set_index("fold").T.assign(median=0.5).T.rename_axis("fold"), [1, 2], "'median'"),
+        (
+            [{"fold": fold} for fold in ("fold_2", "fold_10", "std. dev.")],
+            ["fold_2", "fold_10"],
+            "left out: 'std. dev.' is no fold",
+        ),
+        (pd.DataFrame(FIVE[:2]).T.assign(mean=1.5).T, [1, 2], "'mean' is no fold"),
+        (
+            pd.DataFrame(FIVE[:2]).set_index("fold").T.assign(median=0.5).T.rename_axis("fold"),
+            [1, 2],
+            "left out: 'median' is no fold",
+        ),
     ],
     ids=["mean", "several", "texts", "label", "index"],
 )
 def test_rows_of_means_are_no_folds_and_are_said(given, folds, left_out):
     results = FoldResults.read(given)
     assert results.folds == folds
-    assert results.notes[0].endswith(left_out)
+    assert results.notes[0] == f"left out: {left_out}"
 
 
 def test_a_fold_may_be_called_as_it_likes_where_none_is_numbered():
@@ -656,6 +664,15 @@ def test_many_metrics_are_limited_and_what_is_left_out_is_said():
     (said,) = [note for note in chart.notes if note.startswith("left out")]
     assert "metric_19" in said
     assert "other_8" in said
+
+
+def test_the_legend_of_six_accuracies_stays_within_the_picture():
+    names = ["accuracy", "train_accuracy", "b_accuracy", "c_accuracy", "d_accuracy", "e_accuracy"]
+    chart = FoldAccuracyChart.from_rows([dict.fromkeys(names, 0.9), dict.fromkeys(names, 0.99)], model_name="m" * 99)
+    ax = chart.plot()
+    chart.figure.draw_without_rendering()
+    assert len(ax.get_legend().get_texts()) == 8
+    assert ax.get_legend().get_window_extent().y0 >= 0
 
 
 @pytest.mark.parametrize("chart", CHARTS)
