@@ -26,6 +26,11 @@ def few_ticks(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     ax.locator_params(axis=axis, nbins=5)
 
 
+def _number(value: float) -> str:
+    """Write a number with three digits, and large ones without a power of ten."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 @dataclass
 class Distribution:
     """Values of one or several series, ready to draw.
@@ -118,6 +123,7 @@ class Distribution:
         for index, name in enumerate(names):
             look = series_style(index + first)
             median = self.medians[name].value
+            off = ", right of the axis" if median > self.edges[-1] else ""
             ax.stairs(
                 self.counts[name],
                 self.edges,
@@ -126,15 +132,16 @@ class Distribution:
                 color=look.colour,
                 linestyle=look.line,
                 linewidth=1.8,
-                label=f"{shown(name)} (n = {len(self.values[name])}, median {median:.3g})",
+                label=f"{shown(name)} (n = {len(self.values[name])}, median {_number(median)}{off})",
             )
         room = 1.12 + 0.1 * len(names)  # of the highest bar; above it the legend, which lies on none
+        inside = [index for index, name in enumerate(names) if self.medians[name].value <= self.edges[-1]]
         ax.vlines(
-            [self.medians[name].value for name in names],
+            [self.medians[names[index]].value for index in inside],
             0,
             1 / room,
-            colors=[series_style(index + first).colour for index in range(len(names))],
-            linestyles=[series_style(index + first).line for index in range(len(names))],  # type: ignore[arg-type]
+            colors=[series_style(index + first).colour for index in inside],
+            linestyles=[series_style(index + first).line for index in inside],  # type: ignore[arg-type]
             transform=ax.get_xaxis_transform(),
         )
         if self.beyond:
@@ -156,11 +163,13 @@ class Distribution:
                 seen[value] += 1
             ax.scatter(self.values[name], heights, s=30, color=look.colour, marker=look.marker, alpha=0.8)
             middle = self.medians[name]
-            low, high = (middle.value if bound is None else bound for bound in middle[1:])
+            if middle.low is None or middle.high is None:  # a bar of no width would say that the median is exact
+                ax.plot([middle.value], [y - 0.18], "|", markersize=14, color=look.colour)
+                continue
             ax.errorbar(
                 [middle.value],
                 [y - 0.18],
-                xerr=[[middle.value - low], [high - middle.value]],
+                xerr=[[middle.value - middle.low], [middle.high - middle.value]],
                 fmt="|",
                 markersize=14,
                 capsize=4,

@@ -11,6 +11,7 @@ from hf_monitor.charts.inference_numbers import (
     equal_bins,
     mean_estimate,
     median_estimate,
+    paired_shares,
     sign_test,
     spearman,
     student,
@@ -27,8 +28,26 @@ def test_student_is_that_of_the_tables(degrees, table):
 
 def test_mean_and_its_interval():
     assert mean_estimate([3.0]) == Estimate(3.0, None, None)
-    found = mean_estimate([1.0, 2.0, 3.0])  # s = 1, t(2) = 4.3027
-    assert (found.value, found.low) == (2.0, pytest.approx(2 - 4.3027 / math.sqrt(3)))
+    assert mean_estimate([0.0, 100.0, 0.0, 100.0]) == Estimate(50.0, None, None)  # t would say -42 to 142
+    found = mean_estimate([1.0, 2.0, 3.0, 4.0, 5.0])  # s² = 2.5, t(4) = 2.7764
+    half = 2.7764 * math.sqrt(2.5 / 5)
+    assert found == (3.0, pytest.approx(3 - half), pytest.approx(3 + half))
+    assert mean_estimate([1.0, 2.0, 3.0, 4.0, 5.0], 1.5, 4.5) == Estimate(3.0, 1.5, 4.5)
+
+
+def test_the_difference_of_paired_shares_is_that_of_newcombe():
+    found = paired_shares(36, 2, 12, 0)  # the paper's 36, 12, 2 and 0 of 50
+    assert found == (0.2, pytest.approx(0.0569, abs=5e-5), pytest.approx(0.3404, abs=5e-5))
+    same = paired_shares(54, 0, 0, 0)
+    assert (same.value, same.low) == (0, -same.high)
+    assert paired_shares(0, 0, 10, 0).high == 1.0
+
+
+def test_wilson_never_leaves_the_share_outside():
+    for n in range(1, 201):
+        low, high = wilson(n, n)
+        assert (high, wilson(0, n)[0]) == (1.0, 0.0)
+        assert low == pytest.approx(1 - wilson(0, n)[1])
 
 
 def test_median_has_an_interval_of_order_statistics():

@@ -8,7 +8,8 @@ import pytest
 
 from hf_monitor.charts import prediction_scores
 from hf_monitor.charts.comparing import compare, read_models
-from hf_monitor.charts.prediction_scores import add_scores, lower_is_better, match
+from hf_monitor.charts.prediction_metrics import lower_is_better
+from hf_monitor.charts.prediction_scores import add_scores, match
 from hf_monitor.charts.predictions import read_predictions
 from hf_monitor.errors import InputError, NothingToDraw
 
@@ -87,7 +88,8 @@ def test_missing_predictions_are_left_out_and_said():
         ([{"prediction": "a", "input": 3}], {}, "input of sample 0 is of type int"),
         ([{"prediction": "a", "references": [3]}], {}, "reference of sample 0 is of type int"),
         ([{"prediction": "a", "references": {"r"}}], {}, "references of sample 0 are of type set"),
-        ([{"prediction": "a", "f1": 1.0}, {"prediction": "b", "f1": "good"}], {}, "f1 of sample 1 is 'good'"),
+        ([{"prediction": "a", "f1": 1.0}, {"prediction": "b", "f1": "good"}], {"metrics": ["f1"]}, "sample 1 is 'good'"),
+        (["a"], {"greater_is_better": "yes"}, "greater_is_better='yes'"),
         (["a", "b"], {"references": ["r"]}, "2 predictions and 1 references"),
         (["a"], {"references": "r"}, "references must have one entry a sample"),
         (["a"], {"labels": [1]}, "label of sample 0 is of type int"),
@@ -103,7 +105,7 @@ def test_what_cannot_be_right_is_said(source, options, said):
 def test_texts_with_references_are_scored_and_rows_with_scores_are_not():
     read = read_predictions(["a b c", "x", "y"], references=["a b c", "z", None])
     add_scores(read)
-    assert list(read.scores) == ["score", "rouge1", "rouge2", "rougeL", "rougeLsum"]
+    assert list(read.scores) == ["score", "rougeL", "rouge1", "rouge2", "rougeLsum"]
     assert read.scores["rougeL"] == [100.0, 0.0, None]
     assert read.notes == ["1 of 3 samples have no reference and no score"]
     scored = read_predictions([{"prediction": "a", "reference": "a", "mine": 3}])
@@ -128,18 +130,13 @@ def test_of_many_texts_a_seeded_sample_is_scored(monkeypatch):
 
 
 def test_samples_are_matched_by_index_then_input_then_order():
-    a = read_predictions([{"prediction": "p", "index": i, "input": t} for i, t in ((0, "x"), (1, "y"), (1, "z"))])
-    b = read_predictions([{"prediction": "q", "index": i, "input": t} for i, t in ((1, "y"), (5, "x"), (1, "w"))])
+    a = read_predictions([{"prediction": "p", "index": i, "input": t} for i, t in ((0, "v"), (1, "y"), (1, "z"))])
+    b = read_predictions([{"prediction": "q", "index": i, "input": t} for i, t in ((1, "y"), (5, "x"), (1, "z"))])
     found = match(a, b)
-    assert (found.by, found.pairs, found.only_first, found.only_other, found.other_inputs) == (
-        "index",
-        [(1, 0), (2, 2)],
-        1,
-        1,
-        1,
-    )
+    assert (found.by, found.pairs) == ("index", [(1, 0), (2, 2)])
+    assert (found.only_first, found.only_other, found.other_inputs) == (1, 1, 0)
     b.indices = None
-    assert (match(a, b).by, match(a, b).pairs) == ("input", [(0, 1), (1, 0)])
+    assert (match(a, b).by, match(a, b).pairs) == ("input", [(1, 0), (2, 2)])
     assert match(a, read_predictions(["1", "2", "3"])).pairs == [(0, 0), (1, 1), (2, 2)]
     with pytest.raises(InputError, match=r"has 2 predictions.*has 3"):
         match(a, read_predictions(["1", "2"]))
