@@ -26,7 +26,8 @@ __all__ = [
 #: Values below which a mean has no interval.
 FEW_FOR_INTERVAL = 5
 _NORMAL = 1.959964  # 97.5 % quantile
-_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764)  # 97.5 % quantiles for 1 to 4 degrees of freedom (any table)
+#: 97.5 % quantiles for 1 to 9 degrees of freedom (any table).
+_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
 
 
 class Estimate(NamedTuple):
@@ -59,7 +60,7 @@ class Bin(NamedTuple):
 
 
 def student(degrees: int) -> float:
-    """Give Student's 97.5 % quantile, right to 3 digits (Abramowitz & Stegun 26.7.5 from 5 degrees of freedom on)."""
+    """Give Student's 97.5 % quantile, right to 3 digits (Abramowitz & Stegun 26.7.5 from 10 degrees of freedom on)."""
     if degrees <= len(_STUDENT):
         return _STUDENT[degrees - 1]
     x, v = _NORMAL, float(degrees)

@@ -141,14 +141,10 @@ def _metric_names(kept: list[tuple[int, dict[str, Any]]], notes: list[str]) -> l
             number = isinstance(value, int | float) and not isinstance(value, bool)
             kinds.setdefault(key, set()).add("number" if number else "flag" if isinstance(value, bool) else "other")
     numbers = [name for name, kind in kinds.items() if "number" in kind]
-    for what, odd in (
-        ("not only numbers, so no scores", [name for name in numbers if "other" in kinds[name]]),
-        (
-            "taken for no scores by their names (metrics=[...] asks for them)",
-            [name for name in numbers if not _may_be_score(name)],
-        ),
-    ):
-        if odd:
-            notes.append(f"{what}: {', '.join(odd)[:80]}")
-        numbers = [name for name in numbers if name not in odd]
-    return known_first(numbers)
+    mixed = [name for name in numbers if "other" in kinds[name]]
+    if mixed:
+        notes.append(f"not only numbers, so no scores: {', '.join(mixed)[:80]}")
+    other = [name for name in numbers if name not in mixed and not _may_be_score(name)]
+    if other:
+        notes.append(f"taken for no scores by their names (metrics=[...] asks for them): {', '.join(other)[:80]}")
+    return known_first(name for name in numbers if name not in mixed and name not in other)
