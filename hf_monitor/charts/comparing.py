@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.charts.inference_numbers import Estimate, mean_estimate, paired_shares, sign_test
+from hf_monitor.charts.prediction_metrics import is_graded
 from hf_monitor.charts.prediction_scores import add_scores, match, primary_metric
 from hf_monitor.charts.predictions import Predictions, read_predictions
 from hf_monitor.errors import InputError, NothingToDraw
@@ -107,10 +108,8 @@ def compare(first: Predictions, other: Predictions, metric: str) -> Compared:
     found.losses = sum(sign * difference < -_TIE for difference in differences)
     found.ties = len(differences) - found.wins - found.losses
     found.p = sign_test(found.wins, found.losses)
-    # All values 0 or 1 are right and wrong, unless the score is known to end elsewhere: ROUGE of poor texts is 0, too.
-    found.binary = metric == "correct" or (
-        top != 100 and {value for pair in found.pairs for value in pair} <= {0.0, 1.0}
-    )
+    only_ones = {value for pair in found.pairs for value in pair} <= {0.0, 1.0}
+    found.binary = metric == "correct" or (only_ones and top != 100 and not is_graded(metric))
     if found.binary:
         found.good = 0.0 if lower else 1.0
         ones = [found.pairs.count(pair) for pair in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))]

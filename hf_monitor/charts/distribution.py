@@ -14,7 +14,7 @@ from hf_monitor.charts.style import finish, series_style, tick_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FEW", "Distribution", "few_ticks"]
+__all__ = ["FEW", "Distribution", "few_ticks", "readable"]
 
 #: Below this number of values they are drawn as points.
 FEW = 20
@@ -26,9 +26,9 @@ def few_ticks(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     ax.locator_params(axis=axis, nbins=5)
 
 
-def _number(value: float) -> str:
-    """Write a number with three digits, and large ones without a power of ten."""
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+def readable(value: float, digits: int = 3) -> str:
+    """Write a number with some digits, and a large one whole, without a power of ten (up to a thousand million)."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Distribution:
                 color=look.colour,
                 linestyle=look.line,
                 linewidth=1.8,
-                label=f"{shown(name)} (n = {len(self.values[name])}, median {_number(median)}{off})",
+                label=f"{shown(name)} (n = {len(self.values[name])}, median {readable(median)}{off})",
             )
         room = 1.12 + 0.1 * len(names)  # of the highest bar; above it the legend, which lies on none
         inside = [index for index, name in enumerate(names) if self.medians[name].value <= self.edges[-1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.distribution import few_ticks
+from hf_monitor.charts.distribution import few_ticks, readable
 from hf_monitor.charts.error_finding import ErrorCase, Errors, find_errors
 from hf_monitor.charts.prediction_chart import PredictionChart
 from hf_monitor.charts.predictions import Predictions
@@ -128,7 +128,7 @@ class ErrorCasesChart(PredictionChart):
     def _block(self, number: int, case: ErrorCase, em: float) -> list[str]:
         parts = [f"{number}.  sample {case.sample}"]
         if case.score is not None:
-            parts.append(f"{self.shown(self.metric)}: {case.score:.4g}")
+            parts.append(f"{self.shown(self.metric)}: {readable(case.score, 4)}")
         if case.confidence is not None:
             parts.append(f"confidence {case.confidence:.2f}")
         parts += case.kinds

@@ -80,7 +80,8 @@ class ModelComparisonChart(PredictionChart):
         if len(others) > MAX_MODELS:
             chart.notes.append(f"the first {MAX_MODELS} of {len(others)} models are compared")
         if not chart.compared:
-            raise NothingToDraw(f"there is no other model with a sample in common that has {metric}")
+            why = "; ".join(["", *chart.notes[len(predictions.notes) :]])[:300]
+            raise NothingToDraw(f"there is no other model with a sample in common that has {metric}{why}")
         return chart
 
     @classmethod
@@ -148,7 +149,7 @@ class ModelComparisonChart(PredictionChart):
         lines = [f"{'Accuracy differs by' if self.metric == 'correct' else 'Mean difference'} {mean.value:+.3g}"]
         if mean.low is not None:
             interval = "t interval" if graded else "interval of paired shares"
-            lines[0] += f", 95 % {interval} {mean.low:+.3g} to {mean.high:+.3g}"
+            lines.append(f"95 % {interval} {mean.low:+.3g} to {mean.high:+.3g}")
         lines += [f"{other} minus {first}", f"{test} p = {pair.p:.2g}"]
         # The title begins at the axes, and these begin behind the names.
         names = max(text_width(line) for label in labels for line in label.split("\n"))

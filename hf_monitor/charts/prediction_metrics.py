@@ -10,7 +10,7 @@ from typing import Any
 from hf_monitor.charts.prediction_rows import CONFIDENCE_KEYS, PREDICTION_KEYS, is_missing
 from hf_monitor.errors import InputError
 
-__all__ = ["is_known", "known_first", "known_tops", "lower_is_better", "metric_label", "read_scores"]
+__all__ = ["is_graded", "is_known", "known_first", "known_tops", "lower_is_better", "metric_label", "read_scores"]
 
 #: The usual scores, the one to sort by first.
 _KNOWN = [
@@ -53,6 +53,11 @@ def _may_be_score(name: str) -> bool:
 def is_known(name: str) -> bool:
     """Tell whether it is one of the usual scores."""
     return name in _KNOWN or lower_is_better(name)
+
+
+def is_graded(name: str) -> bool:
+    """Tell whether it is more than right or wrong by its nature, though all values may be 0: ROUGE, BLEU, chrF."""
+    return name in _HUNDRED
 
 
 def known_first(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.distribution import FEW, few_ticks
+from hf_monitor.charts.distribution import FEW, few_ticks, readable
 from hf_monitor.charts.prediction_chart import PredictionChart, thinned
 from hf_monitor.charts.prediction_metrics import metric_label
 from hf_monitor.charts.prediction_scores import primary_metric
@@ -156,7 +156,7 @@ class SampleRankingChart(PredictionChart):
             extent=(0.5, n + 0.5, len(strips) - 0.5, -0.5),
         )
         names = [
-            f"{self.shown(name, 18)}\n{low:.3g} to {high:.3g}"
+            f"{self.shown(name, 18)}\n{readable(low)} to {readable(high)}"
             for name, (low, high) in zip(self.sorted_scores, ranges, strict=True)
         ]
         tick_labels(ax.yaxis, list(range(len(names))), names, fontsize=8)

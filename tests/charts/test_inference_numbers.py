@@ -38,6 +38,12 @@ def test_mean_and_its_interval():
 def test_the_difference_of_paired_shares_is_that_of_newcombe():
     found = paired_shares(36, 2, 12, 0)  # the paper's 36, 12, 2 and 0 of 50
     assert found == (0.2, pytest.approx(0.0569, abs=5e-5), pytest.approx(0.3404, abs=5e-5))
+    # 22 of 50 and 32 of 50, which go together: the covariance has a correction of n / 2.
+    found, (l1, u1), (l2, u2) = paired_shares(20, 2, 12, 16), wilson(32, 50), wilson(22, 50)
+    phi = (20 * 16 - 2 * 12 - 25) / math.sqrt(22 * 28 * 32 * 18)
+    low = math.sqrt((0.64 - l1) ** 2 - 2 * phi * (0.64 - l1) * (u2 - 0.44) + (u2 - 0.44) ** 2)
+    high = math.sqrt((u1 - 0.64) ** 2 - 2 * phi * (u1 - 0.64) * (0.44 - l2) + (0.44 - l2) ** 2)
+    assert found == (0.2, pytest.approx(0.2 - low), pytest.approx(0.2 + high))
     same = paired_shares(54, 0, 0, 0)
     assert (same.value, same.low) == (0, -same.high)
     assert paired_shares(0, 0, 10, 0).high == 1.0
