@@ -15,6 +15,7 @@ from hf_monitor.charts.model_comparison import ModelComparisonChart
 from hf_monitor.charts.prediction_distribution import PredictionDistributionChart
 from hf_monitor.charts.sample_ranking import SampleRankingChart
 from hf_monitor.charts.style import new_figure
+from hf_monitor.charts.text_layout import cut_middle, short_names
 from hf_monitor.errors import InputError, NothingToDraw
 
 
@@ -207,6 +208,15 @@ def test_computed_scores_of_zero_are_not_right_and_wrong():
     assert not chart.compared[0].binary
 
 
+def test_the_interval_of_differences_ends_where_differences_can_be_no_more():
+    ours, theirs = [0.0] * 4 + [50.0], [100.0] * 5
+    mean = ModelComparisonChart.from_rows(texts(rougeL=ours), models={"B": texts(rougeL=theirs)}).compared[0].mean
+    # 90 ± 2.7764 * sqrt(500 / 5) = 62.2 to 117.8
+    assert mean == (90, pytest.approx(62.236), 100)
+    mean = ModelComparisonChart.from_rows(texts(rougeL=theirs), models={"B": texts(rougeL=ours)}).compared[0].mean
+    assert mean == (-90, -100, pytest.approx(-62.236))
+
+
 def test_names_that_begin_alike_stay_apart_and_the_first_ones_name_is_refused():
     names = [f"runs/2024-05-01-kobart-dialogsum-lr{k}e-4" for k in range(1, 6)]
     chart = ModelComparisonChart.from_rows(
@@ -217,6 +227,18 @@ def test_names_that_begin_alike_stay_apart_and_the_first_ones_name_is_refused():
     assert [f"lr{k}e-4" in text for k, text in enumerate(drawn, start=1)] == [True] * 5
     with pytest.raises(InputError, match="the first model has the same name"):
         ModelComparisonChart.from_rows(texts(f1=A), models={"A": texts(f1=B)}, model_name="A")
+
+
+def test_long_names_lose_their_middle_what_all_begin_with_or_get_a_number():
+    assert cut_middle("abcdefghij", 7) == "abc…hij"
+    assert cut_middle("abcdefghij", 7, 0.2) == "abcde…j"
+    assert cut_middle("가나다라마", 7) == "가…마"  # two columns each
+    assert short_names(["one", "two"], 3) == ["one", "two"]
+    assert short_names(["x" * 30 + "/a", "x" * 30 + "/b"], 9) == ["xxxx…xx/a", "xxxx…xx/b"]
+    assert short_names(["run-1-xxxx", "run-2-xxxx"], 5) == ["…1…xx", "…2…xx"]  # the middle is where they differ
+    same = "x" * 20
+    assert short_names([f"{same}{k}{same}" for k in "ab"], 7) == ["1. …xxx", "2. …xxx"]
+    assert short_names([same, same], 5) == ["xx…xx"] * 2  # one name
 
 
 @pytest.mark.parametrize("classes", [False, True])
