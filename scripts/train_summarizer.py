@@ -20,6 +20,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -452,6 +453,7 @@ def predict(trainer: Any, metrics: Any, monitor: Any, dataset: Any, data_args: D
 
     if not trainer.args.predict_with_generate:
         return dict(trainer.predict(dataset, metric_key_prefix="predict").metrics)
+    began = time.time()
     with confidence_recorded(trainer) as confidences:
         found = trainer.predict(dataset, metric_key_prefix="predict")
     if trainer.is_world_process_zero():
@@ -462,7 +464,7 @@ def predict(trainer: Any, metrics: Any, monitor: Any, dataset: Any, data_args: D
             texts = record_unscored(trainer, monitor, dataset, found.predictions, confidences, data_args)
         lines = "".join(f"{' '.join(text.split())}\n" for text in texts)
         (Path(trainer.args.output_dir) / "generated_predictions.txt").write_text(lines, encoding="utf-8")
-        draw_charts("create_inference_visualizations", monitor.run_dir, output_dir=monitor.run_dir / "plots/inference")
+        draw_predictions(monitor.run_dir, began)
     return dict(found.metrics)
 
 
@@ -477,29 +479,70 @@ def record_unscored(
     texts = TokenDecoder(tokenizer).decode(ids, "predictions").texts[: len(dataset)]
     more = confidences if len(confidences) >= len(texts) else [{}] * len(texts)
 
+    indices = sample_indices(len(texts), data_args.max_predictions, trainer.args.seed)
+
     def row(index: int) -> dict[str, Any]:
         sample = dataset[index]
         text = tokenizer.decode(sample["input_ids"], skip_special_tokens=True)
         references = sample.get("references") or []
-        return {"index": index, "input": text, "prediction": texts[index], "references": references, **more[index]}
+        found = {"index": index, "input": text, "prediction": texts[index], "references": references, **more[index]}
+        if index == indices[0] and len(indices) < len(texts):  # as where they are scored: the charts say of how many
+            found["sampled"] = {"rows": len(indices), "of": len(texts), "seed": trainer.args.seed}
+        return found
 
-    indices = sample_indices(len(texts), data_args.max_predictions, trainer.args.seed)
     monitor.record_texts("predict", map(row, indices))
     return texts
 
 
-def draw_charts(name: str, *args: Any, **options: Any) -> None:
-    """Draw a set of charts by one of hf_monitor's create_*_visualizations; a failure of that is one line."""
+# ---------------------------------------------------------------- charts
+
+
+def draw_predictions(run_dir: Path, began: float) -> None:
+    """Draw the texts that were recorded since `began` (of ``time.time()``), never those of an earlier prediction."""
+    from hf_monitor import load_run
+
+    folder = run_dir / "plots/inference"
+    try:
+        run = load_run(run_dir)
+        latest = run.latest_predictions("predict")
+    except (HfMonitorError, OSError) as error:
+        tell(f"no charts of this prediction: {error}")
+        return
+    if latest and latest[0].get("time", 0.0) >= began:
+        draw_charts("create_inference_visualizations", run, evaluation="predict", output_dir=folder)
+    else:
+        old = f"; those in {folder} are of an earlier one" if any(folder.glob("*.png")) else ""
+        tell(f"no charts of this prediction: not one of its texts is in {run_dir / 'predictions.jsonl'}{old}")
+
+
+def draw_charts(name: str, *args: Any, output_dir: Path, elsewhere: Sequence[str] = (), **options: Any) -> list[Path]:
+    """Draw a set of charts by one of hf_monitor's create_*_visualizations; a failure of that is one line.
+
+    So is what is left out, but for charts whose names begin as one of `elsewhere`: those are not meant to be there.
+    """
     import logging
 
     import hf_monitor
 
-    # What a run cannot have (the curves of all folds together) need not be said each time; what failed is said below.
-    logging.getLogger("hf_monitor.charts.pictures").setLevel(logging.ERROR)
+    log = logging.getLogger("hf_monitor.charts.pictures")  # says what is left out, which we do
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
-        getattr(hf_monitor, name)(*args, **options)
+        pictures = getattr(hf_monitor, name)(*args, output_dir=output_dir, **options)
     except Exception as error:  # noqa: BLE001 - the training is done: no failure of a picture may end it
         tell(f"{name} could not draw: {type(error).__name__}: {error}")
+        return []
+    finally:
+        log.setLevel(level)
+    reasons: dict[str, list[str]] = {}
+    for picture, reason in pictures.left_out.items():
+        if not picture.startswith(tuple(elsewhere)):
+            old = " (the one that is there is an earlier one)" if (output_dir / picture).exists() else ""
+            reasons.setdefault(reason, []).append(f"{picture}{old}")
+    if reasons:
+        said = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        tell(f"charts that are not drawn: {said}")
+    return list(pictures)
 
 
 def model_card(trainer: Any, model_args: ModelArguments, data_args: DataArguments) -> None:
@@ -571,7 +614,9 @@ def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
     }
     print()
     for name, path in places.items():
-        if path.exists():
+        if path.exists() and (
+            name != "Model" or (output_dir / "config.json").exists() or any(output_dir.glob("adapter_*"))
+        ):
             print(f"{name:<11} {path}")
     for number, path in enumerate(charts):
         print(f"{'' if number else 'Charts':<11} {path}")
@@ -585,6 +630,12 @@ def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
 
 
 # ---------------------------------------------------------------- folds
+
+
+CHOSEN_ON_HELD_OUT = (
+    "with --load_best_model_at_end the part that is held out chooses the checkpoint and judges it: the results are too "
+    "good for new data"
+)
 
 
 class Folds:
@@ -619,6 +670,8 @@ class Folds:
         from hf_monitor.seq2seq.folds import RESULTS_FILE, fold_table, write_folds
 
         n = len(self.folds)
+        if self.training_args.load_best_model_at_end:
+            tell(f"warning: {CHOSEN_ON_HELD_OUT}")
         try:
             for fold in self.folds:
                 self.rows.append(self.train_fold(fold))
@@ -630,25 +683,39 @@ class Folds:
                 print(file=sys.stderr)  # below the progress bar
             done = f"; their results are in {self.parent / RESULTS_FILE}" if self.rows else ""
             tell(f"interrupted; {len(self.rows)} of {n} folds are finished{done}")
+            if self.rows and is_main_process():
+                with contextlib.suppress(KeyboardInterrupt):  # once more: without the charts, then
+                    if self.draw():
+                        tell(f"charts of what is finished are in {self.parent / 'plots'}")
             return 130
         if is_main_process():
-            draw_charts(
-                "create_training_visualizations",
-                fold_results=self.parent,
-                model_name=self.model_args.model_name_or_path or self.model_args.config_name or "small T5",
-                output_dir=self.parent / "plots",
-            )
+            self.draw()
             print(f"\n{n} folds of {len(self.pairs.texts)} samples, each evaluated on what it was not trained on")
             print(fold_table(self.rows))
             print(
                 "f1: mean of ROUGE-1, ROUGE-2 and ROUGE-L F1 / 100. accuracy: tokens right under teacher forcing, 0-1."
             )
-            print("sd: standard deviation over the folds.\n")
+            print("sd: standard deviation over the folds.")
+            if self.training_args.load_best_model_at_end:
+                print(f"Note: {CHOSEN_ON_HELD_OUT}.")
+            print()
             print(f"{'Runs':<11} {self.parent / 'fold_1'} ... fold_{n}")
             print(f"{'Results':<11} {self.parent / RESULTS_FILE}")
             for number, path in enumerate(sorted((self.parent / "plots").glob("*.png"))):
                 print(f"{'' if number else 'Charts':<11} {path}")
         return 0
+
+    def draw(self) -> list[Path]:
+        """Draw the folds that are finished, and those of this run alone: the folder may hold earlier ones."""
+        from hf_monitor.seq2seq.folds import fold_folder
+
+        return draw_charts(
+            "create_training_visualizations",
+            fold_results=[fold_folder(self.parent, row["fold"]) for row in self.rows],
+            model_name=self.model_args.model_name_or_path or self.model_args.config_name or "small T5",
+            output_dir=self.parent / "plots",
+            elsewhere=("06_", "07_"),  # the history: each fold's is in its own run folder
+        )
 
     def train_fold(self, fold: Any) -> dict[str, Any]:
         """Train without a part and evaluate on it; nothing of model and optimizer is left afterwards."""

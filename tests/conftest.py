@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -15,9 +17,35 @@ os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # evaluate's own counter would as
 import pytest
 
 
+def seconds(item):
+    slow = item.get_closest_marker("slow")
+    return slow.kwargs.get("seconds", 20) if slow else 0
+
+
 def pytest_collection_modifyitems(items):
     """Slow ones first, so that with several processes none of them is left over at the end, when it runs alone."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=seconds, reverse=True)
+
+
+_modules_when_frozen = 0
+
+
+def pytest_runtest_setup(item):
+    """Leave what is imported out of garbage collections: the Trainer makes one at each start, of 0.3 s with it."""
+    global _modules_when_frozen
+    if len(sys.modules) > _modules_when_frozen + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_when_frozen = len(sys.modules)
+
+
+@pytest.fixture
+def nothing_frozen():
+    """Garbage is looked for everywhere, as in a process of a user."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 TEXTS = [

@@ -1,4 +1,8 @@
-"""The environment for launches that coverage does not trace, for the time that CI has: others trace the same code."""
+"""The environment for launches that coverage does not trace, for the time that CI has: others trace the same code.
+
+Within the process, tests marked ``no_cover`` (pytest-cov's mark) are the same: tracing makes them twice as long, and
+others reach the same lines.
+"""
 
 import os
 

@@ -15,6 +15,7 @@ __all__ = ["Found", "search"]
 
 _EXACT_UP_TO = 50
 _TOLERANCE = 0.02  # above that: within 2 %
+_LEAST_DOUBT = 0.01  # of what an estimate says that more samples take, however right it was so far
 _SAMPLES = 3  # times the answer, at most, where it is not a matter of being exact
 
 
@@ -111,9 +112,12 @@ class _Curve:
         doubt = float(self.noise)
         if self.estimate is not None and self.low:  # as if all that it is wrong by, and as much again, came by samples
             wrong = abs(self.peaks[near] - self.estimate(near))
-            growth = self.estimate(near) - self.estimate(1)
-            share = (self.estimate(size) - self.estimate(near)) / growth if growth > 0 else 0.0
-            doubt += 1 + 2 * wrong * max(share, (size - near) / near)
+            known, more = self.estimate(near), self.estimate(size) - self.estimate(near)
+            growth = known - self.estimate(1)
+            share = more / growth if growth > 0 else 0.0
+            # Or as if it were wrong by a factor, which also counts where the curve bends upwards behind `near`.
+            factor = more / known if known > 0 else 0.0
+            doubt += 1 + max(2 * wrong * max(share, (size - near) / near, factor), _LEAST_DOUBT * more)
         return floor - doubt > self.limit
 
 
@@ -153,14 +157,28 @@ def search(
     """
     curve = _Curve(limit, maximum, estimate, noise, first)
     samples = 0
+    widths: list[int] = []  # of what is left between a size that fits and one that does not
     while True:
         low, high = curve.low, curve.high
+        if high <= maximum:
+            widths.append(high - low)
         if high - low <= 1 or (low and curve.is_sure_not_to_fit(low + 1)):
             return Found(low, low + 1, 0)
         size = _next_size(curve, trust_estimate)
+        if (
+            estimate is None and len(widths) > 1 and widths[-1] > 0.75 * widths[-2]
+        ):  # lines lead on one by one at a bend
+            size = (low + high) // 2
         if low >= _EXACT_UP_TO:
             bound = curve.largest_by_floor()
             within = min(high - 1, bound) if bound is not None else high - 1
+            # An estimate that was wrong may be wrong of the next sizes, too.
+            while (
+                low < within < high - 1
+                and within <= low * (1 + _TOLERANCE)
+                and not curve.is_sure_not_to_fit(within + 1)
+            ):
+                within += 1
             if within <= low * (1 + _TOLERANCE) and (within <= low or samples + size > _SAMPLES * low):
                 return Found(low, within + 1, within - low)
         peak = measure(size)

@@ -25,6 +25,8 @@ LIMIT_S = 300.0
 """A drawing that takes longer is given up."""
 
 _PATIENCE_S = 5.0  # for a process that was killed
+_SLICE = 500  # rows, some milliseconds of Python
+_BREATH_S = 0.001
 _LONGEST_REASON = 300  # characters
 _LONGEST_VARIABLE = 131_071  # bytes; Linux starts no program with a longer one (MAX_ARG_STRLEN)
 
@@ -146,12 +148,13 @@ class Painter:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        rows = self._history[self._n_handed :]
-        self._n_handed += len(rows)
-        data = b"".join(map(encode_row, rows))
+        pieces = self._encoded()
         last = ""
         try:
-            process.stdin.write(json.dumps({**self._order, "n_bytes": len(data)}).encode() + b"\n" + data)
+            order = {**self._order, "n_bytes": sum(map(len, pieces))}
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            for piece in pieces:
+                process.stdin.write(piece)
             process.stdin.flush()
         except OSError:  # it has ended; why, it may have said
             pass
@@ -168,6 +171,20 @@ class Painter:
             return Outcome("failed", f"not done after {self._limit_s:g} s")
         ended = f"ended by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
         return Outcome("failed", f"{last[:_LONGEST_REASON]} ({ended})" if last else ended)
+
+    def _encoded(self) -> list[bytes]:
+        """Encode the rows that have come since the last drawing, in pieces.
+
+        Between two of them the training gets the interpreter: there may be hundreds of thousands of rows.
+        """
+        n = len(self._history)
+        pieces = []
+        for start in range(self._n_handed, n, _SLICE):
+            pieces.append(b"".join(map(encode_row, self._history[start : min(start + _SLICE, n)])))
+            if self._stopped.wait(_BREATH_S):
+                break
+        self._n_handed = n
+        return pieces
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {

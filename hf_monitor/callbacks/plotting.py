@@ -160,7 +160,7 @@ class PlottingCallback(TrainerCallback):
             reason = error.strerror or str(error)
             message = (
                 f"the charts could not be drawn into {str(folder / 'plots')!r}: {reason}. The rows are there: "
-                f"draw_history(load_run({str(folder)!r}).metrics, 'another_folder') draws them."
+                f"create_training_visualizations(history_data={str(folder)!r}, output_dir='another_folder') draws them."
             )
             if not writer.trouble.say(message, reason, lasting=False) and writer.trouble.since is None:
                 writer.announce(f"hf_monitor: {message}")  # no second warning, but charts are missed

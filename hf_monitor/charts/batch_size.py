@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchSizeChart"]
 
 _MOST_SERIES = 6
+_NO_LIMIT = "how much memory could be taken is not recorded, so there is no line of the limit"
 _CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 8, "markeredgewidth": 1.8}
 _PANELS = {
     "throughput": "no step of a batch size was timed, and no training said its samples a second",
@@ -70,7 +71,7 @@ class BatchSizeChart(Chart):
             )
         self.notes += [f"no panel of the {name}: {why}" for name, why in _PANELS.items() if name not in self.panels]
         if "memory" in self.panels and limit_mib is None:
-            self.notes.append("how much memory could be taken is not recorded, so there is no line of the limit")
+            self.notes.append(_NO_LIMIT)
 
     @classmethod
     def from_rows(
@@ -121,6 +122,9 @@ class BatchSizeChart(Chart):
             trials += read_trials(rows, name if len(having) > 1 else None)
         limits = {limit_of(run) for _, run in having}
         chart = cls(series_of(trials), sweep, limits.pop() if len(limits) == 1 else None, model_name)
+        if len(limits) > 1:
+            different = "the runs could take different amounts of memory, so there is no line of the limit"
+            chart.notes = [different if note == _NO_LIMIT else note for note in chart.notes]
         chart.notes += [f"{lost} rows of trials.jsonl are no trials of a batch size"] * bool(lost) + notes
         return chart
 
@@ -194,13 +198,14 @@ class BatchSizeChart(Chart):
                 [t.batch_size for t in over],
                 [t.peak_mib or 0.0 for t in over],
                 **_CROSS,
-                color="black",
+                color=self._ink(ax),
                 zorder=4,
                 label="above what may be taken",
             )
         self._crosses(ax, sizes, lambda trial: trial.fits is False and trial.peak_mib is None)
         if self.limit_mib is not None:
-            ax.axhline(self.limit_mib, color="#333333", linestyle=(0, (6, 3)), label=f"limit {self.limit_mib:,.0f} MiB")
+            label = f"limit {self.limit_mib:,.0f} MiB"
+            ax.axhline(self.limit_mib, color=self._ink(ax), linestyle=(0, (6, 3)), label=label)
         ax.set_ylim(bottom=0.0)
         n = len(measured)
         self._finish(ax, f"Peak memory, n = {n} step{'s' * (n != 1)}", "batch size (samples)", "peak (MiB)", sizes)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from hf_monitor.charts.sweep_columns import is_batch_trial
+from hf_monitor.charts.scales import is_drawable
+from hf_monitor.charts.sweep_columns import amount, is_batch_trial
 from hf_monitor.errors import InputError
 from hf_monitor.run import Run
 
@@ -99,7 +99,7 @@ def read_trials(rows: Iterable[Mapping[str, Any]], run: str | None = None) -> li
                 f"row {number} is no trial of a batch size (its keys: {', '.join(map(str, list(row)[:8]))}). It needs "
                 "batch_size and fits, out_of_memory or peak_bytes, as in trials.jsonl."
             )
-        size = _number(row["batch_size"], "batch_size", number)
+        size = amount(row["batch_size"], "batch_size", number)
         if size is None or size < 1 or size != int(size):
             raise InputError(f"batch_size of row {number} must be a whole number from 1, got {row['batch_size']!r}.")
         out = row.get("out_of_memory") is True
@@ -109,12 +109,12 @@ def read_trials(rows: Iterable[Mapping[str, Any]], run: str | None = None) -> li
             if not isinstance(fits, bool):
                 raise InputError(f"fits of row {number} must be True or False, got {fits!r}.")
         peak, seconds = (
-            _number(row.get("peak_bytes"), "peak_bytes", number),
-            _number(row.get("seconds"), "seconds", number),
+            amount(row.get("peak_bytes"), "peak_bytes", number),
+            amount(row.get("seconds"), "seconds", number),
         )
-        speed = _number(row.get("samples_per_second"), "samples_per_second", number)
+        speed = amount(row.get("samples_per_second"), "samples_per_second", number)
         if speed is None and seconds:
-            speed = size / seconds
+            speed = amount(size / seconds, "samples_per_second", number)
         names = ("phase", "precision", "gradient_checkpointing", "accumulation", "device", "rank")
         settings = {name: None if row[name] != row[name] else row[name] for name in names if name in row}
         if run is not None:
@@ -158,20 +158,11 @@ def limit_of(run: Run) -> float | None:
         limit = values["plan"]["probe"]["limit_bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return limit / _MIB if isinstance(limit, int | float) and not isinstance(limit, bool) and limit > 0 else None
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not (limit > 0 and is_drawable(limit)):
+        return None
+    return limit / _MIB
 
 
 def _median(values: Sequence[float]) -> float:
     ordered, middle = sorted(values), len(values) // 2
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def _number(value: Any, name: str, number: int) -> float | None:
-    value = value.item() if hasattr(value, "item") else value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InputError(
-            f"{name} of row {number} must be a number from 0, got {value!r}. Mend the row, or leave it out."
-        )
-    return float(value)

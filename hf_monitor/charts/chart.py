@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_monitor.charts.fonts import dress, shown
-from hf_monitor.charts.style import new_figure
+from hf_monitor.charts.style import dark_on_white, new_figure
 from hf_monitor.errors import InputError
 from hf_monitor.run.files import replace_file
 
@@ -53,7 +53,8 @@ class Chart:
     def plot(self, ax: Axes | None = None) -> Any:
         """Draw into `ax`, or into a figure of its own.
 
-        A chart of several panels takes the room of `ax` for them.
+        A chart of several panels takes the room of `ax` for them. Legends and long names need a figure that makes room:
+        ``plt.subplots(layout="constrained")``.
 
         Returns
         -------
@@ -66,8 +67,17 @@ class Chart:
         """Give the data of the chart: a row for each thing drawn, with plain values."""
         raise NotImplementedError
 
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Give :meth:`table` as JSON, and write it to `path` where one is given.
+    def _repr_png_(self) -> bytes:
+        """Show the chart in a notebook."""
+        if self.figure is None:
+            self.plot()
+        assert self.figure is not None  # plot() makes it
+        picture = io.BytesIO()
+        self.figure.savefig(picture, format="png", facecolor="auto")
+        return picture.getvalue()
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str | Path:
+        """Give :meth:`table` as JSON, or write it to `path` and give that.
 
         Numbers that are not finite are written as in the files of a run: ``{"$float": "nan"}``.
         """
@@ -77,8 +87,8 @@ class Chart:
         text = "[\n" + ",\n".join((line.decode() if isinstance(line, bytes) else line).rstrip("\n") for line in lines)
         return _written(text + "\n]\n", path)
 
-    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Give :meth:`table` as CSV, and write it to `path` where one is given."""
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str | Path:
+        """Give :meth:`table` as CSV, or write it to `path` and give that."""
         rows = self.table()
         file = io.StringIO()
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -107,7 +117,7 @@ class Chart:
         picture = io.BytesIO()
         # Without the version of matplotlib in it, the same data gives the same bytes.
         kind = path.suffix.lower().lstrip(".") or "png"
-        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind))
+        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind), facecolor="auto")
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, picture.getvalue(), sync=False)  # whoever looks sees the old picture or the new one
         return path
@@ -122,6 +132,11 @@ class Chart:
         if ax is None:
             self.figure, axes = new_figure(width, height, n, columns)
             return axes
+        if not hasattr(ax, "get_subplotspec"):
+            what = type(ax).__name__
+            raise InputError(
+                f"plot() draws into axes of matplotlib, got {what}: plot(figure.add_subplot()), or plot()."
+            )
         if n == 1:
             return [ax]
         place = ax.get_subplotspec()
@@ -131,18 +146,32 @@ class Chart:
         ax.set_axis_off()
         columns = columns or 2
         grid = place.subgridspec(-(-n // columns), columns)
-        return [figure.add_subplot(grid[index // columns, index % columns]) for index in range(n)]
+        current = figure.gca()  # pyplot's, where the figure is of pyplot
+        axes = [figure.add_subplot(grid[index // columns, index % columns]) for index in range(n)]
+        figure.sca(current)
+        return axes
 
-    @staticmethod
-    def _dress(axes: Iterable[Axes]) -> None:
+    def _is_own(self, ax: Axes) -> bool:
+        return self.figure is not None and ax.figure is self.figure
+
+    def _ink(self, ax: Axes) -> Any:
+        """Give the colour of lines that belong to no series: black on our white, that of the texts on others' axes."""
+        from matplotlib import rcParams
+
+        return "black" if self._is_own(ax) else rcParams["text.color"]
+
+    def _dress(self, axes: Iterable[Axes]) -> None:
         """Last step of every plot(): fonts for all texts, and none of them is parsed as mathematics."""
         for ax in axes:
             dress(ax)
+            if self._is_own(ax):
+                dark_on_white(ax)
 
 
-def _written(text: str, path: str | os.PathLike[str] | None) -> str:
-    if path is not None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode(errors="backslashreplace"), sync=False)
-    return text
+def _written(text: str, path: str | os.PathLike[str] | None) -> str | Path:
+    if path is None:
+        return text
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text.encode(errors="backslashreplace"), sync=False)
+    return path

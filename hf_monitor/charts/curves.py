@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from hf_monitor.charts.chart import Rows
+from hf_monitor.charts.scales import LARGEST
 from hf_monitor.charts.style import series_style
 from hf_monitor.charts.thin import thin
 from hf_monitor.errors import InputError
@@ -68,8 +69,8 @@ class Curve:
 
     @property
     def finite(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Steps and values without NaN and infinities."""
-        kept = np.isfinite(self.values)
+        """Steps and values without NaN, infinities, and what is too large to be drawn."""
+        kept = np.abs(self.values) <= LARGEST
         return self.steps[kept], self.values[kept]
 
     @property
@@ -96,7 +97,7 @@ class Curve:
             steps, values, size = _means(steps, values)
             line["label"] = f"{label}\n(means of {size:,}; pale: all values)"
         ax.plot(steps, values, marker=look.marker if len(steps) <= _MARKED else None, markersize=4, **line)
-        lost = self.steps[~np.isfinite(self.values)]
+        lost = self.steps[~(np.abs(self.values) <= LARGEST)]
         if len(lost):  # at the foot of the axes, where they also keep the steps in view
             kept = thin(lost, np.zeros(len(lost)), 1000)
             ax.plot(
@@ -107,8 +108,13 @@ class Curve:
                 linestyle="none",
                 marker="x",
                 markersize=6,
-                label=f"{label.partition(chr(10))[0]}: NaN or infinite" + (f" ({len(lost)})" if len(lost) > 1 else ""),
+                label=f"{label.partition(chr(10))[0]}: {self._why_lost()}"
+                + (f" ({len(lost)})" if len(lost) > 1 else ""),
             )
+
+    def _why_lost(self) -> str:
+        too_large = np.isfinite(self.values) & (np.abs(self.values) > LARGEST)
+        return "NaN, infinite or beyond 1e150" if too_large.any() else "NaN or infinite"
 
 
 def _means(
@@ -169,6 +175,8 @@ def history_rows(history: HistoryData) -> Rows:
         return [
             {str(name): value for name, value in row.items() if value == value and value is not None} for row in rows
         ]
+    if isinstance(history, Mapping) and isinstance(history.get("log_history"), list):  # trainer_state.json, read
+        return list(history["log_history"])
     if isinstance(history, Mapping) or not isinstance(history, Iterable):
         raise InputError(
             f"a history is a list of rows, got {type(history).__name__}. Pass trainer.state.log_history, "

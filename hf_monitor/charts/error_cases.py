@@ -160,7 +160,7 @@ class ErrorCasesChart(PredictionChart):
         assert figure is not None  # axes have a figure
         down = 0.0
         for block in blocks:
-            for lines, colour in ((block[:1], series_style(1).colour), (block[1:], "black")):
+            for lines, colour in ((block[:1], series_style(1).colour), (block[1:], self._ink(ax))):
                 text_artist = ax.text(
                     0.0,
                     1.0,

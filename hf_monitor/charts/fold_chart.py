@@ -16,9 +16,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["FoldChart", "limits", "mean_rows", "needed", "nothing", "number", "put_names", "span", "width_of"]
+__all__ = [
+    "FoldChart",
+    "beyond",
+    "cut_interval",
+    "goes_on",
+    "limits",
+    "mean_rows",
+    "needed",
+    "nothing",
+    "number",
+    "put_names",
+    "span",
+    "width_of",
+]
 
 _MOST_TICKS = 13
+_TOPS = {"0-1": 1.0, "0-100": 100.0}
 
 
 class FoldChart(Chart):
@@ -123,7 +137,7 @@ def limits(series: Sequence[FoldSeries], notes: list[str]) -> tuple[float, float
     """Give the limits of an axis: all values and intervals, within what the scale allows."""
     ends = [end for s in series for end in (*s.values, *(s.summary.interval or ()))]
     low, high = min(ends), max(ends)
-    top = {"0-1": 1.0, "0-100": 100.0}.get(series[0].scale)
+    top = _TOPS.get(series[0].scale)
     if top is not None and (low < 0 or high > top):
         low, high = max(low, 0.0), min(high, top)
         note = f"the 95 % t interval reaches beyond the possible values and is cut at 0 and {top:g} in the picture"
@@ -131,6 +145,27 @@ def limits(series: Sequence[FoldSeries], notes: list[str]) -> tuple[float, float
             notes.append(note)
     pad = 0.1 * (high - low) or (0.02 * top if top else 0.1 * abs(high) or 1.0)
     return low - pad, high + pad
+
+
+def cut_interval(series: FoldSeries) -> tuple[float, float]:
+    """Give what can be drawn of the interval of a mean: what the scale allows."""
+    low, high = series.summary.interval or (series.summary.mean, series.summary.mean)
+    top = _TOPS.get(series.scale)
+    return (low, high) if top is None else (max(low, 0.0), min(high, top))
+
+
+def beyond(series: FoldSeries) -> tuple[bool, bool]:
+    """Tell whether the interval goes on below, and above what is drawn of it."""
+    low, high = series.summary.interval or (0.0, 0.0)
+    top = _TOPS.get(series.scale)
+    return (False, False) if top is None else (low < 0, high > top)
+
+
+def goes_on(series: FoldSeries) -> str:
+    """Say, for a legend, where the interval goes on beyond what is drawn of it."""
+    below, above = beyond(series)
+    ends = ["below 0"] * below + [f"above {_TOPS.get(series.scale, 1.0):g}"] * above
+    return f"\n(goes on {' and '.join(ends)})" if ends else ""
 
 
 def mean_rows(series: FoldSeries) -> list[dict[str, Any]]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.fold_chart import FoldChart, limits, mean_rows, needed, nothing, number, span
+from hf_monitor.charts.fold_chart import (
+    FoldChart,
+    cut_interval,
+    goes_on,
+    limits,
+    mean_rows,
+    needed,
+    nothing,
+    number,
+    span,
+)
 from hf_monitor.charts.fold_rows import FoldName, brief
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style
@@ -69,9 +79,8 @@ class FoldF1Chart(FoldChart):
         style, summary = series_style(0), self.f1.summary
         finish(ax, self._headline("F1 per fold", summary.n), "fold", self.shown(self.f1.label, 36))
         if summary.interval:
-            low, high = summary.interval
-            band = f"95 % t interval of the mean\n{span(summary.interval)}"
-            ax.axhspan(low, high, color=style.colour, alpha=0.15, linewidth=0, label=band)
+            band = f"95 % t interval of the mean\n{span(summary.interval)}{goes_on(self.f1)}"
+            ax.axhspan(*cut_interval(self.f1), color=style.colour, alpha=0.15, linewidth=0, label=band)
             ax.axhline(
                 summary.mean, color=style.colour, linestyle="--", linewidth=1.2, label=f"mean {number(summary.mean)}"
             )
@@ -165,14 +174,14 @@ class FoldAccuracyChart(FoldChart):
             s = series.summary
             name = self.shown(series.meaning or series.name, 32)
             if s.n > 1:
-                name += f"\nmean {number(s.mean)}, 95 % t interval\n{span(s.interval)}"
+                name += f"\nmean {number(s.mean)}, 95 % t interval\n{span(s.interval)}{goes_on(series)}"
                 ax.axhline(s.mean, color=style.colour, linestyle=style.line, linewidth=1.0)
                 ax.vlines(x, s.mean, series.values, color=style.colour, linewidth=1.5, alpha=0.6)
             ax.plot(
                 x, series.values, color=style.colour, marker=style.marker, linestyle="none", markersize=7, label=name
             )
             if index == 0 and s.interval:
-                ax.axhspan(*s.interval, color=style.colour, alpha=0.12, linewidth=0)
+                ax.axhspan(*cut_interval(series), color=style.colour, alpha=0.12, linewidth=0)
         self._fold_axis(ax)
         ax.set_ylim(*limits(self.accuracies, []))
         _legend(ax)

@@ -19,8 +19,8 @@ def place_labels(
     names: Mapping[int, str],
     box: _Box,
     inches: tuple[float, float],
-) -> list[tuple[str, tuple[int, float, float, str]]]:
-    """Place names beside points, the first free place of six; a name without one is left out.
+) -> tuple[list[tuple[str, tuple[int, float, float, str]]], list[int]]:
+    """Place names beside points, the first free place of six.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ def place_labels(
     -------
     list of (str, (int, float, float, str))
         Text, and the point it belongs to, offset in points of 1/72 inch, and its horizontal alignment.
+    list of int
+        Points whose names have no free place.
     """
     width, height = inches[0] * 72, inches[1] * 72
     at = [((x - box[0]) / (box[1] - box[0]) * width, (y - box[2]) / (box[3] - box[2]) * height) for x, y in points]
@@ -43,7 +45,7 @@ def place_labels(
     together: dict[tuple[int, int], list[int]] = {}
     for index in names:
         together.setdefault((round(at[index][0] / _CELL), round(at[index][1] / _CELL)), []).append(index)
-    placed = []
+    placed, left_out = [], []
     for indices in together.values():
         index = indices[0]
         text = ", ".join(names[i] for i in indices[:4]) + (f" and {len(indices) - 4} more" if len(indices) > 4 else "")
@@ -64,7 +66,9 @@ def place_labels(
                 taken.append(own)
                 placed.append((text, (index, float(dx), float(dy), ha)))
                 break
-    return placed
+        else:
+            left_out += indices
+    return placed, left_out
 
 
 def _overlap(one: _Box, other: _Box) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from hf_monitor.errors import InputError
 
 __all__ = [
+    "ABOVE_1",
     "FoldName",
     "brief",
     "check_scale",
@@ -19,12 +20,16 @@ __all__ = [
     "folds_of",
     "is_frame",
     "main_columns",
+    "missing_folds",
     "number_of",
     "records_of",
 ]
 
 FoldName: TypeAlias = int | str
 
+ABOVE_1 = 1 + 1e-6
+"""Up to here a value is of the scale 0-1: a mean of float32 may be 1.0000001."""
+_UNCLEAR = 1.5  # from 1 up to here, nobody can tell 0-1 gone wrong from a very bad percentage
 _F1, _ACCURACY = {"f1", "f1_score"}, {"accuracy", "acc"}
 _HELD_OUT = re.compile(r"^(eval|val|valid|validation|test)_")
 
@@ -110,6 +115,31 @@ def folds_of(
     return folds, [], column
 
 
+def missing_folds(records: Sequence[Mapping[str, Any]], folds: Sequence[FoldName]) -> list[str]:
+    """Say where there are fewer folds than the rows' ``n_folds``, or where the rows do not agree about it."""
+    found: dict[int, list[FoldName]] = {}
+    for record, fold in zip(records, folds, strict=True):
+        n = number_of(record.get("n_folds"))
+        if isinstance(n, float) and 1 <= n < 2**31 and n.is_integer():
+            found.setdefault(int(n), []).append(fold)
+    if len(found) > 1:
+        said = "; ".join(f"{n} in {_few(map(fold_text, names))}" for n, names in sorted(found.items()))
+        return [f"the folds are not of one cross-validation: n_folds is {said}"]
+    for n in found:
+        if len(folds) < n:
+            first = 0 if 0 in folds else 1
+            numbers = set(range(first, n + first))
+            lacking = sorted(numbers - set(folds)) if numbers.issuperset(folds) else []
+            which = f": fold {_few(map(str, lacking))}" if lacking else ""
+            return [f"{n - len(folds)} of {n} folds (n_folds) are missing{which}"]
+    return []
+
+
+def _few(texts: Iterable[str]) -> str:
+    every = list(texts)
+    return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "")
+
+
 def main_columns(columns: Sequence[str], notes: list[str]) -> Iterator[tuple[str, str]]:
     """Find which columns f1 and accuracy are."""
     for metric, accepted in (("f1", _F1), ("accuracy", _ACCURACY)):
@@ -133,7 +163,13 @@ def check_scale(column: str, folds: Sequence[FoldName], values: Sequence[float |
                 f"{column!r} of {fold_text(fold)} is {value:g}; it must lie between 0 and 1, or between 0 and 100. "
                 "Give another metric a name of its own."
             )
-    above = [(value, fold) for value, fold in there if value > 1.5]
+    highest, where = max(there, default=(0.0, ""), key=lambda pair: pair[0])
+    if ABOVE_1 < highest <= _UNCLEAR:
+        raise InputError(
+            f"{column!r} of {fold_text(where)} is {highest:g}, and none is higher: above 1, yet hardly a percentage. "
+            "Give all values as 0-1 or all as 0-100, or another metric a name of its own."
+        )
+    above = [(value, fold) for value, fold in there if value > _UNCLEAR]
     below = [(value, fold) for value, fold in there if 0 < value <= 1]
     if above and below:
         raise InputError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.fold_chart import FoldChart, needed
 from hf_monitor.charts.fold_labels import place_labels
-from hf_monitor.charts.fold_rows import FoldName
+from hf_monitor.charts.fold_rows import FoldName, fold_text
 from hf_monitor.charts.fold_statistics import correlations
 from hf_monitor.charts.folds import FoldResults, FoldSeries
 from hf_monitor.charts.style import finish, series_style
@@ -64,7 +64,14 @@ class FoldScatterChart(FoldChart):
             correlation = correlations([p[1] for p in points], [p[2] for p in points])
             if correlation is None:
                 notes.append("no correlation: f1 or accuracy is the same in all folds")
-        return cls(results.folds, accuracy, f1, points, correlation, model_name=model_name, notes=notes)
+        chart = cls(results.folds, accuracy, f1, points, correlation, model_name=model_name, notes=notes)
+        _, left_out = chart._labels()
+        named = set(chart._labelled()) - set(left_out)
+        nameless = [fold_text(results.folds[point[0]]) for i, point in enumerate(points) if i not in named]
+        if nameless:
+            more = f" and {len(nameless) - 8} more" if len(nameless) > 8 else ""
+            chart.notes.append(f"for lack of room without a name: {', '.join(nameless[:8])}{more}")
+        return chart
 
     def _labelled(self) -> list[int]:
         """Which points are named: all where they are few, else those at the ends."""
@@ -75,6 +82,12 @@ class FoldScatterChart(FoldChart):
             values = [point[k] for point in self.points]
             ends += [values.index(min(values)), values.index(max(values))]
         return list(dict.fromkeys(ends))
+
+    def _labels(self) -> tuple[list[tuple[str, tuple[int, float, float, str]]], list[int]]:
+        at = [(accuracy, f1) for _, accuracy, f1 in self.points]
+        names = {i: self.shown(self.folds[self.points[i][0]], 20) for i in self._labelled()}
+        box = (*_padded([x for x, _ in at]), *_padded([y for _, y in at]))
+        return place_labels(at, names, box, (6.3, 4.0))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw into `ax`, or into a figure of its own."""
@@ -90,12 +103,9 @@ class FoldScatterChart(FoldChart):
         style = series_style(0)
         x, y = [p[1] for p in self.points], [p[2] for p in self.points]
         ax.plot(x, y, color=style.colour, marker=style.marker, linestyle="none", markersize=8, alpha=0.8)
-        for set_limits, values in ((ax.set_xlim, x), (ax.set_ylim, y)):
-            pad = 0.12 * (max(values) - min(values)) or 0.02 * max(abs(values[0]), 1.0)
-            set_limits(min(values) - pad, max(values) + pad)
-        names = {i: self.shown(self.folds[self.points[i][0]], 20) for i in self._labelled()}
-        box = (*ax.get_xlim(), *ax.get_ylim())
-        for text, (index, dx, dy, ha) in place_labels(list(zip(x, y, strict=True)), names, box, (6.3, 4.0)):
+        ax.set_xlim(*_padded(x))
+        ax.set_ylim(*_padded(y))
+        for text, (index, dx, dy, ha) in self._labels()[0]:
             ax.annotate(
                 text,
                 (x[index], y[index]),
@@ -118,3 +128,8 @@ class FoldScatterChart(FoldChart):
         for what, value in zip(("Pearson r", "Spearman rho"), self.correlation or (), strict=False):
             rows.append({"what": what, "value": value, "n": len(self.points)})
         return rows
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    pad = 0.12 * (max(values) - min(values)) or 0.02 * max(abs(values[0]), 1.0)
+    return min(values) - pad, max(values) + pad

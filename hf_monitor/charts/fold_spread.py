@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.fold_chart import FoldChart, limits, mean_rows, nothing, number, put_names, span
+from hf_monitor.charts.fold_chart import (
+    FoldChart,
+    beyond,
+    cut_interval,
+    limits,
+    mean_rows,
+    nothing,
+    number,
+    put_names,
+    span,
+)
 from hf_monitor.charts.fold_rows import FoldName, brief
 from hf_monitor.charts.fold_statistics import jitter
 from hf_monitor.charts.folds import FoldResults, FoldSeries
@@ -96,18 +106,19 @@ class FoldDistributionChart(_Panels):
     def plot(self, ax: Axes | None = None) -> Axes | list[Axes]:
         """Draw into `ax`, or into a figure of its own: a list of axes where there are several scales."""
         axes = self._axes(ax, 5.0 + 2.5 * len(self.panels), 4.5, len(self.panels), len(self.panels))
-        boxes = False
+        boxes = cut = False
         for index, (axis, (label, group)) in enumerate(zip(axes, self.panels.items(), strict=True)):
             title = self._headline("distribution over the folds", self._most_n()) if index == 0 else ""
             finish(axis, title, "", self.shown(label, 28))
             for place, series in enumerate(group):
                 boxes |= self._draw(axis, place, series)
-            means = [(place + 0.3, s.summary) for place, s in enumerate(group) if s.summary.interval]
+            means = [(place + 0.3, s) for place, s in enumerate(group) if s.summary.interval]
             if means:
-                ends = [summary.interval or (0.0, 0.0) for _, summary in means]
-                x = [place for place, _ in means]
-                axis.vlines(x, [low for low, _ in ends], [high for _, high in ends], color="black", linewidth=1.5)
-                axis.plot(x, [s.mean for _, s in means], color="black", marker="_", markersize=12, linestyle="none")
+                ends, x, ink = [cut_interval(s) for _, s in means], [place for place, _ in means], self._ink(axis)
+                axis.vlines(x, [low for low, _ in ends], [high for _, high in ends], color=ink, linewidth=1.5)
+                y = [s.summary.mean for _, s in means]
+                axis.plot(x, y, color=ink, marker="_", markersize=12, linestyle="none")
+                cut |= _arrows(axis, [(s, place) for place, s in means], ink, upright=True)
             names = [f"{self.shown(series.name, 18)}\nn = {series.summary.n}" for series in group]
             put_names(axis.xaxis, range(len(group)), names, 430.0 if len(axes) == 1 else 290.0)
             axis.set_xlim(-0.6, len(group) - 0.4)
@@ -115,17 +126,17 @@ class FoldDistributionChart(_Panels):
             axis.grid(visible=False, axis="x")
         key = "point: a fold" + ("; box: quartiles, whiskers: lowest and highest" if boxes else "")
         key += "; line: mean with 95 % t interval" if self._most_n() > 1 else ""
+        key += " (arrow: goes on)" if cut else ""
         axes[0].set_xlabel("\n".join([key, *self._meanings()]), loc="left", fontsize=9)
         self._dress(axes)
         return axes if len(axes) > 1 else axes[0]
 
-    @staticmethod
-    def _draw(ax: Axes, place: int, series: FoldSeries) -> bool:
+    def _draw(self, ax: Axes, place: int, series: FoldSeries) -> bool:
         style, values = series_style(place), series.values
         x = [place + offset for offset in jitter(len(values), 0.3)]
         many = len(values) >= _MANY
         if many:
-            black = {"color": "black", "linewidth": 1.0}
+            line = {"color": self._ink(ax), "linewidth": 1.0}
             ax.boxplot(
                 [values],
                 positions=[place],
@@ -133,10 +144,10 @@ class FoldDistributionChart(_Panels):
                 whis=(0, 100),  # every fold is drawn as a point anyway
                 showfliers=False,
                 manage_ticks=False,
-                medianprops=black,
-                boxprops=black,
-                whiskerprops=black,
-                capprops=black,
+                medianprops=line,
+                boxprops=line,
+                whiskerprops=line,
+                capprops=line,
             )
         ax.plot(x, values, color=style.colour, marker=style.marker, linestyle="none", alpha=0.5 if many else 0.85)
         return many
@@ -164,6 +175,8 @@ class FoldStatisticsChart(_Panels):
             title = self._headline("statistics over the folds", self._most_n()) if index == 0 else ""
             last = index == n - 1
             key = "thin: lowest to highest, thick: 95 % t interval of the mean, point: mean, stroke: median"
+            if any(any(beyond(series)) for every in self.panels.values() for series in every):
+                key += ", arrow: interval goes on"
             lines = [self.shown(label, 60), *([key, *self._meanings()] if last else [])]
             finish(axis, title, "\n".join(lines), "")
             self._draw(axis, group)
@@ -171,14 +184,20 @@ class FoldStatisticsChart(_Panels):
         return axes if n > 1 else axes[0]
 
     def _draw(self, ax: Axes, group: Sequence[FoldSeries]) -> None:
-        style, found = series_style(0), [series.summary for series in group]
+        style, found, ink = series_style(0), [series.summary for series in group], self._ink(ax)
         y = list(range(len(group)))
-        ax.hlines(y, [s.lowest for s in found], [s.highest for s in found], color="black", linewidth=1.0)
-        known = [(row, s.interval) for row, s in zip(y, found, strict=True) if s.interval]
-        rows, low, high = [row for row, _ in known], [i[0] for _, i in known], [i[1] for _, i in known]
-        ax.hlines(rows, low, high, color=style.colour, linewidth=5.0, alpha=0.5)
+        ax.hlines(y, [s.lowest for s in found], [s.highest for s in found], color=ink, linewidth=1.0)
+        known = [(series, row) for row, series in enumerate(group) if series.summary.interval]
+        ends = [cut_interval(series) for series, _ in known]
+        ax.hlines(
+            *([row for _, row in known], [low for low, _ in ends], [high for _, high in ends]),
+            color=style.colour,
+            linewidth=5.0,
+            alpha=0.5,
+        )
+        _arrows(ax, known, style.colour, upright=False)
         ax.plot([s.mean for s in found], y, color=style.colour, marker=style.marker, linestyle="none", markersize=7)
-        ax.plot([s.median for s in found], y, color="black", marker="|", linestyle="none", markersize=12)
+        ax.plot([s.median for s in found], y, color=ink, marker="|", linestyle="none", markersize=12)
         for row, s in zip(y, found, strict=True):
             text = f"mean {number(s.mean)} {span(s.interval)}   sd {'-' if s.sd is None else number(s.sd)}   "
             text += f"median {number(s.median)}   min {number(s.lowest)}   max {number(s.highest)}   n = {s.n}"
@@ -199,3 +218,16 @@ class FoldStatisticsChart(_Panels):
                 | {"lowest": s.lowest, "highest": s.highest, "interval_low": low, "interval_high": high}
             )
         return rows
+
+
+def _arrows(ax: Axes, places: Sequence[tuple[FoldSeries, float]], colour: Any, *, upright: bool) -> bool:
+    """Mark the intervals that go on beyond what is drawn of them; tell whether there are any."""
+    found = False
+    for side, marker in enumerate("v^" if upright else "<>"):
+        ends = [(place, cut_interval(series)[side]) for series, place in places if beyond(series)[side]]
+        if ends:
+            found = True
+            along, value = [place for place, _ in ends], [end for _, end in ends]
+            x, y = (along, value) if upright else (value, along)
+            ax.plot(x, y, color=colour, marker=marker, markersize=7, linestyle="none")
+    return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_monitor.charts.fold_rows import (
+    ABOVE_1,
     FoldName,
     brief,
     check_scale,
@@ -17,11 +18,13 @@ from hf_monitor.charts.fold_rows import (
     folds_of,
     is_frame,
     main_columns,
+    missing_folds,
     number_of,
     records_of,
 )
 from hf_monitor.charts.fold_runs import RUN_LABELS, read_folds
 from hf_monitor.charts.fold_statistics import Summary, summarize
+from hf_monitor.charts.scales import is_drawable
 from hf_monitor.errors import InputError
 from hf_monitor.run.reader import Run
 
@@ -31,7 +34,6 @@ _SCORE = re.compile(r"f1|acc|rouge|bleu|precision|recall|exact_match|score|chrf|
 _NOT_SCORES = re.compile(
     r"^(n_\w+|seed|kind|attempt|step|epoch|total_flos|run|run_dir)$|(^|_)(time|runtime|seconds|per_second)$"
 )
-_ABOVE_1 = 1 + 1e-6  # a mean of float32 may be 1.0000001
 _PANEL_LABELS = {"0-1": "score (0-1)", "0-100": "score (0-100)", "loss": "loss"}
 
 
@@ -175,11 +177,13 @@ class FoldResults:
         ------
         InputError
             If a fold's name is missing or there twice, or if a value is a text, or below 0 or above 100 for f1 or
-            accuracy, or if these mix values of 0-1 and of 0-100.
+            accuracy, or if these mix values of 0-1 and of 0-100, or it is not clear which of the two they are (the
+            highest lies between 1 and 1.5).
         """
         records = records_of(rows)
         columns = list(dict.fromkeys(name for record in records for name in record))
         folds, notes, fold_column = folds_of(records, columns)
+        notes += missing_folds(records, folds)
         order = list(range(len(folds)))
         if all(isinstance(fold, int) for fold in folds):
             order.sort(key=lambda position: int(folds[position]))
@@ -224,9 +228,11 @@ class FoldResults:
             return "loss"
         if self.labels and name.startswith(("rouge", "bleu")):  # from our runs, where they go to 100
             return "0-100"
-        if min(values) >= 0 and max(values) <= _ABOVE_1:
+        if min(values) >= 0 and max(values) <= ABOVE_1:
             return "0-1"
-        return "0-100" if _SCORE.search(name) and min(values) >= 0 and max(values) <= 100 else metric
+        # f1 and accuracy are checked; of others values up to 1 beside higher ones may be of any scale.
+        clear = metric in ("f1", "accuracy") or not any(0 < value <= 1.5 for value in values)
+        return "0-100" if _SCORE.search(name) and clear and min(values) >= 0 and max(values) <= 100 else metric
 
     def _add(self, metric: str, column: str, given: Sequence[Any], *, main: bool) -> None:
         if _NOT_SCORES.search(column) and not main:
@@ -246,14 +252,19 @@ class FoldResults:
         if all(value is None for value in numbers_only):
             self.ignored.append(brief(column))
             return
-        kept = [value if value is not None and math.isfinite(value) else None for value in numbers_only]
+        kept = [value if value is not None and is_drawable(value) else None for value in numbers_only]
         if main:
-            check_scale(column, self.folds, kept)
+            finite = [value if value is not None and math.isfinite(value) else None for value in numbers_only]
+            check_scale(column, self.folds, finite)
         said = []
         for what, lacking in (
             ("has no value", [f for f, value in zip(self.folds, numbers_only, strict=True) if value is None]),
             ("is not finite (NaN or infinite)", [
                 f for f, v in zip(self.folds, numbers_only, strict=True) if v is not None and not math.isfinite(v)
+            ]),
+            ("is too large to be drawn (beyond 1e150)", [
+                f for f, v in zip(self.folds, numbers_only, strict=True)
+                if v is not None and math.isfinite(v) and not is_drawable(v)
             ]),
         ):  # fmt: skip
             if lacking:

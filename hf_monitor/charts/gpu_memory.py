@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.charts.chart import Chart, Rows
@@ -11,6 +11,7 @@ from hf_monitor.charts.style import finish, series_style
 from hf_monitor.charts.sweep_columns import as_rows
 from hf_monitor.charts.sweep_runs import read_runs
 from hf_monitor.charts.thin import thin
+from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.thresholds import MEMORY_EDGE_SHARE
 from hf_monitor.errors import InputError, NothingToDraw
 
@@ -28,6 +29,7 @@ _UNITS = ((2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "s
 class GpuMemoryChart(Chart):
     """Memory used over the time of recording, a line a GPU, with 95 % of its total and its highest sample.
 
+    Where the cards have different totals, the line at 95 % looks as that of its card.
     Where no GPU was recorded it is the RAM of the machine and of the process, and the title says so. No line is drawn
     across a pause, nor from one attempt to the next; the time between these is taken out.
 
@@ -59,7 +61,7 @@ class GpuMemoryChart(Chart):
         ----------
         rows : iterable of mapping or DataFrame
             ``kind`` (``gpu``, ``host``), ``time`` (seconds), ``attempt``, ``step``, ``gpu``, ``memory_used_mib``; the
-            cards' totals in the row of the event ``sampler_begin``.
+            cards' totals in the row of the event ``sampler_begin``. In any order.
         model_name : str, optional
 
         Raises
@@ -69,7 +71,8 @@ class GpuMemoryChart(Chart):
         NothingToDraw
             If there is no sample of memory.
         """
-        return cls._of(as_rows(rows, "rows"), model_name)
+        # As a run gives them: rank by rank, the second attempt of the first rank would come before the first of others.
+        return cls._of(sorted(as_rows(rows, "rows"), key=_time_of), model_name)
 
     @classmethod
     def from_run(cls, run: Any, *, model_name: str | None = None) -> GpuMemoryChart:
@@ -139,10 +142,12 @@ class GpuMemoryChart(Chart):
             colours.append(style.colour)
         marks: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": colours, "linewidths": 1.5}
         ax.scatter([x for x, _ in peaks], [y for _, y in peaks], zorder=3, **marks)
-        for total in sorted({one.total_mib for one in self.series if one.total_mib is not None}):
-            edge = MEMORY_EDGE_SHARE * total
-            label = f"{MEMORY_EDGE_SHARE:.0%} of {total:,.0f} MiB".replace("%", " %")
-            ax.axhline(edge, color="#333333", linestyle=(0, (6, 3)), linewidth=1.2, label=label)
+        totals = self._totals()
+        for total, (index, _) in totals.items():
+            look: dict[str, Any] = {"color": self._ink(ax), "linestyle": (0, (6, 3)), "label": _edge(total)}
+            if len(totals) > 1:  # each in the look of its card, whose label says what it is
+                look = {"color": series_style(index).colour, "linestyle": series_style(index).line}
+            ax.axhline(MEMORY_EDGE_SHARE * total, linewidth=1.2, **look)
         xlabel = f"{unit} of recording"
         if self.begins:
             top, n = ax.get_xaxis_transform(), len(self.begins)
@@ -164,13 +169,35 @@ class GpuMemoryChart(Chart):
             title += " a GPU" if len({len(one.times_s) for one in self.series}) == 1 else " a GPU at most"
         return title if self.model_name is None else f"{self.shown(self.model_name)}\n{title}"
 
+    def _totals(self) -> dict[float, tuple[int, str]]:
+        """Give the different totals, each with the first series that has it: its number and its name."""
+        found: dict[float, tuple[int, str]] = {}
+        for index, one in enumerate(self.series):
+            if one.total_mib is not None:
+                found.setdefault(one.total_mib, (index, one.name))
+        return found
+
     def _said(self, one: MemorySeries) -> str:
         _, value, step = one.peak
         share = "" if one.total_mib is None else f" ({100.0 * value / one.total_mib:.1f} %)"
         name = one.name if one.device is None else f"{one.name}, {self.shown(one.device, 30)}"
         torch = ", torch's allocator" if one.what == "torch_reserved_mib" else ""
         where = "" if step is None else f" at step {step}"
-        return f"{name}{torch}:\nhighest {value:,.0f} MiB{share}{where}"
+        label = f"{name}{torch}:\nhighest {value:,.0f} MiB{share}{where}"
+        totals = self._totals()
+        if one.total_mib is None or len(totals) < 2:
+            return label
+        whose = totals[one.total_mib][1]
+        return f"{label}\nstraight line: {_edge(one.total_mib)}{'' if whose == one.name else f' (that of {whose})'}"
+
+
+def _edge(total_mib: float) -> str:
+    return f"{MEMORY_EDGE_SHARE:.0%} of {total_mib:,.0f} MiB".replace("%", " %")
+
+
+def _time_of(row: Mapping[str, Any]) -> float:
+    time = number(row.get("time"))
+    return -1.0 if time is None else time  # what the cards have comes first
 
 
 def _broken(one: MemorySeries, unit_s: float) -> tuple[Any, Any]:

@@ -96,7 +96,7 @@ class LossChart(Chart):
         self.train = train
         self.evaluations = list(evaluations)
         self.onsets: list[OverfittingOnset | None] = [
-            overfitting_onset(train.steps, train.values, curve.steps, curve.values) for curve in self.evaluations
+            overfitting_onset(*train.finite, *curve.finite) for curve in self.evaluations
         ]
         if not train:
             self.notes.append("no training loss was logged")
@@ -247,7 +247,7 @@ class TrainingHistoryChart(Chart):
         """
         axes = self._axes(ax, 10.0, 3.4, len(self.panels))
         if ax is None and self.model_name is not None and self.figure is not None:
-            self.figure.suptitle(self.shown(self.model_name, 80), **text_style())
+            self.figure.suptitle(self.shown(self.model_name, 80), color="black", **text_style())
         for panel, (title, curves) in zip(axes, self.panels.items(), strict=True):
             scores = title.startswith(_SCORE_PANEL)  # the title says of which set they are
             prefix = curves[0].name.removesuffix(_score_of(curves[0].name)) if scores else ""

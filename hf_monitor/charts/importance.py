@@ -216,10 +216,10 @@ class HyperparameterImportanceChart(Chart):
             color="#BBBBBB" if meaningless else style.colour,
             hatch="//" if meaningless else "",
             edgecolor="white",
-            error_kw={"capsize": 3, "elinewidth": 1.2, "ecolor": "#333333"},
+            error_kw={"capsize": 3, "elinewidth": 1.2, "ecolor": self._ink(ax)},
         )
         ax.invert_yaxis()
-        ax.axvline(0.0, color="#333333", linewidth=0.8)
+        ax.axvline(0.0, color=self._ink(ax), linewidth=0.8)
         tick_labels(ax.yaxis, places, [self.shown(name, 28) for name in names])
         title = self._titled(f"Influence on {self.shown(self.sweep.metric)}, n = {found.n_runs} runs")
         r2 = f"held-out R² = {found.mean_r2:.2f} ({min(found.r2):.2f} to {max(found.r2):.2f} over {SPLITS} splits)"

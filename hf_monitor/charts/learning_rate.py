@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.charts.chart import Chart, Rows
+from hf_monitor.charts.curves import history_rows
+from hf_monitor.charts.fold_rows import brief
+from hf_monitor.charts.scales import LARGEST
+from hf_monitor.charts.schedule import Schedule, equal_together
 from hf_monitor.charts.style import finish, series_style
-from hf_monitor.charts.sweep_columns import as_rows
+from hf_monitor.charts.sweep_columns import amount, as_rows
 from hf_monitor.charts.sweep_runs import named, read_runs
 from hf_monitor.charts.thin import thin
-from hf_monitor.errors import InputError, NothingToDraw
+from hf_monitor.errors import NothingToDraw
 from hf_monitor.run import Run
 
 if TYPE_CHECKING:
@@ -24,48 +26,15 @@ _MOST_NAMED = 6
 _MOST_POINTS = 2000
 _MARKED_UP_TO = 60
 _DECADE = 10.0
-
-
-@dataclass
-class Schedule:
-    """The learning rate of one run over its steps.
-
-    Attributes
-    ----------
-    name : str
-    steps : list of int
-        In order, each once.
-    values : list of float
-    """
-
-    name: str
-    steps: list[int]
-    values: list[float]
-
-    @property
-    def peak(self) -> tuple[int, float]:
-        """Step and value where the highest learning rate was recorded first."""
-        value = max(self.values)
-        return self.steps[self.values.index(value)], value
-
-    @property
-    def warms_up(self) -> bool:
-        """Whether it rose to its peak from the first recorded step on."""
-        return self.values[0] < max(self.values)
-
-    def said(self) -> str:
-        """Say the peak in words."""
-        step, value = self.peak
-        if len(set(self.values)) == 1:
-            return f"{value:.4g} throughout"
-        return f"highest {value:.4g} at step {step}" + (", end of warm-up" if self.warms_up else "")
+_KINDS = (None, "train", "log")
+_STEPS = 2**53  # what a float still counts
 
 
 class LearningRateChart(Chart):
-    """Learning rate over steps, a line a run; the end of the warm-up, which is the highest value recorded, is marked.
+    """Learning rate over steps, a line a run; the highest value recorded is marked.
 
-    Logarithmic where a good part of it is less than a tenth of the highest. Above six runs all are thin grey lines, and
-    only the best run is named.
+    Runs with the same values share a line. Logarithmic where a good part of it is less than a tenth of the highest.
+    Above six runs all are thin grey lines, and only the best run is named.
 
     Parameters
     ----------
@@ -83,6 +52,9 @@ class LearningRateChart(Chart):
         zeros = sum(value <= 0 for schedule in self.schedules for value in schedule.values)
         if self.logarithmic and zeros:
             self.notes.append(f"{zeros} learning rate{'s' * (zeros > 1)} of 0 cannot be drawn on a logarithmic axis")
+        for _, names in equal_together(self.schedules) if len(self.schedules) <= _MOST_NAMED else ():
+            if len(names) > 2:  # more than the legend names
+                self.notes.append(f"the same learning rates, so one line: {_some(names)}")
         if len(self.schedules) > _MOST_NAMED and best not in {schedule.name for schedule in self.schedules}:
             self.notes.append(f"{len(self.schedules)} runs, of which none is known to be the best: none is named")
 
@@ -95,7 +67,8 @@ class LearningRateChart(Chart):
         Parameters
         ----------
         rows : iterable of mapping, DataFrame, or mapping of name to these
-            ``trainer.state.log_history`` or ``load_run(...).metrics``; of several runs under their names.
+            ``trainer.state.log_history`` or ``load_run(...).metrics``; of several runs under their names. An empty cell
+            of a DataFrame is a value that is not there.
         best : str, optional
             Which of them is the best.
         model_name : str, optional
@@ -107,8 +80,12 @@ class LearningRateChart(Chart):
         NothingToDraw
             If there is no learning rate.
         """
-        named_rows = dict(rows) if isinstance(rows, Mapping) else {"learning rate": rows}
-        return cls._of([(name, as_rows(each, "rows")) for name, each in named_rows.items()], best, model_name)
+        named_rows: Mapping[str, Any] = {"learning rate": rows}
+        if isinstance(rows, Mapping) and "log_history" not in rows:  # which trainer_state.json has
+            named_rows = rows
+        return cls._of(
+            [(name, as_rows(history_rows(each), "rows")) for name, each in named_rows.items()], best, model_name
+        )
 
     @classmethod
     def from_run(cls, runs: Any, *, best: str | None = None, model_name: str | None = None) -> LearningRateChart:
@@ -131,14 +108,15 @@ class LearningRateChart(Chart):
             by_step: dict[int, float] = {}
             for number, row in enumerate(rows):
                 value = row.get("learning_rate")
-                if value is None or row.get("kind", "train") not in ("train", "log"):
+                kind = row.get("kind")
+                if value is None or not (kind in _KINDS or kind != kind):  # NaN: an empty cell of a table
                     continue
                 step = row.get("step")
-                if type(value) is float and 0.0 <= value < math.inf and type(step) is int and step >= 0:
+                if type(value) is float and 0.0 <= value <= LARGEST and type(step) is int and 0 <= step < _STEPS:
                     by_step[step] = value  # as nearly all are, a million of them
                     continue
-                rate, step = _rate(value, "learning_rate", number), _rate(step, "step", number)
-                if rate is None or step is None:
+                rate, step = amount(value, "learning_rate", number), amount(step, "step", number)
+                if rate is None or step is None or step >= _STEPS:
                     lost += 1
                 else:
                     by_step[int(step)] = rate
@@ -153,8 +131,7 @@ class LearningRateChart(Chart):
             )
         chart = cls(schedules, best, model_name)
         if without:
-            more = f" and {len(without) - 8} more" if len(without) > 8 else ""
-            chart.notes.append(f"no learning rate was recorded of {', '.join(without[:8])}{more}")
+            chart.notes.append(f"no learning rate was recorded of {_some(without)}")
         if lost:
             chart.notes.append(f"{lost} row{'s' * (lost > 1)} without a finite learning rate or a step")
         return chart
@@ -191,7 +168,7 @@ class LearningRateChart(Chart):
 
     def _plot_named(self, ax: Axes) -> None:
         peaks, colours = [], []
-        for index, (schedule, names) in enumerate(_equal_together(self.schedules)):
+        for index, (schedule, names) in enumerate(equal_together(self.schedules)):
             style = series_style(index)
             steps, values = self._drawn(schedule)
             label = schedule.said() if len(self.schedules) == 1 else f"{self._label(names)}\n{schedule.said()}"
@@ -248,29 +225,15 @@ class LearningRateChart(Chart):
         return steps[kept].astype(int).tolist(), values[kept].tolist()
 
     def _label(self, names: Sequence[str]) -> str:
-        shown = [self.shown(name, 24) for name in names[:2]]
-        label = " = ".join(shown) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-        return f"{label} (best)" if self.best in names else label
+        # The best run comes first, so that it is among those named.
+        ordered = sorted(names, key=lambda name: name != self.best)
+        shown = [self.shown(name, 24) + (" (best)" if name == self.best else "") for name in ordered[:2]]
+        return " = ".join(shown) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(brief, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
     return ["learning rate"] if len(runs) == 1 else named(runs)
-
-
-def _equal_together(schedules: Sequence[Schedule]) -> list[tuple[Schedule, list[str]]]:
-    found: dict[tuple[tuple[int, ...], tuple[float, ...]], tuple[Schedule, list[str]]] = {}
-    for schedule in schedules:
-        key = tuple(schedule.steps), tuple(schedule.values)
-        found.setdefault(key, (schedule, []))[1].append(schedule.name)
-    return list(found.values())
-
-
-def _rate(value: Any, name: str, number: int) -> float | None:
-    value = value.item() if hasattr(value, "item") else value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InputError(
-            f"{name} of row {number} must be a number from 0, got {value!r}. Mend the row, or leave it out."
-        )
-    return float(value)

@@ -43,9 +43,10 @@ def create_optimization_visualizations(
         Run folders, or one folder with several of them; or a table with hyperparameters and a score, one run a row
         (Optuna's ``study.trials_dataframe()``, or the study).
     trials : list of mappings, DataFrame, Run or path
-        Rows of ``trials.jsonl`` (trials of batch sizes), rows of a search of hyperparameters, or both.
+        Rows of ``trials.jsonl`` (trials of batch sizes), rows of a search of hyperparameters, or both; or the run, or
+        the folder of several runs, that has them.
     history_data : rows, DataFrame, Run or path
-        Where the learning rate is taken from, instead of `runs`.
+        Where the learning rate is taken from, instead of `runs`; also the Trainer's ``trainer_state.json``.
     system : rows, DataFrame, Run or path
         Where the GPU's memory is taken from, instead of `runs` (of several: the one with the best score).
     metric : str, optional
@@ -76,7 +77,7 @@ def create_optimization_visualizations(
     if greater_is_better is not None and not isinstance(greater_is_better, bool):
         raise InputError(f"greater_is_better must be True, False or None, got {greater_is_better!r}.")
     table, folders, notes = _runs(runs)
-    batch_rows, searched = _sorted_out(trials, metric)
+    batch_runs, batch_rows, searched, batch_notes = _sorted_out(trials, metric)
     sweeps: list[Sweep] = []
 
     def sweep_of() -> Sweep:
@@ -97,7 +98,8 @@ def create_optimization_visualizations(
 
     def learning_rate() -> Chart:
         best = _best_name(sweeps)
-        if isinstance(history_data, Run | str | os.PathLike):
+        is_state = isinstance(history_data, str | os.PathLike) and str(history_data).endswith(".json")
+        if isinstance(history_data, Run | str | os.PathLike) and not is_state:
             return LearningRateChart.from_run(history_data, model_name=model_name)
         if history_data is not None:
             return LearningRateChart.from_rows(history_data, model_name=model_name)
@@ -105,9 +107,11 @@ def create_optimization_visualizations(
 
     def batch_size() -> Chart:
         sweep = sweeps[0] if sweeps else None
-        if not batch_rows:
-            return BatchSizeChart.from_run(folders, sweep=sweep, model_name=model_name)
-        return BatchSizeChart.from_rows(batch_rows, sweep=sweep, model_name=model_name)
+        if batch_rows:
+            return BatchSizeChart.from_rows(batch_rows, sweep=sweep, model_name=model_name)
+        chart = BatchSizeChart.from_run(batch_runs or folders, sweep=sweep, model_name=model_name)
+        chart.notes += batch_notes
+        return chart
 
     def gpu_memory() -> Chart:
         if isinstance(system, Run | str | os.PathLike):
@@ -156,14 +160,22 @@ def _runs(given: Any) -> tuple[list[Mapping[str, Any]], list[Run], list[str]]:
     return [], found, notes
 
 
-def _sorted_out(trials: Any, metric: str | None) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Tell trials of batch sizes from those of hyperparameters; refuse what is neither."""
+def _sorted_out(
+    trials: Any, metric: str | None
+) -> tuple[list[Run], list[Mapping[str, Any]], list[Mapping[str, Any]], list[str]]:
+    """Tell trials of batch sizes (runs that have some, or rows) from those of hyperparameters; refuse what is neither.
+
+    Runs stay runs, since each has a limit of memory, and trials of several are not one series.
+    """
     batches: list[Mapping[str, Any]] = []
-    searched: list[Mapping[str, Any]] = []
     if trials is None:
-        return batches, searched
+        return [], batches, [], []
     if isinstance(trials, Run | str | os.PathLike):
-        trials = [row for run in read_runs(trials)[0] for row in run.trials]
+        runs, notes = read_runs(trials)
+        having = [run for run in runs if any(map(is_batch_trial, run.trials))]
+        rows = [row for run in runs for row in run.trials if not is_batch_trial(row)]
+        return having, batches, [row for row in rows if is_run_trial(row, metric)], notes
+    searched: list[Mapping[str, Any]] = []
     for number, row in enumerate(as_rows(trials, "trials")):
         if is_batch_trial(row):
             batches.append(row)
@@ -175,7 +187,7 @@ def _sorted_out(trials: Any, metric: str | None) -> tuple[list[Mapping[str, Any]
                 "peak_bytes) nor one of hyperparameters (params, params_..., value, score): its keys are "
                 f"{', '.join(map(str, list(row)[:8])) or 'none'}."
             )
-    return batches, searched
+    return [], batches, searched, []
 
 
 def _best_name(sweeps: list[Sweep]) -> str | None:

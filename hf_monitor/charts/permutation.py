@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +63,8 @@ def permutation_importance_of(sweep: Sweep) -> Importance:
     On the runs that a model was fitted on they flatter, so each model (extremely randomized trees, Geurts et al. 2006)
     is fitted on four fifths of the configurations and asked about the others; runs that differ in their seed alone are
     on the same side. The drop is that of the squared error over all folds, in units of the variance of the score, so it
-    is the drop of the held-out R², and at most about twice that. Numbers that span a factor of 10 are taken by their
-    logarithm, texts as codes in one column.
+    is the drop of the held-out R², and at most about twice that. Numbers are taken by their rank, so that their scale
+    does not matter; texts as codes in one column.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def permutation_importance_of(sweep: Sweep) -> Importance:
     from sklearn.inspection import permutation_importance
 
     joined = _joined(sweep)
-    # float32 is what the trees compare in; of logarithms and ranks it loses nothing.
+    # float32 is what the trees compare in; of ranks it loses nothing.
     x = np.array([column for _, column in joined], dtype=np.float32).T.copy()
     y = np.array([run.score for run in sweep.runs])
     y = (y - y.mean()) / y.std()
@@ -172,10 +171,9 @@ def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
 
 def _encoded(values: Sequence[Any]) -> list[float]:
     there = [value for value in values if value is not None]
-    if all(isinstance(value, bool | int | float) and math.isfinite(value) for value in there):
-        numbers = [math.log10(value) for value in there] if is_logarithmic(there) else [float(value) for value in there]
-        missing = min(numbers) - max(1.0, max(numbers) - min(numbers))  # apart from all that have one
-        known = iter(numbers)
-        return [missing if value is None else next(known) for value in values]
+    if all(isinstance(value, bool | int | float) for value in there):
+        ranks = {value: float(rank) for rank, value in enumerate(sorted(set(there)))}
+        missing = -float(len(ranks))  # apart from all that have one
+        return [missing if value is None else ranks[value] for value in values]
     codes = {text: float(code) for code, text in enumerate(sorted({str(value) for value in values}))}
     return [codes[str(value)] for value in values]

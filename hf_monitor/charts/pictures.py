@@ -9,11 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hf_monitor.charts.chart import Chart
-from hf_monitor.errors import NothingToDraw
+from hf_monitor.errors import InputError, NothingToDraw
 
-__all__ = ["Pictures", "save_charts"]
+__all__ = ["NotGiven", "Pictures", "save_charts"]
 
 _log = logging.getLogger(__name__)
+
+
+class NotGiven(NothingToDraw):
+    """The caller passed nothing for this chart: it stands in ``left_out``, and no warning is due."""
 
 
 class Pictures(list[Path]):
@@ -35,6 +39,13 @@ class Pictures(list[Path]):
         self.notes: dict[str, list[str]] = {}
         self.uncovered: Counter[str] = Counter()
 
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} pictures" + (f" in {str(self[0].parent)!r}" if self else "")]
+        parts += [f"{len(self.left_out)} left out (.left_out)"] if self.left_out else []
+        parts += [f"{len(self.notes)} with notes (.notes)"] if self.notes else []
+        parts += [f"{self.uncovered.total()} characters without a glyph (.uncovered)"] if self.uncovered else []
+        return f"<{', '.join(parts)}: {', '.join(path.name for path in self) or 'none'}>"
+
 
 def save_charts(charts: Sequence[tuple[str, Callable[[], Chart]]], output_dir: str | os.PathLike[str]) -> Pictures:
     """Make, draw and save charts, one after another, so that only one is in memory.
@@ -49,22 +60,33 @@ def save_charts(charts: Sequence[tuple[str, Callable[[], Chart]]], output_dir: s
     Returns
     -------
     Pictures
+
+    Raises
+    ------
+    InputError
+        If `output_dir` is no path.
+    OSError
+        As the operating system says, if a picture cannot be written.
     """
-    pictures = Pictures()
+    if not isinstance(output_dir, str | os.PathLike):
+        raise InputError(f"output_dir must be the path of a folder, got {output_dir!r}.")
+    folder = Path(output_dir).expanduser()
+    pictures, due = Pictures(), []
     for name, make in charts:
         try:
             chart = make()
         except NothingToDraw as error:
             pictures.left_out[name] = str(error)
+            due += [] if isinstance(error, NotGiven) else [name]
             continue
-        pictures.append(chart.save(Path(output_dir) / name))
+        pictures.append(chart.save(folder / name))
         if chart.notes:
             pictures.notes[name] = list(chart.notes)
         pictures.uncovered.update(chart.uncovered)
-    if pictures.left_out:
+    if due:
         reasons: dict[str, list[str]] = {}
-        for name, reason in pictures.left_out.items():
-            reasons.setdefault(reason, []).append(name)
+        for name in due:
+            reasons.setdefault(pictures.left_out[name], []).append(name)
         said = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        _log.warning("%d of %d charts are left out: %s", len(pictures.left_out), len(charts), said)
+        _log.warning("%d of %d charts are left out: %s", len(due), len(charts), said)
     return pictures

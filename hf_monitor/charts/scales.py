@@ -1,4 +1,4 @@
-"""Axes of hyperparameters and batch sizes: the values that were tried are its ticks, in plain digits."""
+"""Which numbers can be drawn; axes of hyperparameters and batch sizes, whose ticks are the values tried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["number_axis", "tick_values"]
+__all__ = ["LARGEST", "is_drawable", "number_axis", "tick_values"]
+
+LARGEST = 1e150
+"""Numbers beyond it count as not finite: their squares are beyond a float, and matplotlib's ticks overflow."""
+
+
+def is_drawable(value: float) -> bool:
+    """Tell a number that can be computed with and drawn: neither NaN nor infinite, nor beyond ``LARGEST``."""
+    return -LARGEST <= value <= LARGEST
 
 
 def tick_values(values: Sequence[float], most: int, *, logarithmic: bool) -> list[float]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["SeriesStyle", "finish", "new_figure", "series_style", "tick_labels"]
+__all__ = ["SeriesStyle", "dark_on_white", "finish", "new_figure", "series_style", "tick_labels"]
 
 # Found by search on a grid of sRGB: each has a contrast of at least 3:1 on white, and the smallest CIEDE2000 distance
 # between any two of the first five is 19.7 (of the first six 19.0, of all 13.9), in normal vision and in deuteranopia,
@@ -32,6 +32,19 @@ _LINES: tuple[Any, ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
 )
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
+# What rcParams must say for all that is no series to be dark on white, as matplotlib's own defaults do.
+_DARK: dict[Any, tuple[Any, ...]] = {
+    "text.color": ("black",),
+    "axes.titlecolor": ("auto", "black"),
+    "axes.labelcolor": ("black",),
+    "axes.edgecolor": ("black",),
+    "xtick.color": ("black",),
+    "ytick.color": ("black",),
+    "xtick.labelcolor": ("inherit", "black"),
+    "ytick.labelcolor": ("inherit", "black"),
+    "grid.color": ("#b0b0b0",),
+    "legend.labelcolor": (None, "black"),
+}
 _DPI = 120
 _LEGEND_SIZE = 9
 _LONGEST_LEGEND = {1: 7, 2: 11, 3: 11}  # by its columns
@@ -68,7 +81,7 @@ def series_style(index: int) -> SeriesStyle:
 
 
 def new_figure(width: float, height: float, n: int = 1, columns: int | None = None) -> tuple[Figure, list[Axes]]:
-    """Make a figure with `n` axes, two columns of them where there are several; no pyplot.
+    """Make a white figure with `n` axes, two columns of them where there are several; no pyplot.
 
     Parameters
     ----------
@@ -85,8 +98,29 @@ def new_figure(width: float, height: float, n: int = 1, columns: int | None = No
 
     columns = columns or (1 if n == 1 else 2)
     lines = -(-n // columns)
-    figure = Figure(figsize=(width, height * lines), dpi=_DPI, layout="constrained")
-    return figure, [figure.add_subplot(lines, columns, index + 1) for index in range(n)]
+    # White whatever rcParams say: the colours are chosen for it.
+    figure = Figure(figsize=(width, height * lines), dpi=_DPI, layout="constrained", facecolor="white")
+    return figure, [figure.add_subplot(lines, columns, index + 1, facecolor="white") for index in range(n)]
+
+
+def dark_on_white(ax: Axes) -> None:
+    """Give axes dark texts, ticks and frames where rcParams (a dark style, say) made them otherwise.
+
+    Texts with a colour of their own keep it.
+    """
+    from matplotlib import rcParams
+
+    if all(rcParams[name] in values for name, values in _DARK.items()):
+        return  # ticks cost
+    legend = ax.get_legend()
+    for text in [*ax.texts, *([] if legend is None else [legend.get_title(), *legend.get_texts()])]:
+        if text.get_color() in (rcParams["text.color"], rcParams["legend.labelcolor"]):
+            text.set_color("black")
+    for text in (ax.title, ax._left_title, ax._right_title, ax.xaxis.label, ax.yaxis.label):  # type: ignore[attr-defined]
+        text.set_color("black")
+    ax.tick_params(which="both", colors="black", grid_color="#b0b0b0")
+    for spine in ax.spines.values():
+        spine.set_edgecolor("black")
 
 
 def finish(ax: Axes, title: str, xlabel: str, ylabel: str, *, legend: bool = False, integer_x: bool = False) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_monitor.charts.sweep_columns import NOT_TUNED, NOT_TUNED_BEGINNINGS, parameters_of, score_column
+from hf_monitor.charts.scales import is_drawable
+from hf_monitor.charts.sweep_columns import NOT_TUNED, NOT_TUNED_BEGINNINGS, parameters_of, plain_value, score_column
 from hf_monitor.charts.sweep_runs import effective_batch_size, named
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run import Run
@@ -138,7 +138,7 @@ class Sweep:
         scored, lost, fingerprints = [], 0, set()
         for name, run in zip(named(runs), runs, strict=True):
             best = run.best(found, greater_is_better=greater_is_better)
-            if best is None:
+            if best is None or not is_drawable(best.value):
                 lost += 1
                 continue
             scored.append(
@@ -202,7 +202,7 @@ def _key(value: Any) -> Any:
 
 def _score(value: Any, column: str, number: int) -> float | None:
     value = value.item() if hasattr(value, "item") else value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or (isinstance(value, int | float) and not is_drawable(value)):
         return None
     if isinstance(value, bool | str) or not isinstance(value, int | float):
         raise InputError(
@@ -232,7 +232,9 @@ def _metric(runs: Sequence[Run], wanted: Iterable[Any]) -> str:
 
 def _tuned(run: Run) -> dict[str, Any]:
     found = {
-        name: value if isinstance(value, int | float | str | None) else json.dumps(value, sort_keys=True, default=str)
+        name: plain_value(value)
+        if isinstance(value, int | float | str | None)
+        else json.dumps(value, sort_keys=True, default=str)
         for name, value in run.config.items()
         if name not in NOT_TUNED and not name.startswith(NOT_TUNED_BEGINNINGS)
     }
@@ -250,5 +252,5 @@ def _data(run: Run) -> str | None:
 
 def _throughput(run: Run) -> float | None:
     values = [row.get("train_samples_per_second") for row in run.metrics.of("train_summary")]
-    found = [value for value in values if isinstance(value, int | float) and math.isfinite(value) and value > 0]
+    found = [value for value in values if isinstance(value, int | float) and is_drawable(value) and value > 0]
     return float(found[-1]) if found else None

@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hf_monitor.charts.scales import is_drawable
 from hf_monitor.errors import InputError, NothingToDraw
 
 __all__ = [
     "NOT_TUNED",
     "NOT_TUNED_BEGINNINGS",
+    "amount",
     "as_rows",
     "is_batch_trial",
     "is_run_trial",
     "parameters_of",
+    "plain_value",
     "score_column",
 ]
 
@@ -76,6 +79,24 @@ def as_rows(data: Any, what: str) -> list[Mapping[str, Any]]:
     return rows
 
 
+def amount(value: Any, name: str, number: int) -> float | None:
+    """Give a number from 0 on; None where there is none, or one that cannot be drawn.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or (isinstance(value, int | float) and not value < 0 and not is_drawable(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise InputError(
+            f"{name} of row {number} must be a number from 0, got {value!r}. Mend the row, or leave it out."
+        )
+    return float(value)
+
+
 def is_batch_trial(row: Mapping[str, Any]) -> bool:
     """Tell a row of ``trials.jsonl``: a batch size, and whether it fits or what it took."""
     return "batch_size" in row and not {"fits", "out_of_memory", "peak_bytes"}.isdisjoint(row)
@@ -126,7 +147,7 @@ def parameters_of(row: Mapping[str, Any], column: str) -> dict[str, Any]:
     for key in ("params", "hyperparameters"):
         nested = row.get(key)
         if isinstance(nested, Mapping):
-            return {str(name): _plain(value) for name, value in nested.items() if name not in NOT_TUNED}
+            return {str(name): plain_value(value) for name, value in nested.items() if name not in NOT_TUNED}
     tuned = {name.removeprefix("params_"): value for name, value in row.items() if name.startswith("params_")}
     if not tuned:
         tuned = {
@@ -134,11 +155,14 @@ def parameters_of(row: Mapping[str, Any], column: str) -> dict[str, Any]:
             for name, value in row.items()
             if name != column and name not in _NO_COLUMNS and not name.startswith(_NO_COLUMN_BEGINNINGS)
         }
-    return {name: _plain(value) for name, value in tuned.items() if name not in NOT_TUNED}
+    return {name: plain_value(value) for name, value in tuned.items() if name not in NOT_TUNED}
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Give a hyperparameter as a plain value: NaN is None, a number too large to be drawn is infinite."""
     value = value.item() if hasattr(value, "item") and not hasattr(value, "__len__") else value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, int | float) and not is_drawable(value):
+        return math.inf if value > 0 else -math.inf
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -15,8 +15,8 @@ from hf_monitor.charts.fold_scatter import FoldScatterChart
 from hf_monitor.charts.fold_spread import FoldDistributionChart, FoldStatisticsChart
 from hf_monitor.charts.folds import FoldResults
 from hf_monitor.charts.history import LossChart, TrainingHistoryChart
-from hf_monitor.charts.pictures import Pictures, save_charts
-from hf_monitor.errors import InputError, NothingToDraw
+from hf_monitor.charts.pictures import NotGiven, Pictures, save_charts
+from hf_monitor.errors import InputError
 
 __all__ = ["create_training_visualizations"]
 
@@ -94,4 +94,4 @@ def create_training_visualizations(
 
 
 def _missing(why: str) -> Chart:
-    raise NothingToDraw(why)
+    raise NotGiven(why)

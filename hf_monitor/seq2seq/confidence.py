@@ -30,7 +30,7 @@ class BatchConfidence:
     n_tokens : Tensor of shape (sequences,), int64
         Generated tokens: the end of the text counts, padding, the decoder's start and forced tokens do not.
     ended : Tensor of shape (sequences,), bool
-        Whether the model ended the text itself, rather than being cut at the greatest length.
+        Whether the model ended the text itself, rather than being cut (greatest length, ``max_time``, a stop string).
     """
 
     confidence: torch.Tensor

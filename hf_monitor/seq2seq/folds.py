@@ -112,6 +112,9 @@ def fold_row(
 ) -> dict[str, Any]:
     """Make the row of a fold: what it reached on the part that was held out.
 
+    Where that part also chose the checkpoint (``load_best_model_at_end``), the values are too good for new data; the
+    fold's run folder has that argument.
+
     Parameters
     ----------
     fold : Fold

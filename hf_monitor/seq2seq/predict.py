@@ -34,9 +34,12 @@ class GeneratedText:
         How many tokens that is the mean of: those generated, the end of the text included. A text that is empty because
         the model ended it at once has 1.
     ended : bool
-        Whether the model ended the text itself. False: it was cut at the greatest length.
+        Whether the model ended the text itself. False: it was cut, at the greatest length, by ``max_time`` or at a stop
+        string.
     input : str
         The text that was given, without the prefix, not cut.
+    input_cut : bool
+        Whether the model saw only the beginning of it (``max_source_length``).
     """
 
     text: str
@@ -44,6 +47,7 @@ class GeneratedText:
     n_tokens: int
     ended: bool
     input: str
+    input_cut: bool = False
 
 
 def confidence_values(batch: BatchConfidence) -> list[dict[str, Any]]:
@@ -101,8 +105,8 @@ def predict_texts(
     progress : bool
         Show a progress bar.
     **generate_kwargs
-        For ``model.generate``: ``num_beams``, ``max_new_tokens``, ``do_sample`` ... What is not named is as in the
-        model's generation config.
+        For ``model.generate``: ``num_beams``, ``max_new_tokens``, ``do_sample``, ``stop_strings`` ... What is not named
+        is as in the model's generation config.
 
     Returns
     -------
@@ -125,12 +129,20 @@ def predict_texts(
     from hf_monitor.seq2seq.preprocessing import Preprocessor, longest_source
 
     texts = _checked(texts)
+    for name, given, needed in (("model", model, "config"), ("tokenizer", tokenizer, "batch_decode")):
+        if not hasattr(given, needed):
+            raise InputError(
+                f"{name} has no {needed}: got {given!r:.80}. predict_texts(model, tokenizer, texts) takes a loaded "
+                "model and its tokenizer, in this order."
+            )
     _check_options(model, batch_size, max_source_length, generate_kwargs)
+    if _setting("stop_strings", model, generate_kwargs):  # which generate looks for in the words of the tokenizer
+        generate_kwargs["tokenizer"] = tokenizer
     if not texts:
         return []
     encode = Preprocessor(tokenizer, model, max_source_length or longest_source(model, tokenizer), 2, source_prefix)
     columns = encode.encode({"text": texts})
-    del columns["text_cut"]
+    cut = columns.pop("text_cut")
     for index, ids in enumerate(columns["input_ids"]):
         if not ids:  # KoBART's tokenizer ends no text; attention to nothing at all would be NaN
             columns["input_ids"][index], columns["attention_mask"][index] = [_end_of(tokenizer)], [1]
@@ -154,7 +166,7 @@ def predict_texts(
                     raise InputError(_SEVERAL.format(n=len(ids) // len(chosen)))
                 values = confidence_values(batches.pop())
                 for index, text, value in zip(chosen, decode(ids), values, strict=True):
-                    found[index] = GeneratedText(text=text, input=texts[index], **value)
+                    found[index] = GeneratedText(text=text, input=texts[index], input_cut=bool(cut[index]), **value)
                 if bar is not None:
                     bar.update(len(chosen))
     finally:
@@ -191,10 +203,14 @@ def _check_options(model: Any, batch_size: Any, max_source_length: Any, options:
             raise InputError(f"predict_texts makes {name} from the texts: leave it out.")
         if name in _NOT_FOLLOWED and options[name] is not None:
             raise InputError(f"the confidence cannot be told with {name}: leave it out, or call model.generate.")
-    config = options.get("generation_config") or model.generation_config
-    n = options.get("num_return_sequences") or getattr(config, "num_return_sequences", None) or 1
+    n = _setting("num_return_sequences", model, options) or 1
     if n != 1:
         raise InputError(_SEVERAL.format(n=n))
+
+
+def _setting(name: str, model: Any, options: dict[str, Any]) -> Any:
+    config = options.get("generation_config") or model.generation_config
+    return options.get(name) or getattr(config, name, None)
 
 
 def _bar(progress: bool, n: int) -> Any:

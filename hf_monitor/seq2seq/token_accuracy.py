@@ -36,7 +36,7 @@ def token_accuracy(trainer: Any, dataset: Any) -> float | None:
 
     The decoder is given the reference up to each token, and the token counts as right if the model finds it the most
     likely one. Only the labels count, the end of the summary with them. It is no measure of what the model generates by
-    itself, and always higher than that would be.
+    itself: there it goes on from its own words, right or wrong.
 
     On several processes each takes its part of the samples, none twice, and the counts are summed.
 

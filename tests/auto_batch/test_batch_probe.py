@@ -44,6 +44,7 @@ def with_gradients(make):
 
 
 @pytest.mark.parametrize(("make", "estimate"), [(t5, True), (bart, False), (mbart, True)])
+@pytest.mark.no_cover
 def test_the_largest_batch_within_the_limit_is_found_as_another_meter_sees_it(make, estimate):
     limit = 24 * MIB
     result = probe_batch_size(make(), "cpu", 0.95, memory_limit=limit, estimate=estimate, **LENGTHS)
@@ -161,6 +162,7 @@ def test_the_batch_is_the_worst_that_the_data_set_makes_with_the_real_collator(t
     assert shorter.batch_size > result.batch_size
 
 
+@pytest.mark.no_cover
 def test_evaluation_is_probed_on_its_own_and_never_changes_the_training_batch():
     model = with_gradients(bart)
     before = everything(model)
@@ -219,6 +221,7 @@ def test_sizes_are_timed_with_repeats():
     assert all(trial.samples_per_second == trial.batch_size / trial.seconds for trial in timed)
 
 
+@pytest.mark.no_cover
 def test_what_a_batch_maker_asks_of_real_tensors_is_answered_truly():
     """A collator may look at its values, also while the estimate runs on fake tensors."""
 
@@ -275,7 +278,7 @@ def test_gradients_are_switched_on_where_the_caller_has_them_off():
     assert result.batch_size == 2
 
 
-def test_nothing_is_left_that_watches_the_weights():
+def test_nothing_is_left_that_watches_the_weights(nothing_frozen):
     import weakref
 
     model = t5()

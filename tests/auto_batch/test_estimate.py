@@ -95,6 +95,7 @@ def covering(family, case):
 @pytest.mark.parametrize(
     ("family", "settings"), [pair for pair in itertools.product(CONFIGS, CASES) if covering(*pair)]
 )
+@pytest.mark.no_cover
 def test_the_estimate_is_what_the_real_step_takes(family, settings):
     torch.manual_seed(0)
     model = AutoModelForSeq2SeqLM.from_config(CONFIGS[family])
@@ -104,6 +105,7 @@ def test_the_estimate_is_what_the_real_step_takes(family, settings):
 
 
 @pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.no_cover
 def test_small_sizes_where_the_optimizer_makes_the_peak(size):
     config, lengths = CONFIGS["t5"], Lengths(5, 4)
     expected = real_peak(
@@ -129,6 +131,7 @@ def fingerprint(model):
     return digest.hexdigest()
 
 
+@pytest.mark.no_cover
 def test_a_live_model_is_not_touched_and_gives_what_its_config_gives():
     model = T5ForConditionalGeneration(CONFIGS["t5"]).eval()
     for parameter in model.parameters():
@@ -154,6 +157,7 @@ def test_frozen_and_half_precision_weights_are_estimated_as_they_are():
     assert found.parts(4).gradients == sum(2 * p.numel() for p in make().parameters() if p.requires_grad)
 
 
+@pytest.mark.no_cover
 def test_a_lora_model_is_estimated():
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")
 
@@ -214,6 +218,7 @@ def test_a_batch_of_the_users_own_is_used_and_a_mask_of_ones_is_left_out_as_in_a
         assert estimator.peak_bytes(8) == pytest.approx(expected, rel=0.001)
 
 
+@pytest.mark.no_cover
 def test_cuda_keeps_less_of_attention_and_dropout_and_its_allocator_holds_more():
     """Not what a GPU measured: that the imitation runs, with checkpointing and in bf16, and what it must differ in."""
     lengths = Lengths(64, 32)

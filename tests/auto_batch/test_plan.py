@@ -34,6 +34,7 @@ def numbers(plan):
 # ---------------------------------------------------------------- what is measured
 
 
+@pytest.mark.no_cover
 def test_a_real_model_is_measured_planned_and_trained_as_planned(make_model, make_trainer, tmp_path):
     """From the real probe to the weights: the arguments of the plan go into a real Trainer."""
     from transformers import Seq2SeqTrainer
@@ -209,6 +210,7 @@ def test_the_fastest_is_within_what_is_allowed_also_where_it_accumulates(card, m
     assert numbers(untimed) == (128, 1, 128)  # the tier would like 32 x 4, which was measured by nobody
 
 
+@pytest.mark.no_cover
 def test_the_fastest_of_a_real_model_is_a_divisor_that_was_timed(make_model, tmp_path):
     plan = plan_training(make_model(), "cpu", effective_batch_size=4, prefer="fastest", run_dir=tmp_path, **SHORT)
     size, steps, _ = numbers(plan)
@@ -447,6 +449,7 @@ def test_where_no_smaller_batch_takes_less_that_is_said(card, make_model):
     assert "not measured: 64 with gradients that accumulate" in unknown.explain()
 
 
+@pytest.mark.no_cover
 def test_what_is_below_a_real_plan_takes_what_was_estimated():
     options = {"memory_limit": 2**30, **SHORT}
     model = t5(d_model=64, num_layers=1)

@@ -26,6 +26,7 @@ def ladder(limit=10**7):
     return remedies(CONFIG, StepSettings(), LENGTHS, limit)
 
 
+@pytest.mark.no_cover
 def test_the_ladder_is_in_order_and_each_gain_is_positive():
     found = ladder()
     names = [remedy.name for remedy in found]
@@ -50,6 +51,7 @@ def test_what_is_on_already_or_cannot_be_is_left_out():
     assert names <= {"shorter", "lora", "smaller_model"}
 
 
+@pytest.mark.no_cover
 def test_what_brings_next_to_nothing_is_left_out():
     few = Lengths(2, 2)
     many = StepSettings(optimizer="adafactor", gradient_checkpointing=True, precision="bf16")

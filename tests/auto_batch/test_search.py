@@ -68,6 +68,18 @@ def test_with_a_bad_estimate_it_is_still_right(curve, error, trusted):
     assert len(sizes) == len(set(sizes))
 
 
+def test_an_estimate_wrong_by_a_factor_hides_no_size_behind_a_bend():
+    """The second sample takes more than twice what the first did, and the estimate a quarter more than that."""
+
+    def peak(size):
+        return max(1_000_000, 2_440_000 * size - 1_440_000)
+
+    found = search(
+        peak, limit=3_460_304, maximum=1024, estimate=lambda size: int(peak(size) * 1.25), trust_estimate=False
+    )
+    assert found.size == 2
+
+
 @given(curves())
 @settings(max_examples=300, deadline=None)
 def test_without_an_estimate_it_is_right(curve):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import random
 import string
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+import untraced
 
 HERE = Path(__file__).parent
 _ALNUM = string.ascii_letters + string.digits
@@ -90,7 +90,7 @@ def environment(secret: dict[str, str], home: Path) -> dict[str, str]:
     named = {name.removeprefix("env "): value for name, value in secret.items() if name.startswith("env ")}
     named["DATABASE_URL"] = f"postgresql://me:{named['DATABASE_URL']}@db:5432/x"
     named["AZURE_STORAGE"] = f"AccountName=me;AccountKey={named['AZURE_STORAGE']};EndpointSuffix=core.windows.net"
-    kept = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN_PATH", "NETRC")}
+    kept = {name: value for name, value in untraced.ENVIRONMENT.items() if name not in ("HF_TOKEN_PATH", "NETRC")}
     return {**kept, **named, "HOME": str(home), "HF_HOME": str(home / "hub")}
 
 

@@ -199,6 +199,41 @@ def test_a_process_that_is_ended_and_another_one_in_its_place(python_is, tmp_pat
     painter.stop()  # again, and nothing happens
 
 
+def test_each_row_is_handed_over_once_and_to_a_new_process_again(python_is, tmp_path):
+    answer = json.dumps({ANSWER: True, "kind": "drawn", "paths": [], "seconds": 1.0, "ends": False})
+    (tmp_path / "listen.py").write_text(f"""
+import json, sys
+for number, line in enumerate(sys.stdin.buffer):
+    with open({str(tmp_path / "rows")!r}, "ab") as file:
+        file.write(sys.stdin.buffer.read(json.loads(line)["n_bytes"]) + b"--\\n")
+    print({answer!r}, flush=True)
+""")
+    python_is(f"exec {sys.executable} -I {tmp_path / 'listen.py'}")
+    history = [{"step": step, "loss": 1.0} for step in range(1100)]  # three slices
+    painter = Painter(tmp_path, history=history)
+    assert drawn(painter).kind == "drawn"
+    history += [{"step": 1100, "loss": 2.0}, {"step": 1101, "loss": 3.0}]
+    assert drawn(painter).kind == "drawn"
+    painter._process.kill()
+    painter._process.wait()
+    assert drawn(painter).kind == "drawn"
+    painter.stop()
+    received = [part.splitlines() for part in (tmp_path / "rows").read_text().split("--\n")]
+    assert [[json.loads(line)["step"] for line in part] for part in received] == [
+        list(range(1100)),
+        [1100, 1101],
+        list(range(1102)),
+        [],
+    ]
+
+
+def test_between_slices_of_rows_it_waits_for_the_training_and_hears_that_it_is_over(tmp_path):
+    painter = Painter(tmp_path, history=[{"step": step} for step in range(1100)])
+    painter._stopped.set()
+    (piece,) = painter._encoded()
+    assert piece.count(b"\n") == 500
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

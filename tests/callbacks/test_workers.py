@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 import torch
+import untraced
 
 from hf_monitor import FileLoggingCallback, attach, load_run
 from hf_monitor.run.secrets import SecretMask
@@ -55,7 +56,12 @@ def test_persistent_workers_of_every_kind(tmp_path, method):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, script, method, tmp_path], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, script, method, tmp_path],
+        capture_output=True,
+        text=True,
+        env=untraced.ENVIRONMENT,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 11, done.stderr
 

@@ -147,12 +147,14 @@ def test_numbers_of_every_kind_and_what_is_none():
 
 def test_the_data_as_json_and_csv(tmp_path):
     chart = LossChart.from_rows([{"loss": 2.5, "step": 1}, {"loss": math.nan, "step": 2}])
-    assert json.loads(chart.to_json(tmp_path / "x.json")) == [
+    assert chart.to_json(tmp_path / "x.json") == tmp_path / "x.json"
+    assert json.loads(chart.to_json()) == [
         {"series": "loss", "step": 1, "value": 2.5},
         {"series": "loss", "step": 2, "value": {"$float": "nan"}},
     ]
     assert (tmp_path / "x.json").read_text() == chart.to_json()
-    assert chart.to_csv(tmp_path / "x.csv") == "series,step,value\nloss,1,2.5\nloss,2,nan\n"
+    assert chart.to_csv(tmp_path / "x.csv") == tmp_path / "x.csv"
+    assert chart.to_csv() == "series,step,value\nloss,1,2.5\nloss,2,nan\n"
     assert (tmp_path / "x.csv").read_text() == chart.to_csv()
 
 
@@ -166,6 +168,11 @@ def test_a_history_takes_the_room_of_the_users_axes():
     assert all(ax.figure is figure for ax in axes)
     figure.draw_without_rendering()
     assert axes[1].get_window_extent().x1 <= mine.get_window_extent().x1 + 1
+    figure.sca(mine)
+    TrainingHistoryChart.from_rows([*OVERFITTED, {"learning_rate": 0.1, "step": 1}]).plot(mine)
+    assert figure.gca() is mine
+    with pytest.raises(InputError, match="got Figure"):
+        LossChart.from_rows(OVERFITTED).plot(figure)
     with pytest.raises(InputError, match="2 panels"):
         TrainingHistoryChart.from_rows([*OVERFITTED, {"learning_rate": 0.1, "step": 1}]).plot(
             figure.add_axes((0, 0, 1, 1))
@@ -270,6 +277,7 @@ def test_tensors_of_one_element_are_numbers():
 def test_the_trainers_own_state_file_is_a_history(tmp_path):
     (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": OVERFITTED}))
     assert LossChart.from_rows(tmp_path / "trainer_state.json").table() == LossChart.from_rows(OVERFITTED).table()
+    assert LossChart.from_rows({"log_history": OVERFITTED}).table() == LossChart.from_rows(OVERFITTED).table()
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(InputError, match="holds no log_history"):
         LossChart.from_rows(tmp_path / "other.json")
@@ -279,6 +287,27 @@ def test_csv_is_written_whole_whatever_is_in_it(tmp_path):
     chart = LossChart.from_rows([{"loss": 1.0, "eval_\ud800_loss": 1.0, "step": 1}])
     chart.to_csv(tmp_path / "new" / "x.csv")
     assert (tmp_path / "new" / "x.csv").read_text() == "series,step,value\nloss,1,1.0\neval_\\ud800_loss,1,1.0\n"
+
+
+def test_a_chart_shows_itself_in_a_notebook():
+    assert LossChart.from_rows(OVERFITTED)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_what_was_not_given_is_no_warning_and_what_is_missing_is_one(tmp_path, caplog):
+    from hf_monitor import create_training_visualizations
+
+    pictures = create_training_visualizations(history_data=OVERFITTED, output_dir=tmp_path)
+    assert caplog.messages == []
+    assert len(pictures.left_out) == 5
+    assert repr(pictures) == (
+        f"<2 pictures in {str(tmp_path)!r}, 5 left out (.left_out), 1 with notes (.notes): 06_training_history.png, "
+        "07_loss_comparison.png>"
+    )
+    create_training_visualizations([{"fold": 1, "f1": 0.5}], history_data=OVERFITTED, output_dir=tmp_path)
+    (message,) = caplog.messages
+    assert message.startswith("2 of 7 charts are left out: 02_fold_accuracy_comparison.png")
+    with pytest.raises(InputError, match="output_dir"):
+        create_training_visualizations(history_data=OVERFITTED, output_dir=None)
 
 
 def test_characters_without_a_glyph_are_counted_over_all_pictures(tmp_path):
@@ -292,3 +321,19 @@ def test_characters_without_a_glyph_are_counted_over_all_pictures(tmp_path):
 
 def test_few_points_are_all_kept():
     assert thin(np.arange(4000), np.zeros(4000)).tolist() == list(range(4000))
+
+
+def test_numbers_too_large_to_be_drawn_are_crosses_at_the_foot():
+    rows = [
+        {"step": step, "loss": loss, "eval_loss": -loss, "learning_rate": loss}
+        for step, loss in enumerate((1.0, 1e308, -1e308, 2.0, 3.0))
+    ]
+    chart = LossChart.from_rows(rows)
+    line, lost, *_ = chart.plot().get_lines()
+    assert list(zip(*line.get_data(), strict=True)) == [(0, 1.0), (3, 2.0), (4, 3.0)]
+    assert list(lost.get_xdata()) == [1, 2]
+    assert lost.get_label() == "training loss: NaN, infinite or beyond 1e150 (2)"
+    history = TrainingHistoryChart.from_rows(rows)
+    history.plot()
+    for figure in (chart.figure, history.figure):
+        figure.draw_without_rendering()  # a warning is an error here

@@ -92,6 +92,9 @@ def test_folds_without_names_are_numbered_and_texts_keep_their_order():
         ([{"fold": 1, "f1": -0.1}], r"'f1' of fold 1 is -0\.1"),
         ([{"fold": 1, "accuracy": 101}], "'accuracy' of fold 1 is 101"),
         ([{"fold": 1, "f1": 0.8}, {"fold": 2, "f1": 85.2}], "mixes two scales: 0.8 in fold 1, 85.2 in fold 2"),
+        ([{"fold": 1, "f1": 0.8}, {"fold": 2, "f1": 1.2}], "'f1' of fold 2 is 1.2, and none is higher"),
+        ([{"fold": 1, "accuracy": 1.5}], "'accuracy' of fold 1 is 1.5, and none is higher"),
+        ([{"fold": 1, "f1": 1e200}], "'f1' of fold 1 is 1e\\+200"),
         (pd.DataFrame([[1, 2]], columns=["f1", "f1"]), "columns of the same name"),
     ],
 )
@@ -141,6 +144,22 @@ def test_which_f1_is_meant_is_not_guessed():
     with pytest.raises(NothingToDraw, match="f1_macro"):
         FoldF1Chart.from_rows([{"f1_macro": 0.5}])
     assert FoldF1Chart.from_rows([{"f1": 0.5, "eval_f1": 0.6}]).f1.values == [0.5]
+
+
+def test_numbers_too_large_to_be_drawn_are_left_out_and_said():
+    rows = [{"fold": k, "f1": 0.5, "loss": loss} for k, loss in enumerate((1.7e308, -1.7e308, 10**400, 2.0, 3.0))]
+    chart = FoldStatisticsChart.from_rows(rows)
+    assert chart.panels["loss"][0].points == [(3, 2.0), (4, 3.0)]
+    assert chart.notes == [
+        "loss is not finite (NaN or infinite) in 1 of 5 folds: fold 2",
+        "loss is too large to be drawn (beyond 1e150) in 2 of 5 folds: fold 0, fold 1",
+    ]
+
+
+@pytest.mark.parametrize("values", [(0.8, 1.2), (0.8, 85.0), (1.1, 1.4)])
+def test_of_other_scores_no_scale_is_said_where_it_is_not_clear(values):
+    results = FoldResults.read([{"f1": 0.5, "train_f1": value} for value in values])
+    assert [(series.scale, series.label) for series in results.all_series()][1] == ("train_f1", "train_f1")
 
 
 def test_percentages_are_drawn_as_they_are_and_the_axis_says_so():
@@ -238,6 +257,24 @@ def test_rouge_of_unknown_scale_makes_no_f1(tmp_path):
     assert FoldResults.read([tmp_path / "b"]).values["f1"] == pytest.approx([0.003])
 
 
+@pytest.mark.parametrize(
+    ("n_folds", "said"),
+    [
+        ({1: 5, 2: 5}, ["3 of 5 folds (n_folds) are missing: fold 3, 4, 5"]),
+        ({0: 3, 1: 3}, ["1 of 3 folds (n_folds) are missing: fold 2"]),
+        ({1: 2, 2: 2}, []),
+        (
+            {1: 5, 2: 5, 3: 3},
+            ["the folds are not of one cross-validation: n_folds is 3 in fold 3; 5 in fold 1, fold 2"],
+        ),
+    ],
+)
+def test_folds_that_are_missing_or_of_another_cross_validation_are_said(tmp_path, n_folds, said):
+    for k, n in n_folds.items():
+        write_run(tmp_path / f"fold_{k}" / "monitor", {**fold_row(k, 0.5), "n_folds": n})
+    assert FoldResults.read(tmp_path).notes == said
+
+
 def test_folders_that_hold_no_run_are_refused(tmp_path):
     with pytest.raises(RunFolderError, match="holds no run folders of folds"):
         FoldResults.read(tmp_path)
@@ -322,10 +359,36 @@ def test_one_fold_has_no_interval_and_equal_folds_no_best():
 
 def test_an_interval_beyond_the_possible_is_cut_in_the_picture_and_said():
     chart = FoldF1Chart.from_rows([{"f1": 0.4}, {"f1": 0.9}])
-    low, high = chart.plot().get_ylim()
-    assert (low, high) == pytest.approx((-0.1, 1.1))
-    assert chart.f1.summary.interval[1] > 1.1  # the number itself stays
+    ax = chart.plot()
+    assert ax.get_ylim() == pytest.approx((-0.1, 1.1))
+    (band,) = ax.patches
+    assert (band.get_y(), band.get_height()) == (0.0, 1.0)
+    low, high = chart.f1.summary.interval
+    assert high > 1.1  # the number itself stays
+    band = f"95 % t interval of the mean\n[{low:.3f}, {high:.3f}]\n(goes on below 0 and above 1)"
+    assert band in texts(ax.get_legend().get_texts())
     assert "the 95 % t interval reaches beyond the possible values and is cut at 0 and 1 in the picture" in chart.notes
+
+
+def test_cut_intervals_end_in_arrows_where_they_go_on():
+    rows = [{"f1": 0.9, "accuracy": 0.5}, {"f1": 0.99, "accuracy": 0.52}, {"f1": 0.94, "accuracy": 0.51}]
+    low = summarize([row["f1"] for row in rows]).interval[0]
+    accuracy = summarize([row["accuracy"] for row in rows]).interval
+    ax = FoldDistributionChart.from_rows(rows).plot()
+    assert segments(ax.collections[0]) == [
+        [[0.3, pytest.approx(low)], [0.3, 1.0]],
+        [[1.3, pytest.approx(accuracy[0])], [1.3, pytest.approx(accuracy[1])]],
+    ]
+    assert [(line.get_marker(), xy(line)) for line in ax.get_lines()[3:]] == [("^", [(0.3, 1.0)])]
+    assert "(arrow: goes on)" in ax.get_xlabel()
+    ax = FoldStatisticsChart.from_rows(rows).plot()
+    assert segments(ax.collections[1])[0] == [[pytest.approx(low), 0], [1.0, 0]]
+    assert [(line.get_marker(), xy(line)) for line in ax.get_lines()[:1]] == [(">", [(1.0, 0)])]
+    assert "arrow: interval goes on" in ax.get_xlabel()
+    ax = FoldAccuracyChart.from_rows([{"accuracy": 90.0}, {"accuracy": 99.0}]).plot()
+    (band,) = ax.patches
+    assert band.get_y() + band.get_height() == pytest.approx(100.0)
+    assert texts(ax.get_legend().get_texts())[0].endswith("(goes on above 100)")
 
 
 def test_accuracy_of_each_fold_against_its_mean_beside_other_accuracies():
@@ -339,6 +402,8 @@ def test_accuracy_of_each_fold_against_its_mean_beside_other_accuracies():
     assert train_mean.get_ydata() == pytest.approx([0.95, 0.95])
     stems, _ = ax.collections
     assert [(s[0][1], s[1][1]) for s in segments(stems)] == [(pytest.approx(0.9), a) for a in ACCURACY]
+    (band,) = ax.patches  # of the accuracy itself
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.9 - HALF, 0.9 + HALF))
     labels = texts(ax.get_legend().get_texts())
     assert labels[0] == f"accuracy\nmean 0.900, 95 % t interval\n[{0.9 - HALF:.3f}, {0.9 + HALF:.3f}]"
     assert chart.notes == ["test_accuracy is left out: it has another scale"]
@@ -373,6 +438,8 @@ def test_scatter_of_f1_against_accuracy(n):
         assert [text.xy for text in ax.texts] == [(row["accuracy"], row["f1"]) for row in rows]
     else:  # those at the ends only
         assert set(texts(ax.texts)) == {"1", "50", "7"}
+        assert chart.notes[-1].startswith("for lack of room without a name: fold 2, fold 3, fold 4, fold 5, fold 6, ")
+        assert chart.notes[-1].endswith(" and 39 more")
 
 
 def test_equal_points_share_a_label_and_have_no_correlation():
@@ -385,13 +452,21 @@ def test_equal_points_share_a_label_and_have_no_correlation():
 
 def test_labels_do_not_lie_on_one_another_nor_outside():
     points = [(0.02 * k, 0.5) for k in range(12)]
-    placed = place_labels(points, {k: f"fold {k}" for k in range(12)}, (0, 1, 0, 1), (6, 4))
+    placed, left_out = place_labels(points, {k: f"fold {k}" for k in range(12)}, (0, 1, 0, 1), (6, 4))
     boxes = []
     for text, (index, dx, dy, ha) in placed:
         long, x = 6.5 * len(text), points[index][0] * 432 + dx
         left = x - {"left": 0, "right": long, "center": long / 2}[ha]
         boxes.append((left, left + long, 144 + dy - 6, 144 + dy + 6))
     assert len(boxes) >= 4
+    assert sorted([index for _, (index, *_) in placed] + left_out) == list(range(12))
+    rows = [{"fold": f"rather long, {k}", "f1": 0.5, "accuracy": 0.5 + k / 50} for k in range(12)]
+    chart = FoldScatterChart.from_rows(rows)
+    drawn = texts(chart.plot().texts)
+    assert len(drawn) < 12
+    missing = [f"rather long, {k}" for k in range(12) if f"rather long, {k}" not in drawn]
+    (said,) = [note for note in chart.notes if "lack of room" in note]
+    assert said.startswith(f"for lack of room without a name: {', '.join(missing[:8])}")
     assert all(left >= 0 and right <= 432 for left, right, _, _ in boxes)
     for i, a in enumerate(boxes):
         assert not any(a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3] for b in boxes[:i])
@@ -406,6 +481,7 @@ def test_distribution_shows_each_fold_as_a_point_with_the_mean_and_from_20_on_a_
     assert [list(line.get_ydata()) for line in lines[:2]] == [[row[m] for row in rows] for m in ("f1", "accuracy")]
     assert all(abs(x - place) <= 0.15 for place, line in enumerate(lines[:2]) for x in line.get_xdata())
     assert texts(ax.get_xticklabels()) == [f"f1\nn = {n}", f"accuracy\nn = {n}"]
+    assert lines[0].get_marker() != lines[1].get_marker()
     assert ("box" in ax.get_xlabel()) == (n == 50)
     if n == 1:
         assert len(ax.collections) == 0
@@ -415,10 +491,19 @@ def test_distribution_shows_each_fold_as_a_point_with_the_mean_and_from_20_on_a_
     assert list(lines[2].get_ydata()) == pytest.approx(means)
     (intervals,) = ax.collections
     expected = [summarize([row[m] for row in rows]).interval for m in ("f1", "accuracy")]
+    expected = [(max(low, 0.0), min(high, 1.0)) for low, high in expected]
     assert [(s[0][1], s[1][1]) for s in segments(intervals)] == [pytest.approx(e) for e in expected]
     if n == 50:  # f1 is 0.501 ... 0.550
         box = ax.get_lines()[0].get_ydata()
         assert (min(box), max(box)) == pytest.approx((0.51325, 0.53775))
+
+
+def test_whiskers_reach_the_lowest_and_the_highest_however_far_they_are():
+    values = [0.5] * 10 + [0.51] * 10 + [0.1, 0.9]
+    ax = FoldDistributionChart.from_rows([{"f1": value} for value in values]).plot()
+    _, lower, upper, *_ = ax.get_lines()
+    assert (min(lower.get_ydata()), max(upper.get_ydata())) == (0.1, 0.9)
+    assert "whiskers: lowest and highest" in ax.get_xlabel()
 
 
 def test_scales_that_differ_get_panels_of_their_own():
@@ -446,12 +531,13 @@ def test_statistics_are_drawn_and_written(n):
     chart = FoldStatisticsChart.from_rows(rows)
     ax = chart.plot()
     found = [summarize([row[m] for row in rows]) for m in ("f1", "accuracy")]
-    means, medians = ax.get_lines()
+    means, medians = ax.get_lines()[-2:]
     assert xy(means) == [(s.mean, row) for row, s in enumerate(found)]
     assert xy(medians) == [(s.median, row) for row, s in enumerate(found)]
     spans, intervals = ax.collections
     assert segments(spans) == [[[s.lowest, row], [s.highest, row]] for row, s in enumerate(found)]
-    assert segments(intervals) == [[[s.interval[0], k], [s.interval[1], k]] for k, s in enumerate(found) if s.interval]
+    ends = [(k, max(s.interval[0], 0.0), min(s.interval[1], 1.0)) for k, s in enumerate(found) if s.interval]
+    assert segments(intervals) == [[[low, k], [high, k]] for k, low, high in ends]
     if n == 5:
         assert ax.texts[0].get_text() == (
             f"mean 0.800 [{0.8 - HALF:.3f}, {0.8 + HALF:.3f}]   sd 0.032   median 0.800   min 0.760   max 0.840   n = 5"

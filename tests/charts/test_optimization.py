@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
+from hf_monitor.charts import optimization
 from hf_monitor.charts.batch_size import BatchSizeChart
 from hf_monitor.charts.gpu_memory import GpuMemoryChart
 from hf_monitor.charts.importance import HyperparameterImportanceChart
 from hf_monitor.charts.learning_rate import LearningRateChart
 from hf_monitor.charts.optimization import create_optimization_visualizations
+from hf_monitor.charts.permutation import _encoded
+from hf_monitor.charts.schedule import Schedule
 from hf_monitor.charts.sweep import Sweep
 from hf_monitor.charts.thin import thin
 from hf_monitor.errors import InputError, NothingToDraw, RunFolderError
@@ -167,6 +170,49 @@ def test_all_scores_equal_and_one_hyperparameter_are_points():
     assert one.plot()[0].collections[0].get_offsets().tolist() == [[i, float(i)] for i in range(12)]
 
 
+def test_numbers_too_large_to_be_drawn_are_ranked_last_and_their_scores_left_out():
+    rates = [1e-5, 1e300, 10**400, 1e-4] * 5
+    rows = [{"lr": rate, "b": i % 5, "score": float(rate < 1)} for i, rate in enumerate(rates)]
+    chart = HyperparameterImportanceChart.from_rows(rows)
+    assert chart.importance.names[0] == "lr"
+    assert _encoded(chart.sweep.varied["lr"])[:4] == [0.0, 2.0, 2.0, 1.0]
+    few = HyperparameterImportanceChart.from_rows([{"lr": rate, "score": 1.0 + i} for i, rate in enumerate(rates[:4])])
+    assert [text.get_text() for text in few.plot()[0].get_xticklabels()] == ["1e-05", "0.0001", "inf"]
+    sweep = Sweep.from_rows([{"lr": 1, "score": score} for score in (1.0, 1e200, 10**400, -1e200)])
+    assert sweep.notes == ["3 runs without a finite score left out"]
+
+
+def test_ranks_tell_numbers_apart_that_are_one_in_the_floats_of_the_trees():
+    assert _encoded([2**24, 2**24 + 1, None, 2**24, True]) == [1.0, 2.0, -3.0, 1.0, 0.0]
+
+
+def test_the_throughput_of_whole_trainings_is_drawn_and_different_data_said(make_run, tmp_path):
+    for name, size, speed, data in (("a", 4, 50.0, "x"), ("b", 8, 70.0, "y"), ("c", 16, 1e200, None)):
+        writer = make_run(name, 30.0, per_device_train_batch_size=size)
+        writer.row("train_summary", 20, {"train_samples_per_second": speed})
+        writer.update_facts({"data": {"train": {"fingerprint": data}}})
+    runs = [load_run(tmp_path / "sweep" / name) for name in "abc"]
+    sweep = Sweep.from_runs(runs)
+    assert [run.samples_per_second for run in sweep.runs] == [50.0, 70.0, None]
+    assert sweep.notes == ["the runs were not all trained on the same data"]
+    assert Sweep.from_runs(runs[::2]).notes == []  # of which one does not say
+    throughput, score = BatchSizeChart.from_rows(sweep=sweep).plot()
+    assert throughput.collections[0].get_offsets().tolist() == [[8, 50.0], [16, 70.0]]
+    assert (throughput.get_title(loc="left"), throughput.get_ylabel()) == (
+        "Throughput, n = 2 runs",
+        "samples/s of the whole training",
+    )
+    assert score.collections[0].get_offsets().tolist() == [[8, 30.0], [16, 30.0], [32, 30.0]]
+
+
+def test_a_run_whose_score_is_too_large_to_be_drawn_is_left_out(make_run, tmp_path):
+    make_run("a", 30.0)
+    make_run("b", 1e200)
+    sweep = Sweep.from_runs([load_run(tmp_path / "sweep" / name) for name in "ab"])
+    assert [run.name for run in sweep.runs] == ["a"]
+    assert sweep.notes == ["1 run without a finite eval_rougeL left out"]
+
+
 def test_run_folders_give_arguments_that_differ_and_their_best_evaluation(make_run, tmp_path):
     make_run("a", 30.0, learning_rate=1e-5, per_device_train_batch_size=4, gradient_accumulation_steps=2, seed=1)
     make_run("b", 32.0, learning_rate=1e-3, per_device_train_batch_size=8, gradient_accumulation_steps=2, seed=2)
@@ -190,9 +236,54 @@ def test_schedule_is_drawn_as_recorded_with_its_peak(make_run, tmp_path):
     make_run("a", None)
     ax = LearningRateChart.from_run(tmp_path / "sweep" / "a").plot()
     assert points(ax.get_lines()[0]) == [(0, 0.0), (10, 1e-4), (20, 5e-5)]
-    assert legend(ax) == ["highest 0.0001 at step 10, end of warm-up"]
+    assert legend(ax) == ["highest 0.0001 at step 10, at or near the end of warm-up"]
     assert ax.collections[0].get_offsets().tolist() == [[10, 1e-4]]
     assert ax.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, 2, 3], "highest 3 at step 3, still rising at the last point"),
+        ([3, 2, 1, 4], "highest 4 at step 4, still rising at the last point"),
+        ([1, 2, 3, 3, 2], "highest 3 at step 3, at or near the end of warm-up"),
+        ([1, 3, 3, 3], "highest 3 at step 2, at or near the end of warm-up"),
+        ([3, 2, 1, 4, 3, 2, 1], "highest 4 at step 4"),  # restarts
+        ([1, 3, 2, 3, 2], "highest 3 at step 2"),
+        ([3, 2, 1], "highest 3 at step 1"),
+        ([3, 3], "3 throughout"),
+    ],
+)
+def test_the_end_of_a_warm_up_is_said_only_where_the_values_show_one(values, said):
+    assert Schedule("a", list(range(1, len(values) + 1)), values).said() == said
+
+
+def test_empty_cells_of_a_table_are_no_faults():
+    rows = [
+        {"step": 1, "learning_rate": 0.1, "kind": None},
+        {"step": 1, "eval_loss": 1.0, "kind": "eval"},
+        {"step": 2, "learning_rate": 0.2},
+    ]
+    for data in (pd.DataFrame(rows), rows, [{**row, "kind": row.get("kind", math.nan)} for row in rows]):
+        chart = LearningRateChart.from_rows(data)
+        assert (chart.schedules[0].steps, chart.schedules[0].values, chart.notes) == ([1, 2], [0.1, 0.2], [])
+    log_history = pd.DataFrame([{"step": 1, "learning_rate": 0.1}, {"step": 1, "eval_loss": 1.0}])
+    assert LearningRateChart.from_rows(log_history).notes == []
+
+
+def test_the_learning_rate_of_trainer_state_json_is_drawn(tmp_path):
+    state = {"log_history": [{"step": 1, "learning_rate": 0.1}, {"step": 2, "learning_rate": 0.2}]}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    assert LearningRateChart.from_rows(state).schedules[0].values == [0.1, 0.2]
+    drawn = create_optimization_visualizations(history_data=tmp_path / "trainer_state.json", output_dir=tmp_path / "a")
+    assert [path.name for path in drawn] == ["02_learning_rate_schedule.png"]
+
+
+def test_of_equal_schedules_the_best_run_is_named_first_and_none_is_hidden():
+    falling = [{"step": step, "learning_rate": 1 / step} for step in (1, 2)]
+    chart = LearningRateChart.from_rows({"a": falling, "b": falling, "c": falling}, best="c")
+    assert legend(chart.plot()) == ["c (best) = a and 1 more\nhighest 1 at step 1"]
+    assert chart.notes == ["the same learning rates, so one line: a, b, c"]
 
 
 def test_several_schedules_are_named_and_equal_ones_are_one_line():
@@ -213,6 +304,7 @@ def test_many_schedules_are_grey_but_the_best():
     assert len(ax.collections[0].get_segments()) == 49
     (line,) = ax.get_lines()
     assert points(line) == [(1, 8e-4), (2, 4e-4)]
+    assert ax.collections[1].get_offsets().tolist() == [[1, 8e-4]]
     assert legend(ax) == ["49 other runs", "best run: run 7\nhighest 0.0008 at step 1"]
     assert len(chart.table()) == 100
 
@@ -222,6 +314,13 @@ def test_rows_without_a_learning_rate_are_counted_and_wrong_ones_refused():
         [{"step": 1, "learning_rate": 0.1}, {"step": 2, "learning_rate": math.nan}, {"learning_rate": 0.1}]
     )
     assert chart.notes == ["2 rows without a finite learning rate or a step"]
+    rows = [
+        {"step": 1, "learning_rate": 0.1},
+        {"step": 2, "learning_rate": 10**400},
+        {"step": 3, "learning_rate": 1e300},
+    ]
+    huge = LearningRateChart.from_rows([*rows, {"step": 10**30, "learning_rate": 0.1}])
+    assert (huge.schedules[0].steps, huge.notes) == ([1], ["3 rows without a finite learning rate or a step"])
     with pytest.raises(NothingToDraw, match="learning_rate"):
         LearningRateChart.from_rows([{"step": 1, "loss": 1.0}])
     for wrong in ("fast", -0.1, True):
@@ -281,6 +380,39 @@ def test_the_limit_is_read_from_the_runs_plan(make_run, tmp_path):
     assert any("no line of the limit" in note for note in chart.notes)
 
 
+def test_trials_of_runs_keep_their_limits_and_are_series_of_their_own(make_run, tmp_path):
+    for name, limit in (("a", 300), ("b", 300)):
+        writer = make_run(name, None)
+        writer.rows("trials.jsonl", TRIALS[:2])
+        (writer.run_dir / "plan.json").write_text(json.dumps({"plan": {"probe": {"limit_bytes": limit * 2**20}}}))
+    (tmp_path / "sweep" / "newer").mkdir()
+    (tmp_path / "sweep" / "newer" / "run.json").write_text('{"format": 999}')
+    drawn = []
+
+    def keep(charts, output_dir):
+        drawn.append(dict(charts)["03_batch_size.png"]())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimization, "save_charts", keep)
+        for given in (tmp_path / "sweep", load_run(tmp_path / "sweep" / "a")):
+            create_optimization_visualizations(trials=given, output_dir=tmp_path / "plots")
+    both, one = drawn
+    assert any(note.startswith("left out: ") and "newer" in note for note in both.notes)
+    assert [(each.name, len(each.trials)) for each in both.series] == [("a", 2), ("b", 2)]
+    assert (both.limit_mib, one.limit_mib, len(one.series)) == (300.0, 300.0, 1)
+    (writer.run_dir / "plan.json").write_text(json.dumps({"plan": {"probe": {"limit_bytes": 10**400}}}))
+    chart = BatchSizeChart.from_run(tmp_path / "sweep")
+    assert chart.limit_mib is None
+    assert "the runs could take different amounts of memory, so there is no line of the limit" in chart.notes
+
+
+def test_numbers_of_trials_too_large_to_be_drawn_are_not_there():
+    rows = [trial(4, 200, 20.0), trial(8, 1e300, 1e300), {"batch_size": 2, "fits": True, "seconds": 1e-320}]
+    speed, memory = BatchSizeChart.from_rows(rows).plot()
+    assert [points(line) for line in speed.get_lines()] == [[(4, 20.0)]]
+    assert [points(line) for line in memory.get_lines()] == [[(4, 200.0)]]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -330,11 +462,39 @@ def test_gpu_memory_has_a_line_a_card_its_peak_and_95_percent_of_its_total():
     ]
 
 
+def test_of_different_cards_each_95_percent_line_looks_as_its_card():
+    totals = (1000.0, 2000.0, 1000.0, None)
+    gpus = [{"gpu": gpu, "memory_total_mib": total} for gpu, total in enumerate(totals)]
+    rows = [{**FIRST, "gpus": gpus}, *(sample(0, 100.0, gpu=gpu) for gpu in range(4))]
+    ax = GpuMemoryChart.from_rows(rows).plot()
+    *cards, small, large = ax.get_lines()
+    assert [line.get_ydata()[0] for line in (small, large)] == [950.0, 1900.0]
+    for card, line in zip(cards, (small, large), strict=False):
+        assert (line.get_color(), line.get_linestyle()) == (card.get_color(), card.get_linestyle())
+    assert small.get_color() != large.get_color()
+    assert [text.partition("step 0")[2] for text in legend(ax)] == [
+        "\nstraight line: 95 % of 1,000 MiB",
+        "\nstraight line: 95 % of 2,000 MiB",
+        "\nstraight line: 95 % of 1,000 MiB (that of GPU 0)",
+        "",
+    ]
+
+
+def test_rows_given_rank_by_rank_are_the_same_as_in_the_order_of_time():
+    rows = [FIRST, *(sample(10 * k, 1.0, rank=r, attempt=k // 2 + 1) for k in range(4) for r in (0, 1))]
+    by_rank = [FIRST, *sorted(rows[1:], key=lambda row: row["rank"])]
+    in_time, given = (GpuMemoryChart.from_rows(data) for data in (rows, by_rank))
+    assert [one.times_s for one in in_time.series] == [[0, 10, 11, 21]] * 2
+    assert given.table() == in_time.table()
+
+
 def test_no_line_is_drawn_across_a_pause_or_from_one_attempt_to_the_next():
     rows = [FIRST, *(sample(second, 1.0) for second in (0, 1, 2, 1002, 1003))]
     rows += [sample(second, 2.0, attempt=2) for second in (90000, 90001)]
     chart = GpuMemoryChart.from_rows(rows)
     assert chart.series[0].stretches() == [0, 0, 0, 1, 1, 2, 2]
+    seldom = [FIRST, *(sample(second, 1.0) for second in (0, 60, 120, 180, 480, 781))]  # 300 s is five times the usual
+    assert GpuMemoryChart.from_rows(seldom).series[0].stretches() == [0, 0, 0, 0, 0, 1]
     ax = chart.plot()
     x, y = ax.get_lines()[0].get_data()
     begin = 1003 * 1.02  # what lies between two attempts is taken out

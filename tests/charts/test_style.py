@@ -1,9 +1,18 @@
+import io
 from itertools import combinations
 
+import matplotlib.style
 import pytest
 from colour_vision import VISION, ciede2000, contrast_on_white, lab, smallest_distance
+from matplotlib import rc_context, rcParams
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
-from hf_monitor.charts.style import finish, new_figure, series_style, tick_labels
+from hf_monitor.charts.fold_charts import FoldF1Chart
+from hf_monitor.charts.fold_spread import FoldDistributionChart
+from hf_monitor.charts.history import TrainingHistoryChart
+from hf_monitor.charts.style import dark_on_white, finish, new_figure, series_style, tick_labels
 
 
 def colours(n):
@@ -91,3 +100,37 @@ def test_tick_labels_stand_where_they_belong_and_take_properties():
     labels = ax.get_xticklabels()
     assert [(label.get_text(), label.get_position()[0]) for label in labels] == [("$x$", 0), ("둘", 2)]
     assert {(label.get_rotation(), label.get_parse_math()) for label in labels} == {(30.0, False)}
+
+
+def test_our_figures_are_dark_on_white_in_a_dark_style_and_others_axes_keep_theirs(tmp_path):
+    rows = [{"fold": k, "f1": 0.5 + k / 100, "accuracy": 0.6} for k in range(4)]
+    spread, f1 = FoldDistributionChart.from_rows(rows), FoldF1Chart.from_rows(rows)
+    with rc_context():
+        rcParams.update(matplotlib.style.library["dark_background"])
+        rcParams["savefig.facecolor"] = "black"
+        ax, with_legend = spread.plot(), f1.plot()
+        corner = imread(spread.save(tmp_path / "a.png"))[0, 0]
+        in_notebook = imread(io.BytesIO(spread._repr_png_()))[0, 0]
+        history = TrainingHistoryChart.from_rows([{"step": 1, "loss": 1.0}], model_name="m")
+        history.plot()
+        theirs = Figure().add_subplot()
+        spread.plot(theirs)
+    assert corner.tolist() == in_notebook.tolist() == [1, 1, 1, 1]
+    assert history.figure._suptitle.get_color() == "black"
+    assert to_rgba(ax.get_facecolor()) == (1, 1, 1, 1)
+    legend = with_legend.get_legend().get_texts()
+    texts = [ax._left_title, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels(), *with_legend.texts, *legend]
+    assert {text.get_color() for text in texts} == {"black"}
+    assert {to_rgba(spine.get_edgecolor()) for spine in ax.spines.values()} == {(0, 0, 0, 1)}
+    assert {line.get_color() for line in ax.get_ygridlines()} == {"#b0b0b0"}
+    (intervals,), (others,) = ax.collections, theirs.collections
+    assert [tuple(found.get_color()[0]) for found in (intervals, others)] == [(0, 0, 0, 1), (1, 1, 1, 1)]
+    assert theirs._left_title.get_color() == "white"
+
+
+def test_a_dark_style_leaves_texts_with_a_colour_of_their_own():
+    with rc_context({"text.color": "white"}):
+        _, (ax,) = new_figure(4.0, 3.0)
+        own, other = ax.text(0, 0, "a", color="#990000"), ax.text(0, 0, "b")
+        dark_on_white(ax)
+    assert (own.get_color(), other.get_color()) == ("#990000", "black")

@@ -6,6 +6,7 @@ ended. The child is alone in its session, its output goes to out.txt and err.txt
 script does.
 """
 
+import gc
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from transformers import T5Config, T5ForConditionalGeneration, Trainer, Training
 from hf_monitor import attach, default_callbacks, load_run
 
 torch.set_num_threads(1)
+gc.freeze()  # so that the children's collections do not walk through (and copy) all that was imported
 
 
 class Data(torch.utils.data.Dataset):

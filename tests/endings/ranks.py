@@ -1,4 +1,9 @@
+# ruff: noqa: E402 - garbage collections are off before what is imported
 """A training under a launcher, for test_ranks.py: ranks.py FOLDER WHAT, where WHAT says what rank 1 does at step 3."""
+
+import gc
+
+gc.disable()  # a second of the six that the imports take
 
 import os
 import signal
@@ -11,6 +16,9 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
 
 from hf_monitor import attach
+
+gc.enable()
+gc.freeze()  # as in nursery.py
 
 FOLDER, WHAT = sys.argv[1:3]
 

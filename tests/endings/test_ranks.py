@@ -9,25 +9,28 @@ import time
 from pathlib import Path
 
 import pytest
+import untraced
 
 from hf_monitor import load_run
 from hf_monitor.errors import RunFolderError
 
 SCRIPT = str(Path(__file__).with_name("ranks.py"))
 ACCELERATE = str(Path(sys.executable).parent / "accelerate")
-ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+TRACED = ("fine", "error")  # by coverage; the others go the same ways
 
 pytestmark = pytest.mark.slow
 
 
 def start(folder, what, *more):
+    environment = os.environ if what in TRACED and not more else untraced.ENVIRONMENT
     command = [ACCELERATE, "launch", "--multi_gpu", *(more or ("--num_processes", "2", "--main_process_port", "0"))]
     return subprocess.Popen(
         [*command, SCRIPT, str(folder), what],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env={**environment, **SETTINGS},
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import untraced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -310,4 +311,4 @@ def test_a_long_text_is_read_once():
         "    mask_text(text + ' https://a@b'); SecretMask(['correct-horse']).values({'token': [text, {text: text}]})\n"
         "    looks_random(text)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, env=untraced.ENVIRONMENT, timeout=120)

@@ -2,13 +2,13 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import untraced
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_callbacks.py"
 
@@ -137,7 +137,12 @@ def test_processes_of_their_own_a_failing_peer_and_the_table(tmp_path):
     ]
     command += ["--steps", "5", "--rounds", "1", "--warmup-rounds", "0", "--warmup-steps", "1", "--dir", str(tmp_path)]
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(broken)}, capture_output=True, text=True, timeout=300, check=False
+        command,
+        env={**untraced.ENVIRONMENT, "PYTHONPATH": str(broken)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 import hf_monitor
 
@@ -73,7 +74,12 @@ told(found.problems, len(found.unreadable) > 0)
 def said(tmp_path_factory):
     """What was printed, and the exit code or what was found, one after the other."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE], cwd=tmp_path_factory.mktemp("kills"), capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE],
+        cwd=tmp_path_factory.mktemp("kills"),
+        capture_output=True,
+        text=True,
+        env=untraced.ENVIRONMENT,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     parts = re.split(r"^=== (.*): (\w+)\n", done.stdout, flags=re.MULTILINE)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+import untraced
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 SMALL = ["--use_cpu", "--disable_tqdm", "true", "--max_target_length", "12"]
@@ -20,6 +20,7 @@ TEXTS = [
     ("#Person1#: 점심 먹었어요? #Person2#: 아직 안 먹었어요.", "#Person2#는 점심을 먹지 않았다."),
     ("#Person1#: Did you eat? #Person2#: Not yet, let us go.", "They will go to eat."),
 ]
+EVERY = ["01_prediction_distribution.png", "02_confidence.png", "03_sample_comparison.png", "04_error_cases.png"]
 OLD_NAME = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # asked for by peft 0.21
 
 
@@ -152,6 +153,31 @@ def test_a_test_set_with_summaries_has_scores_and_confidence(train, files, t5, c
     assert train("--model_name_or_path", t5, "--test_file", test, "--per_device_eval_batch_size", "3") == 0
     rows = check_predicted(t5, "", [d for d, _ in TEXTS], [[s] for _, s in TEXTS])
     assert results()["predict_rougeL"] == pytest.approx(recompute(rows)["rougeL"], abs=1e-9)
+
+
+def test_charts_are_of_this_prediction_and_never_of_an_earlier_one(train, files, t5, capsys):
+    """Twice into the same folder: a sample of the texts is recorded, then not one."""
+    import logging
+
+    from hf_monitor import load_run
+
+    argv = ["--model_name_or_path", t5, "--validation_file", files["dev"], "--test_file", files["test"]]
+    folder = Path("out/monitor/plots/inference")
+    assert train(*argv, "--max_predictions", "2") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if " charts " in line]
+    rows = load_run("out").latest_predictions("predict")
+    assert [row.get("sampled") for row in rows] == [{"rows": 2, "of": 3, "seed": 42}, None]
+    assert logging.getLogger("hf_monitor.charts.pictures").level == logging.NOTSET  # others may want to hear it
+    drawn = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    (left_out,) = said  # there are no references, so nothing can be ranked: one line, not two
+    assert left_out.startswith("train_summarizer: charts that are not drawn: ")
+    assert set(drawn) | {name for name in EVERY if name in left_out} == set(EVERY)
+    assert not any(name in left_out for name in drawn)
+    assert train(*argv, "--max_predictions", "0") == 0
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == drawn
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if " charts " in line]
+    assert said.startswith("train_summarizer: no charts of this prediction: not one of its texts is in ")
+    assert said.endswith("out/monitor/plots/inference are of an earlier one")
 
 
 def test_the_mean_over_references_and_a_sample_of_predictions(train, files, t5):
@@ -381,7 +407,8 @@ def test_other_processes_keep_silent(train, capsys, monkeypatch):
 
 def start(*argv, cwd):
     command = [sys.executable, str(SCRIPT), *argv]
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}  # transformers prints it
+    # Without WANDB_MODE, which transformers prints.
+    environment = {name: value for name, value in untraced.ENVIRONMENT.items() if name != "WANDB_MODE"}
     return subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )

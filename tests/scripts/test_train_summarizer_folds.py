@@ -12,6 +12,7 @@ import pytest
 import untraced
 
 from hf_monitor import load_run, score_texts
+from hf_monitor.seq2seq.folds import fold_row
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 SMALL = ["--use_cpu", "--disable_tqdm", "true", "--max_target_length", "12", "--max_steps", "3"]
@@ -41,7 +42,7 @@ def train(script, tmp_path, monkeypatch):
 
     def run(*argv):
         given = ["--train_file", "train.jsonl", "--num_folds", "2", "--output_dir", "out", *SMALL, *argv]
-        return script.main([*given, "--save_strategy", "no"])
+        return script.main([*given, *([] if "--save_strategy" in argv else ["--save_strategy", "no"])])
 
     return run
 
@@ -98,6 +99,8 @@ def test_folds_from_a_file(train, script, t5, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "fold 2 of 2: " in said.err
     mean = sum(row["accuracy"] for row in found) / 2
+    assert "charts that are not drawn" not in said.err  # each fold has its own history
+    assert "chooses the checkpoint" not in said.err + said.out
     assert f"{'mean':<14}{sum(row['f1'] for row in found) / 2:>11.4f}{mean:>11.4f}" in said.out
     check_accuracy(found)
 
@@ -143,6 +146,19 @@ def test_what_is_finished_stays_when_a_later_fold_is_interrupted(train, second_f
     assert [row["fold"] for row in results()] == [1]
     said = capsys.readouterr().err
     assert "interrupted; 1 of 2 folds are finished; their results are in out/fold_results.json" in said
+    assert "charts of what is finished are in out/plots" in said
+    assert "01_fold_f1_performance.png" in {path.name for path in Path("out/plots").iterdir()}
+
+
+def test_it_is_said_where_what_is_held_out_chose_the_checkpoint(train, script, t5, capsys, monkeypatch):
+    """Before the training, and below the results; nothing is trained here."""
+    monkeypatch.setattr(script.Folds, "train_fold", lambda self, fold: fold_row(fold, 2, {}, None, 1))
+    monkeypatch.setattr(script, "draw_charts", lambda *args, **options: [])
+    best = ["--load_best_model_at_end", "--save_strategy", "epoch", "--eval_strategy", "epoch"]
+    assert train(*t5, *best) == 0
+    said = capsys.readouterr()
+    assert f"warning: {script.CHOSEN_ON_HELD_OUT}\n" in said.err
+    assert f"Note: {script.CHOSEN_ON_HELD_OUT}.\n" in said.out
 
 
 def test_what_is_finished_stays_when_a_later_fold_runs_out_of_memory(train, second_fold_fails, t5, capsys):

@@ -13,7 +13,7 @@ from hf_monitor import load_run, score_texts
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 DIALOGSUM = Path(__file__).parents[3] / "shared" / "data"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=100)  # the longest of all: first
 
 
 def run(*argv, cwd):

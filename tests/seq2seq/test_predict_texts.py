@@ -142,6 +142,15 @@ def test_the_mean_by_hand(tokenizer, make_model, first, then, text, confidence, 
     assert found == [GeneratedText(text, pytest.approx(confidence, abs=1e-6), n_tokens, ended, "in")]
 
 
+@pytest.mark.parametrize("in_config", [False, True])
+def test_a_text_that_a_stop_string_cuts_has_not_ended(tokenizer, make_model, in_config):
+    model = ending_model(tokenizer, make_model, 0.25, 0.125)
+    options = {} if in_config else {"stop_strings": ["xx"]}
+    model.generation_config.stop_strings = ["xx"] if in_config else None
+    found = predict_texts(model, tokenizer, ["in"], max_new_tokens=6, **options)
+    assert found == [GeneratedText("xx", pytest.approx((0.75 + 0.875) / 2, abs=1e-6), 2, False, "in")]
+
+
 def test_where_every_token_is_forced_nothing_is_known(t5):
     t5.model.generation_config.forced_bos_token_id = 5
     (one,) = predict_texts(t5.model, t5.tokenizer, ["x"], max_length=2)
@@ -291,6 +300,18 @@ def test_no_texts_and_empty_texts(t5, bart):
 def test_what_is_refused(t5, texts, options, words):
     with pytest.raises(InputError, match=words):
         predict_texts(t5.model, t5.tokenizer, texts, **options)
+
+
+def test_swapped_or_missing_model_and_tokenizer_are_named(t5):
+    with pytest.raises(InputError, match=r"model has no config"):
+        predict_texts(t5.tokenizer, t5.model, ["text"])
+    with pytest.raises(InputError, match=r"tokenizer has no batch_decode: got None"):
+        predict_texts(t5.model, None, ["text"])
+
+
+def test_a_text_that_the_model_saw_only_in_part_says_so(t5):
+    found = predict_texts(t5.model, t5.tokenizer, ["a", "long " * 50], max_source_length=8, max_new_tokens=2)
+    assert [one.input_cut for one in found] == [False, True]
 
 
 def test_a_model_without_a_decoder_is_refused(tokenizer):
