@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_monitor.charts.inference_numbers import Estimate, mean_estimate, sign_test
-from hf_monitor.charts.prediction_scores import add_scores, lower_is_better, match, primary_metric
+from hf_monitor.charts.inference_numbers import Estimate, mean_estimate, paired_shares, sign_test
+from hf_monitor.charts.prediction_metrics import is_graded
+from hf_monitor.charts.prediction_scores import add_scores, match, primary_metric
 from hf_monitor.charts.predictions import Predictions, read_predictions
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run.reader import Run
@@ -33,7 +34,12 @@ class Compared:
     p : float
         Two-sided sign test of wins against losses.
     mean : Estimate
-        Mean of the differences, other minus first, with Student's 95 % interval.
+        Mean of the differences, other minus first, with Student's 95 % interval (from 5 pairs on); of right and wrong
+        Newcombe's for paired shares.
+    binary : bool
+        Every score is 0 or 1: right or wrong, and not graded.
+    good : float
+        Which of the two is the better one; only where `binary` is true.
     quantiles : tuple of float
         5, 25, 50, 75 and 95 % of the differences.
     notes : list of str
@@ -47,6 +53,8 @@ class Compared:
     p: float = 1.0
     mean: Estimate = field(default_factory=lambda: Estimate(0.0, None, None))
     quantiles: tuple[float, ...] = ()
+    binary: bool = False
+    good: float = 1.0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -62,7 +70,7 @@ def compare(first: Predictions, other: Predictions, metric: str) -> Compared:
     ----------
     first, other : Predictions
     metric : str
-        A small value is the better one where `lower_is_better` says so.
+        A small value is the better one where `first.lower` says so.
 
     Raises
     ------
@@ -85,18 +93,29 @@ def compare(first: Predictions, other: Predictions, metric: str) -> Compared:
             f"{first.short or 'the first model'} and {matched.only_other} only of {other.short} are left out"
         )
     if matched.other_inputs:
-        found.notes.append(f"{other.short}: {matched.other_inputs} samples of one index have different inputs")
+        found.notes.append(
+            f"{other.short}: {matched.other_inputs} samples of one {matched.by} have different inputs, so they are not "
+            "the same; they are matched by their inputs, or left out"
+        )
     if without := len(matched.pairs) - len(found.pairs):
         found.notes.append(f"{other.short}: {without} of {len(matched.pairs)} matched samples lack {metric}")
     if not found.pairs:
         return found
     differences = found.differences
-    sign = -1 if lower_is_better(metric) else 1
+    lower, top = first.lower(metric), first.tops.get(metric)
+    sign = -1 if lower else 1
     found.wins = sum(sign * difference > _TIE for difference in differences)
     found.losses = sum(sign * difference < -_TIE for difference in differences)
     found.ties = len(differences) - found.wins - found.losses
     found.p = sign_test(found.wins, found.losses)
-    found.mean = mean_estimate(differences)
+    only_ones = {value for pair in found.pairs for value in pair} <= {0.0, 1.0}
+    found.binary = metric == "correct" or (only_ones and top != 100 and not is_graded(metric))
+    if found.binary:
+        found.good = 0.0 if lower else 1.0
+        ones = [found.pairs.count(pair) for pair in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))]
+        found.mean = paired_shares(*ones)
+    else:
+        found.mean = mean_estimate(differences) if top is None else mean_estimate(differences, -top, top)
     found.quantiles = tuple(float(q) for q in np.quantile(differences, [0.05, 0.25, 0.5, 0.75, 0.95]))
     return found
 
@@ -138,6 +157,8 @@ def read_models(
     others = []
     for name, source in models.items():
         try:
+            if str(name) == first.name:
+                raise InputError("the first model has the same name (model_name=): give each a name of its own.")
             if isinstance(source, Run | str | os.PathLike):
                 other = read_predictions(source, metrics=metrics, name=str(name), evaluation=evaluation)
             else:
@@ -161,10 +182,12 @@ def read_models(
 
 
 def _labels_for(source: Any, first: Predictions) -> list[Any] | None:
-    """Give the first model's labels to bare labels of another one that are as many."""
+    """Give the first model's labels to labels of another one, bare or of a pipeline, that are as many."""
+    if hasattr(source, "tolist"):  # an array, a Series
+        source = source.tolist()
     if not first.classes or not isinstance(source, Sequence) or len(source) != first.n_given:
         return None
-    if any(isinstance(item, Mapping) for item in source):
+    if any(isinstance(item, Mapping) and ("label" not in item or "prediction" in item) for item in source):
         return None
     labels: list[Any] = [None] * first.n_given
     for position, label in zip(first.positions, first.labels, strict=True):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hf_monitor.charts.distribution import FEW, Distribution, few_ticks
 from hf_monitor.charts.inference_numbers import Bin, Estimate, calibration_error, equal_bins, spearman
-from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned
+from hf_monitor.charts.prediction_chart import PredictionChart, thinned
+from hf_monitor.charts.prediction_metrics import metric_label
 from hf_monitor.charts.prediction_scores import primary_metric
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.charts.style import finish, series_style
@@ -20,6 +21,7 @@ __all__ = ["ConfidenceChart"]
 
 MAX_POINTS = 2000
 FEW_FOR_CORRELATION = 10
+FEW_FOR_ECE = 20
 
 
 class ConfidenceChart(PredictionChart):
@@ -34,7 +36,8 @@ class ConfidenceChart(PredictionChart):
     bins : list of Bin
         Of (nearly) equal count; empty without labels and scores.
     ece : float or None
-        Expected calibration error over `bins`; for classes.
+        Expected calibration error over `bins`, which are of equal count and not, as in Guo et al. (2017), of equal
+        width; for classes, from 20 samples on.
     rho : Estimate or None
         Spearman's rank correlation of confidence and score; for texts, from 10 samples on.
     points : list of (float, float)
@@ -91,10 +94,11 @@ class ConfidenceChart(PredictionChart):
             chart.notes.append(f"no sample has both a confidence and {metric}")
             return chart
         x, y = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        chart.bins = equal_bins(x, y, share=predictions.classes)
-        chart.metric = metric_label(metric, y)
+        top = predictions.tops.get(metric)
+        chart.bins = equal_bins(x, y, share=predictions.classes, top=top)
+        chart.metric = metric_label(metric, top)
         if predictions.classes:
-            chart.ece = calibration_error(chart.bins)
+            chart.ece = calibration_error(chart.bins) if len(pairs) >= FEW_FOR_ECE else None
             return chart
         chart.points = [pairs[place] for place in thinned(len(pairs), MAX_POINTS)]
         if len(chart.points) < len(pairs):
@@ -107,8 +111,7 @@ class ConfidenceChart(PredictionChart):
         """Draw into the room of `ax`, or into a figure of its own."""
         axes = self._axes(ax, 11.0 if self.bins else 8.0, 4.2, 2 if self.bins else 1)
         what = "probability of the predicted class" if self.classes else "mean probability of a text's tokens"
-        title = "Confidence" + (f" · {self.shown(self.of, 36)}" if self.of else "")
-        self.confidences.draw(axes[0], title, what)
+        self.confidences.draw(axes[0], self._title("Confidence", self.of, 40), what)
         axes[0].set_xlim(-0.02, 1.02)
         if self.bins:
             self._plot_bins(axes[1], what)
@@ -125,9 +128,10 @@ class ConfidenceChart(PredictionChart):
         below, above = [], []
         for one in self.bins:
             value, low, high = one.outcome
-            below.append(value - (value if low is None else low))
-            above.append((value if high is None else high) - value)
+            below.append(0.0 if low is None else max(0.0, value - low))
+            above.append(0.0 if high is None else max(0.0, high - value))
         kind = "Wilson" if self.classes else "t"
+        interval = f", 95 % {kind} interval" if any(one.outcome.low is not None for one in self.bins) else ""
         few, many = min(one.n for one in self.bins), max(one.n for one in self.bins)
         count = f"{few}" if few == many else f"{few} to {many}"
         ax.errorbar(
@@ -138,16 +142,17 @@ class ConfidenceChart(PredictionChart):
             marker=look.marker,
             linestyle="none" if self.classes else look.line,
             capsize=3,
-            label=f"bins of {count} samples, 95 % {kind} interval",
+            label=f"bins of {count} samples{interval}",
         )
         few_ticks(ax)
         if self.classes:
             ax.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfectly calibrated")
             ax.set_xlim(-0.02, 1.02)
             ax.set_ylim(-0.02, 1.02)
-            finish(
-                ax, f"Calibration: ECE {self.ece:.3f} (n = {self.n})", what, "share of right predictions", legend=True
-            )
+            title = f"Calibration: too few samples for an ECE (n = {self.n})"
+            if self.ece is not None:
+                title = f"Calibration: ECE {self.ece:.3f} (bins of equal count, n = {self.n})"
+            finish(ax, title, what, "share of right predictions", legend=True)
             return
         if self.rho is not None:
             title = f"Spearman's rho {self.rho.value:.2f}"

@@ -14,7 +14,7 @@ from hf_monitor.charts.style import finish, series_style, tick_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FEW", "Distribution", "few_ticks"]
+__all__ = ["FEW", "Distribution", "few_ticks", "readable"]
 
 #: Below this number of values they are drawn as points.
 FEW = 20
@@ -24,6 +24,11 @@ _BINS = 30
 def few_ticks(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """Have about five ticks: they are a third of the time that a panel takes, and more say no more."""
     ax.locator_params(axis=axis, nbins=5)
+
+
+def readable(value: float, digits: int = 3) -> str:
+    """Write a number with some digits, and a large one whole, without a power of ten (up to a thousand million)."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 @dataclass
@@ -118,6 +123,7 @@ class Distribution:
         for index, name in enumerate(names):
             look = series_style(index + first)
             median = self.medians[name].value
+            off = ", right of the axis" if median > self.edges[-1] else ""
             ax.stairs(
                 self.counts[name],
                 self.edges,
@@ -126,15 +132,16 @@ class Distribution:
                 color=look.colour,
                 linestyle=look.line,
                 linewidth=1.8,
-                label=f"{shown(name)} (n = {len(self.values[name])}, median {median:.3g})",
+                label=f"{shown(name)} (n = {len(self.values[name])}, median {readable(median)}{off})",
             )
         room = 1.12 + 0.1 * len(names)  # of the highest bar; above it the legend, which lies on none
+        inside = [index for index, name in enumerate(names) if self.medians[name].value <= self.edges[-1]]
         ax.vlines(
-            [self.medians[name].value for name in names],
+            [self.medians[names[index]].value for index in inside],
             0,
             1 / room,
-            colors=[series_style(index + first).colour for index in range(len(names))],
-            linestyles=[series_style(index + first).line for index in range(len(names))],  # type: ignore[arg-type]
+            colors=[series_style(index + first).colour for index in inside],
+            linestyles=[series_style(index + first).line for index in inside],  # type: ignore[arg-type]
             transform=ax.get_xaxis_transform(),
         )
         if self.beyond:
@@ -156,11 +163,13 @@ class Distribution:
                 seen[value] += 1
             ax.scatter(self.values[name], heights, s=30, color=look.colour, marker=look.marker, alpha=0.8)
             middle = self.medians[name]
-            low, high = (middle.value if bound is None else bound for bound in middle[1:])
+            if middle.low is None or middle.high is None:  # a bar of no width would say that the median is exact
+                ax.plot([middle.value], [y - 0.18], "|", markersize=14, color=look.colour)
+                continue
             ax.errorbar(
                 [middle.value],
                 [y - 0.18],
-                xerr=[[middle.value - low], [high - middle.value]],
+                xerr=[[middle.value - middle.low], [middle.high - middle.value]],
                 fmt="|",
                 markersize=14,
                 capsize=4,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.distribution import few_ticks
+from hf_monitor.charts.distribution import few_ticks, readable
 from hf_monitor.charts.error_finding import ErrorCase, Errors, find_errors
 from hf_monitor.charts.prediction_chart import PredictionChart
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.charts.style import finish, series_style, tick_labels
-from hf_monitor.charts.text_layout import wrapped
-from hf_monitor.errors import InputError
+from hf_monitor.charts.text_layout import short_names, wrapped
+from hf_monitor.errors import InputError, NothingToDraw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,8 @@ def check_max_errors(max_errors: int) -> None:
 class ErrorCasesChart(PredictionChart):
     """The worst predictions with their texts, and the kinds of errors counted.
 
-    Worst is the lowest score; without scores, the most and the gravest kinds of errors. Of classes: the wrong ones, the
-    surest first.
+    Worst is the lowest score (of losses and error rates the highest); without scores, the most and the gravest kinds of
+    errors. Of classes: the wrong ones, the surest first.
 
     Attributes
     ----------
@@ -49,6 +49,8 @@ class ErrorCasesChart(PredictionChart):
     metric : str
         By which the cases were chosen; empty without scores.
     classes : bool
+    confusions : dict of str to tuple of (str, str)
+        Of classes: each of `kinds` -> true and predicted class.
     """
 
     title = "Error cases"
@@ -57,14 +59,23 @@ class ErrorCasesChart(PredictionChart):
         super().__init__()
         self.of, self.classes = predictions.of, predictions.classes
         self.cases, self.kinds, self.n_checked = errors.cases, errors.kinds, errors.n_checked
-        self.metric = errors.metric
+        self.metric, self.confusions = errors.metric, errors.confusions
         self.notes = [*predictions.notes, *errors.notes]
 
     @classmethod
     def from_predictions(cls, predictions: Predictions, *, max_errors: int = 4) -> Self:
-        """Find the cases and count the kinds; `max_errors` (1 to 20) cases are shown."""
+        """Find the cases and count the kinds; `max_errors` (1 to 20) cases are shown.
+
+        Raises
+        ------
+        NothingToDraw
+            If these are classes, and no true one is known.
+        """
         check_max_errors(max_errors)
-        return cls(predictions, find_errors(predictions, max_errors))
+        errors = find_errors(predictions, max_errors)
+        if predictions.classes and not errors.n_checked:
+            raise NothingToDraw("no labels: which of the predicted classes are wrong is not known")
+        return cls(predictions, errors)
 
     def plot(self, ax: Axes | None = None) -> list[Axes]:
         """Draw into the room of `ax`, or into a figure of its own."""
@@ -95,19 +106,29 @@ class ErrorCasesChart(PredictionChart):
         ax.barh(
             places, [float(count) for count in counts], height=0.65, color=look.colour, hatch=look.hatch, edgecolor="w"
         )
-        labels = [f"{self.shown(kind, 28)}  {count}" for kind, count in self.kinds.items()]
+        labels = [f"{kind}  {count}" for kind, count in zip(self._kind_names(), counts, strict=True)]
         tick_labels(ax.yaxis, places, labels)
         what = "Most frequent confusions (true → predicted)" if self.classes else "Kinds of errors"
-        of = f" · {self.shown(self.of, 40)}" if self.of else ""
-        finish(ax, f"{what}{of}", f"samples, of n = {self.n_checked}", "", integer_x=True)
+        finish(ax, self._title(what, self.of, 40), f"samples, of n = {self.n_checked}", "", integer_x=True)
+        if not places:  # classes that are all right
+            ax.set_axis_off()
+            return
         few_ticks(ax, "x")
         ax.set_xlim(0, max([1, *counts]) * 1.05)
-        ax.set_ylim(-len(places) + 0.4, 0.6) if places else None
+        ax.set_ylim(-len(places) + 0.4, 0.6)
+
+    def _kind_names(self) -> list[str]:
+        if not self.classes:
+            return list(self.kinds)
+        # Each side by itself, or a long true class would leave nothing of the predicted one.
+        classes = list(dict.fromkeys(name for pair in self.confusions.values() for name in pair))
+        short = dict(zip(classes, short_names(classes, 13), strict=True))
+        return [" → ".join(self.shown(short[name], 16) for name in self.confusions[kind]) for kind in self.kinds]
 
     def _block(self, number: int, case: ErrorCase, em: float) -> list[str]:
         parts = [f"{number}.  sample {case.sample}"]
         if case.score is not None:
-            parts.append(f"{self.shown(self.metric)}: {case.score:.4g}")
+            parts.append(f"{self.shown(self.metric)}: {readable(case.score, 4)}")
         if case.confidence is not None:
             parts.append(f"confidence {case.confidence:.2f}")
         parts += case.kinds
@@ -130,8 +151,10 @@ class ErrorCasesChart(PredictionChart):
 
         ax.set_axis_off()
         if not blocks:
-            known = self.n_checked > 0 or not self.classes
-            text = f"No error was found in {self.n_checked} samples." if known else "No labels: errors are not known."
+            samples = "1 sample" if self.n_checked == 1 else f"{self.n_checked} samples"
+            text = f"No error was found in {samples}."
+            if any(self.kinds.values()):
+                text = f"All samples have the best {self.shown(self.metric)}; the errors counted above do not lower it."
             ax.text(0, 0.9, text, transform=ax.transAxes, fontsize=_FONT_SIZE, va="top")
         figure = ax.get_figure(root=True)
         assert figure is not None  # axes have a figure

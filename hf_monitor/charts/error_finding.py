@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hf_monitor.charts.prediction_chart import metric_label, top_of
-from hf_monitor.charts.prediction_scores import lower_is_better, primary_metric
+from hf_monitor.charts.prediction_metrics import lower_is_better, metric_label
+from hf_monitor.charts.prediction_scores import primary_metric
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.metrics.text_errors import ERROR_KINDS, shared_texts, text_errors
 
@@ -55,6 +55,8 @@ class Errors:
     cases : list of ErrorCase
     kinds : dict of str to int
         Kind of error (of classes ``"true → predicted"``) -> samples that have it; a sample may have several.
+    confusions : dict of str to tuple of (str, str)
+        Of classes: such a kind -> true and predicted class.
     n_checked : int
         Samples in which `kinds` were counted.
     metric : str
@@ -64,6 +66,7 @@ class Errors:
 
     cases: list[ErrorCase] = field(default_factory=list)
     kinds: dict[str, int] = field(default_factory=dict)
+    confusions: dict[str, tuple[str, str]] = field(default_factory=dict)
     n_checked: int = 0
     metric: str = ""
     notes: list[str] = field(default_factory=list)
@@ -72,8 +75,9 @@ class Errors:
 def find_errors(predictions: Predictions, max_errors: int) -> Errors:
     """Find the worst cases and count the kinds.
 
-    Worst is the lowest score; a perfect one is no error. Without scores, the gravest kind of error. Of equal
-    predictions one is shown. Of classes: the wrong ones, the surest first.
+    Worst is the lowest score (of losses and error rates the highest); a perfect one is no error, where it is known
+    which is perfect. After them come samples without a score that have a kind of error, the gravest first; without any
+    scores only these. Of equal predictions one is shown. Of classes: the wrong ones, the surest first.
 
     Parameters
     ----------
@@ -92,9 +96,11 @@ def _confusions(predictions: Predictions, max_errors: int) -> Errors:
         found.notes.append("no labels: which predictions are wrong is not known")
     found.n_checked, found.metric = len(known), "correct"
     wrong = [place for place in known if pairs[place][0] != pairs[place][1]]
-    confused = Counter(f"{pairs[place][0]} → {pairs[place][1]}" for place in wrong)
+    confused = Counter((str(pairs[place][0]), str(pairs[place][1])) for place in wrong)
     often = sorted(confused.items(), key=lambda item: (-item[1], item[0]))
-    found.kinds = dict(often[:MAX_CONFUSIONS])
+    for pair, count in often[:MAX_CONFUSIONS]:
+        kind = " → ".join(pair)
+        found.kinds[kind], found.confusions[kind] = count, pair
     if len(often) > MAX_CONFUSIONS:
         found.notes.append(f"the {MAX_CONFUSIONS} most frequent of {len(often)} confusions are drawn")
     sure = predictions.confidences
@@ -115,38 +121,47 @@ def _errors(predictions: Predictions, max_errors: int) -> Errors:
     counts = Counter(kind for own in kinds.values() for kind in own)
     found.kinds = {kind: counts[kind] for kind in ERROR_KINDS if _asked(kind, predictions)}
     metric = primary_metric(predictions)
+    scores: Sequence[float | None] = [None] * n
     if metric is None:
         found.notes.append("no scores: the cases are the texts with the gravest kinds of errors")
-        order = sorted((place for place in kinds if kinds[place]), key=lambda place: (_gravity(kinds[place]), place))
-        chosen = _once([(0.0, [], place) for place in order], predictions, max_errors)
-        found.cases = [_case(predictions, place, kinds[place], None) for *_, place in chosen]
-        return found
-    values = [value for value in predictions.scores[metric] if value is not None]
-    found.metric = metric_label(metric, values)
-    sign = -1.0 if lower_is_better(metric) else 1.0
-    best = 0.0 if sign < 0 else top_of(metric, values)
-    scored = [
+    else:
+        scores = predictions.scores[metric]
+        found.metric = metric_label(metric, predictions.tops.get(metric))
+        if without := scores.count(None):
+            found.notes.append(
+                f"{metric}: {without} of {n} samples have no value; those with a kind of error come after the others"
+            )
+    sign = -1.0 if metric is not None and predictions.lower(metric) else 1.0
+    best = None if metric is None else _perfect(predictions, metric)
+    graded = sorted(
         (sign * value, _gravity(kinds.get(place, ())), place)
-        for place, value in enumerate(predictions.scores[metric])
+        for place, value in enumerate(scores)
         if value is not None and (best is None or abs(value - best) > 1e-9)
-    ]
-    for value, _, place in _once(sorted(scored), predictions, max_errors):
+    )
+    ungraded = sorted((_gravity(own), place) for place, own in kinds.items() if own and scores[place] is None)
+    for place in _once([*(case[-1] for case in graded), *(place for _, place in ungraded)], predictions, max_errors):
         own = kinds[place] if place in kinds else _kinds(predictions, place, shared)
-        found.cases.append(_case(predictions, place, own, sign * value))
+        found.cases.append(_case(predictions, place, own, scores[place]))
     return found
 
 
-def _once(
-    sorted_cases: list[tuple[float, list[int], int]], predictions: Predictions, max_errors: int
-) -> list[tuple[float, list[int], int]]:
-    """Take the first cases, of equal texts (the empty ones, too) only one: the rest has nothing more to show."""
+def _perfect(predictions: Predictions, metric: str) -> float | None:
+    """Give the best value that there can be, where it is known."""
+    if predictions.lower(metric):
+        known = lower_is_better(metric) and all(value is None or value >= 0 for value in predictions.scores[metric])
+        return 0.0 if known else None
+    return predictions.tops.get(metric)
+
+
+def _once(places: Sequence[int], predictions: Predictions, max_errors: int) -> list[int]:
+    """Take the first places, of equal texts (the empty ones, too) only one: the rest has nothing more to show."""
     seen: set[str] = set()
     chosen = []
-    for case in sorted_cases:
-        text = " ".join(predictions.predictions[case[2]].split())
+    for place in places:
+        text = " ".join(predictions.predictions[place].split())
         if text not in seen:
             seen.add(text)
-            chosen.append(case)
+            chosen.append(place)
             if len(chosen) == max_errors:
                 break
     return chosen

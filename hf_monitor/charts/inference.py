@@ -36,6 +36,7 @@ def create_inference_visualizations(
     labels: Sequence[Any] | None = None,
     models: Mapping[str, Any] | None = None,
     metrics: Sequence[str] | None = None,
+    greater_is_better: bool | None = None,
     model_name: str | None = None,
     evaluation: str | None = None,
     output_dir: str | os.PathLike[str] = "plots/inference",
@@ -57,9 +58,13 @@ def create_inference_visualizations(
         True classes; then the predictions are class labels.
     models : mapping of str to object, optional
         Name -> predictions of other models for the same samples, in any of these forms. They are matched by ``index``,
-        else by the input, else by their order.
+        else by the input, else by their order; samples of one index with different inputs are not taken for the same.
     metrics : sequence of str, optional
-        The scores to use, the one to sort and compare by first; by default all numbers in the rows, ``score`` first.
+        The scores to use, the one to sort and compare by first; by default all numbers in the rows except ids, lengths
+        and counts, ``score``, ROUGE-L and other usual ones first.
+    greater_is_better : bool, optional
+        Of the score to sort and compare by; by default its name tells: of losses, perplexity and error rates a small
+        value is the better one.
     model_name : str, optional
         For the titles.
     evaluation : str, optional
@@ -98,7 +103,7 @@ def create_inference_visualizations(
         "evaluation": evaluation,
     }
     try:
-        read = read_predictions(predictions, name=model_name, **given)
+        read = read_predictions(predictions, name=model_name, greater_is_better=greater_is_better, **given)
     except NothingToDraw as reason:
         said = str(reason)
 

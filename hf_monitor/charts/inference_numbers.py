@@ -9,20 +9,25 @@ from typing import Any, NamedTuple
 from hf_monitor.diagnosis.intervals import wilson
 
 __all__ = [
+    "FEW_FOR_INTERVAL",
     "Bin",
     "Estimate",
     "calibration_error",
     "equal_bins",
     "mean_estimate",
     "median_estimate",
+    "paired_shares",
     "sign_test",
     "spearman",
     "student",
     "wilson",
 ]
 
+#: Values below which a mean has no interval.
+FEW_FOR_INTERVAL = 5
 _NORMAL = 1.959964  # 97.5 % quantile
-_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764)  # 97.5 % quantiles for 1 to 4 degrees of freedom (any table)
+#: 97.5 % quantiles for 1 to 9 degrees of freedom (any table).
+_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
 
 
 class Estimate(NamedTuple):
@@ -55,7 +60,7 @@ class Bin(NamedTuple):
 
 
 def student(degrees: int) -> float:
-    """Give Student's 97.5 % quantile, right to 3 digits (Abramowitz & Stegun 26.7.5 from 5 degrees of freedom on)."""
+    """Give Student's 97.5 % quantile, right to 3 digits (Abramowitz & Stegun 26.7.5 from 10 degrees of freedom on)."""
     if degrees <= len(_STUDENT):
         return _STUDENT[degrees - 1]
     x, v = _NORMAL, float(degrees)
@@ -68,14 +73,48 @@ def student(degrees: int) -> float:
     )
 
 
-def mean_estimate(values: Sequence[float]) -> Estimate:
-    """Compute a mean with Student's 95 % interval; none for one value."""
+def mean_estimate(values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf) -> Estimate:
+    """Compute a mean with Student's 95 % interval, which ends where the values can be no more.
+
+    Below 5 values there is no interval: by Student's law it would be wider than what is measured, and the law of so few
+    values is not known.
+    """
     n = len(values)
     mean = math.fsum(values) / n
-    if n < 2:
+    if n < FEW_FOR_INTERVAL:
         return Estimate(mean, None, None)
     half = student(n - 1) * math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, min(mean, max(lowest, mean - half)), max(mean, min(highest, mean + half)))
+
+
+def paired_shares(both: int, only_first: int, only_other: int, neither: int) -> Estimate:
+    """Compute the difference of two shares of the same samples (other minus first) with its 95 % interval.
+
+    Parameters
+    ----------
+    both, only_first, only_other, neither : int
+        Samples in which both models are right, only one, none.
+
+    References
+    ----------
+    Newcombe (1998), Improved confidence intervals for the difference between binomial proportions based on paired data.
+    Statistics in Medicine 17, 2635-2650. Method 10: Wilson's intervals of both shares, with their correlation.
+    """
+    n = both + only_first + only_other + neither
+    ours, theirs = both + only_first, both + only_other
+    p, q = theirs / n, ours / n
+    (p_low, p_high), (q_low, q_high) = wilson(theirs, n), wilson(ours, n)
+    product = ours * (n - ours) * theirs * (n - theirs)
+    covariance: float = both * neither - only_first * only_other
+    if covariance > 0:
+        covariance = max(covariance - n / 2, 0)
+    phi = covariance / math.sqrt(product) if product else 0.0
+
+    def arm(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
+
+    low, high = p - q - arm(p - p_low, q_high - q), p - q + arm(p_high - p, q - q_low)
+    return Estimate((only_other - only_first) / n, max(-1.0, low), min(1.0, high))
 
 
 def median_estimate(values: Sequence[float]) -> Estimate:
@@ -145,7 +184,13 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> Estimate | None:
 
 
 def equal_bins(
-    confidences: Sequence[float], outcomes: Sequence[float], *, share: bool, at_most: int = 10, at_least: int = 10
+    confidences: Sequence[float],
+    outcomes: Sequence[float],
+    *,
+    share: bool,
+    top: float | None = None,
+    at_most: int = 10,
+    at_least: int = 10,
 ) -> list[Bin]:
     """Cut samples into bins of (nearly) equal count by confidence; equal confidences are never parted.
 
@@ -155,6 +200,8 @@ def equal_bins(
         Of each sample.
     share : bool
         True: outcomes are 0 or 1, and the interval is Wilson's. False: Student's.
+    top : float, optional
+        The outcomes lie between 0 and `top`, and so do Student's intervals.
     at_most : int
         Bins.
     at_least : int
@@ -179,7 +226,7 @@ def equal_bins(
                 right = round(math.fsum(y))
                 outcome = Estimate(right / len(own), *wilson(right, len(own)))
             else:
-                outcome = mean_estimate(y)
+                outcome = mean_estimate(y) if top is None else mean_estimate(y, 0.0, top)
             bins.append(Bin(x[0], x[-1], len(own), math.fsum(x) / len(own), outcome))
         start = end
     return bins

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.comparing import Compared, compare, read_models
 from hf_monitor.charts.distribution import few_ticks
-from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned
-from hf_monitor.charts.prediction_scores import add_scores, lower_is_better, primary_metric
+from hf_monitor.charts.prediction_chart import PredictionChart, thinned
+from hf_monitor.charts.prediction_metrics import metric_label
+from hf_monitor.charts.prediction_scores import add_scores, primary_metric
 from hf_monitor.charts.predictions import Predictions, read_predictions
 from hf_monitor.charts.style import finish, series_style, tick_labels
+from hf_monitor.charts.text_layout import short_names, text_width, wrapped
 from hf_monitor.errors import NothingToDraw
 
 if TYPE_CHECKING:
@@ -35,16 +37,20 @@ class ModelComparisonChart(PredictionChart):
         By which they are compared.
     lower : bool
         Whether a small value of it is the better one.
+    top : float or None
+        The upper end of the metric's range, where it is known.
     compared : list of Compared
         Each other model against the first; at most 12.
     """
 
     title = "Models on the same samples"
 
-    def __init__(self, first: str, metric: str, compared: Sequence[Compared]) -> None:
+    def __init__(
+        self, first: str, metric: str, compared: Sequence[Compared], lower: bool = False, top: float | None = None
+    ) -> None:
         super().__init__()
         self.first, self.metric, self.compared = first, metric, list(compared)
-        self.lower = lower_is_better(metric)
+        self.lower, self.top = lower, top
 
     @classmethod
     def from_predictions(cls, predictions: Predictions, *, others: Sequence[Predictions] = ()) -> Self:
@@ -61,7 +67,8 @@ class ModelComparisonChart(PredictionChart):
         if metric is None:
             what = "labels" if predictions.classes else "scores or references"
             raise NothingToDraw(f"samples are compared by their scores, and the predictions have no {what}")
-        chart = cls(predictions.name or "the first model", metric, ())
+        name = predictions.name or "the first model"
+        chart = cls(name, metric, (), predictions.lower(metric), predictions.tops.get(metric))
         chart.notes = list(predictions.notes)
         for other in others[:MAX_MODELS]:
             found = compare(predictions, other, metric)
@@ -73,7 +80,8 @@ class ModelComparisonChart(PredictionChart):
         if len(others) > MAX_MODELS:
             chart.notes.append(f"the first {MAX_MODELS} of {len(others)} models are compared")
         if not chart.compared:
-            raise NothingToDraw(f"there is no other model with a sample in common that has {metric}")
+            why = "; ".join(["", *chart.notes[len(predictions.notes) :]])[:300]
+            raise NothingToDraw(f"there is no other model with a sample in common that has {metric}{why}")
         return chart
 
     @classmethod
@@ -87,10 +95,12 @@ class ModelComparisonChart(PredictionChart):
         models : mapping of str to object
             Name -> predictions of another model.
         **options
-            ``references``, ``inputs``, ``labels``, ``metrics``, ``evaluation``, ``model_name`` as for the other charts.
+            ``references``, ``inputs``, ``labels``, ``metrics``, ``greater_is_better``, ``evaluation`` and
+            ``model_name`` as for the other charts.
         """
-        metrics = options.get("metrics")
-        predictions = read_predictions(rows, name=options.pop("model_name", None), **options)
+        metrics, greater = options.get("metrics"), options.pop("greater_is_better", None)
+        name = options.pop("model_name", None)
+        predictions = read_predictions(rows, name=name, greater_is_better=greater, **options)
         add_scores(predictions, metrics)
         return cls.from_predictions(predictions, others=read_models(models, predictions, **options))
 
@@ -105,46 +115,62 @@ class ModelComparisonChart(PredictionChart):
         self._dress(axes)
         return axes
 
+    def _names(self, limit: int) -> list[str]:
+        """Shorten the names so that they stay apart: the first model, then the others."""
+        names = [self.first, *(row.name for row in self.compared)]
+        drawn = [self.shown(name, limit) for name in short_names(names, limit)]
+        if len(set(drawn)) < len(set(names)):  # what no font has was written out and cut
+            drawn = [self.shown(f"{number}. {name}", limit) for number, name in enumerate(drawn, start=1)]
+        return drawn
+
     def _plot_pair(self, ax: Axes | None, pair: Compared) -> list[Axes]:
-        graded = len({value for both in pair.pairs for value in both}) > 2
+        graded = not pair.binary
         axes = self._axes(ax, 11.0 if graded else 8.0, 4.6 if graded else 3.6, 2 if graded else 1)
-        first, other = self.shown(self.first, 22), self.shown(pair.name, 22)
-        metric = self.shown(metric_label(self.metric, [a for a, _ in pair.pairs]), 24)
+        first, other = self._names(22)
         n = len(pair.pairs)
         if graded:
-            look = series_style(0)
-            drawn = [pair.pairs[place] for place in thinned(n, MAX_POINTS)]
-            x, y = zip(*drawn, strict=True)
-            low, high = min(min(x), min(y)), max(max(x), max(y))
-            axes[0].scatter(x, y, s=16, color=look.colour, marker=look.marker, alpha=0.5, linewidths=0)
-            axes[0].plot([low, high], [low, high], color="0.4", linestyle=":", label="equal")
-            number = f"n = {n}" if len(drawn) == n else f"{len(drawn)} of n = {n} drawn"
-            finish(axes[0], f"The same samples by both models, {number}", f"{metric}, {first}", f"{metric}, {other}")
+            self._plot_scores(axes[0], pair, first, other)
             bars = [(f"{other}\nbetter", pair.wins), ("equal", pair.ties), (f"{first}\nbetter", pair.losses)]
         else:
-            top = max(value for both in pair.pairs for value in both)
-            right = sum(a == b == top for a, b in pair.pairs)
-            best = "right" if self.metric == "correct" else f"{top:g}"
+            both = pair.pairs.count((pair.good, pair.good))
+            best = "right" if self.metric == "correct" else f"{self.shown(self.metric, 18)} {pair.good:g}"
             bars = [
-                (f"both {best}", right),
+                (f"both {best}", both),
                 (f"only {other}\n{best}", pair.wins),
                 (f"only {first}\n{best}", pair.losses),
+                (f"neither {best}", pair.ties - both),
             ]
-            bars.append((f"neither {best}", pair.ties - right))
         look = series_style(1)
         places = [-float(place) for place in range(len(bars))]
         axes[-1].barh(places, [n for _, n in bars], height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white")
-        tick_labels(axes[-1].yaxis, places, [f"{name}: {n}" for name, n in bars])
+        labels = [f"{name}: {n}" for name, n in bars]
+        tick_labels(axes[-1].yaxis, places, labels)
         mean, test = pair.mean, "sign test" if graded else "McNemar's exact test"
-        title = f"{'Accuracy differs by' if self.metric == 'correct' else 'Mean difference'} {mean.value:+.3g}"
+        lines = [f"{'Accuracy differs by' if self.metric == 'correct' else 'Mean difference'} {mean.value:+.3g}"]
         if mean.low is not None:
-            title += f" (95 % t interval {mean.low:+.3g} to {mean.high:+.3g})"
-        title += f"\n{other} minus {first}; {test} p = {pair.p:.2g}"
-        finish(axes[-1], title, f"samples, of n = {n}", "", integer_x=True)
+            interval = "t interval" if graded else "interval of paired shares"
+            lines.append(f"95 % {interval} {mean.low:+.3g} to {mean.high:+.3g}")
+        lines += [f"{other} minus {first}", f"{test} p = {pair.p:.2g}"]
+        # The title begins at the axes, and these begin behind the names.
+        names = max(text_width(line) for label in labels for line in label.split("\n"))
+        room = _width(axes[-1]) if ax is not None else (5.5 if graded else 8.0) - 10 / 72 * names - 0.4
+        title = [part for line in lines for part in wrapped(line, max(12.0, room * 72 / 11), 3)]
+        finish(axes[-1], "\n".join(title), f"samples, of n = {n}", "", integer_x=True)
         few_ticks(axes[-1], "x")
-        if graded:
-            few_ticks(axes[0])
         return axes
+
+    def _plot_scores(self, ax: Axes, pair: Compared, first: str, other: str) -> None:
+        metric = self.shown(metric_label(self.metric, self.top), 24)
+        n = len(pair.pairs)
+        look = series_style(0)
+        drawn = [pair.pairs[place] for place in thinned(n, MAX_POINTS)]
+        x, y = zip(*drawn, strict=True)
+        low, high = min(min(x), min(y)), max(max(x), max(y))
+        ax.scatter(x, y, s=16, color=look.colour, marker=look.marker, alpha=0.5, linewidths=0)
+        ax.plot([low, high], [low, high], color="0.4", linestyle=":", label="equal")
+        number = f"n = {n}" if len(drawn) == n else f"{len(drawn)} of n = {n} drawn"
+        finish(ax, f"The same samples by both models, {number}", f"{metric}, {first}", f"{metric}, {other}")
+        few_ticks(ax)
 
     def _plot_models(self, ax: Axes | None) -> list[Axes]:
         from matplotlib.collections import LineCollection
@@ -159,6 +185,9 @@ class ModelComparisonChart(PredictionChart):
         ax.add_collection(LineCollection(outer, colors=look.colour, linewidths=1.2, label="5 to 95 % of samples"))
         ax.add_collection(LineCollection(inner, colors=look.colour, linewidths=7, alpha=0.5, label="middle half"))
         means = [row.mean for row in rows]
+        label = "mean"
+        if any(mean.low is not None for mean in means):
+            label += ", 95 % interval of paired shares" if rows[0].binary else ", 95 % t interval"
         ax.errorbar(
             [mean.value for mean in means],
             places,
@@ -169,17 +198,17 @@ class ModelComparisonChart(PredictionChart):
             fmt=above.marker,
             color=above.colour,
             capsize=4,
-            label="mean, 95 % t interval",
+            label=label,
         )
         ax.axvline(0, color="0.4", linestyle=":")
+        first, *others = self._names(30)
         names = [
-            f"{self.shown(row.name, 24)}\nn = {len(row.pairs)}: {row.wins} better, {row.ties} equal, {row.losses} worse"
-            for row in rows
+            f"{name}\nn = {len(row.pairs)}: {row.wins} better, {row.ties} equal, {row.losses} worse"
+            for name, row in zip(others, rows, strict=True)
         ]
         tick_labels(ax.yaxis, places, names, fontsize=8.5)
         better = "lower" if self.lower else "higher"
-        metric = self.shown(metric_label(self.metric, [a for a, _ in rows[0].pairs]), 30)
-        first = self.shown(self.first, 30)
+        metric = self.shown(metric_label(self.metric, self.top), 30)
         finish(
             ax, f"Paired differences to {first} on the same samples", f"difference of {metric}; {better} is better", ""
         )
@@ -207,3 +236,10 @@ class ModelComparisonChart(PredictionChart):
             )
             rows.extend({"what": "pair", "model": one.name, "first": a, "other": b} for a, b in one.pairs)
         return rows
+
+
+def _width(ax: Axes) -> float:
+    """Give the width of axes in inches."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes have a figure
+    return float(figure.get_size_inches()[0] * ax.get_position().width)

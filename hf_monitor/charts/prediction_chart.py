@@ -1,4 +1,4 @@
-"""What the charts of predictions share: how they are made, and how scores are named."""
+"""What the charts of predictions share: how they are made."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, Self
 from hf_monitor.charts.chart import Chart
 from hf_monitor.charts.prediction_scores import add_scores
 from hf_monitor.charts.predictions import Predictions, read_predictions
+from hf_monitor.charts.text_layout import cut_middle
 
-__all__ = ["PredictionChart", "metric_label", "thinned", "top_of"]
-
-_HUNDRED = ("rouge1", "rouge2", "rougeL", "rougeLsum", "score", "bleu", "chrf")
+__all__ = ["PredictionChart", "thinned"]
 
 
 class PredictionChart(Chart):
@@ -31,6 +30,7 @@ class PredictionChart(Chart):
         inputs: Sequence[Any] | None = None,
         labels: Sequence[Any] | None = None,
         metrics: Sequence[str] | None = None,
+        greater_is_better: bool | None = None,
         model_name: str | None = None,
         **choices: Any,
     ) -> Self:
@@ -38,7 +38,7 @@ class PredictionChart(Chart):
 
         Parameters
         ----------
-        rows, references, inputs, labels, metrics
+        rows, references, inputs, labels, metrics, greater_is_better
             See `hf_monitor.charts.predictions.read_predictions`.
         model_name : str, optional
             For the titles.
@@ -53,7 +53,13 @@ class PredictionChart(Chart):
             If what the chart needs is not there.
         """
         predictions = read_predictions(
-            rows, references=references, inputs=inputs, labels=labels, metrics=metrics, name=model_name
+            rows,
+            references=references,
+            inputs=inputs,
+            labels=labels,
+            metrics=metrics,
+            greater_is_better=greater_is_better,
+            name=model_name,
         )
         add_scores(predictions, metrics)
         make: Callable[..., Self] = cls.from_predictions
@@ -66,6 +72,7 @@ class PredictionChart(Chart):
         *,
         evaluation: str | None = None,
         metrics: Sequence[str] | None = None,
+        greater_is_better: bool | None = None,
         model_name: str | None = None,
         **choices: Any,
     ) -> Self:
@@ -76,29 +83,19 @@ class PredictionChart(Chart):
         run : Run or path-like
         evaluation : str, optional
             ``"eval"``, ``"test"`` ...; the latest by default.
-        metrics, model_name, **choices
+        metrics, greater_is_better, model_name, **choices
             As for `from_rows`.
         """
-        predictions = read_predictions(run, metrics=metrics, name=model_name, evaluation=evaluation)
+        predictions = read_predictions(
+            run, metrics=metrics, greater_is_better=greater_is_better, name=model_name, evaluation=evaluation
+        )
         add_scores(predictions, metrics)
         make: Callable[..., Self] = cls.from_predictions
         return make(predictions, **choices)
 
-
-def metric_label(metric: str, values: Sequence[float]) -> str:
-    """Name a score for an axis, with its range where it is known."""
-    if metric in _HUNDRED and values and max(values) > 1:
-        return f"{metric} (0-100)"
-    return metric
-
-
-def top_of(metric: str, values: Sequence[float]) -> float | None:
-    """Give the upper end of the range of a score, where it is plain: 1 or 100; None where not."""
-    if not values or min(values) < 0:
-        return None
-    if max(values) <= 1:
-        return 1.0
-    return 100.0 if metric in _HUNDRED and max(values) <= 100 + 1e-6 else None
+    def _title(self, what: str, of: str, limit: int) -> str:
+        """Add model, evaluation and step to a title; of a long name the middle is left out, not the step."""
+        return f"{what} · {self.shown(cut_middle(of, limit, 0.6), limit + 8)}" if of else what
 
 
 def thinned(n: int, at_most: int) -> list[int]:

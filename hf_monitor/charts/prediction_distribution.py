@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hf_monitor.charts.distribution import Distribution
 from hf_monitor.charts.inference_numbers import Estimate, wilson
-from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned, top_of
+from hf_monitor.charts.prediction_chart import PredictionChart, thinned
+from hf_monitor.charts.prediction_metrics import metric_label
 from hf_monitor.charts.prediction_scores import primary_metric
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.charts.style import finish, series_style, tick_labels
@@ -29,7 +30,8 @@ class PredictionDistributionChart(PredictionChart):
     of : str
         Model, evaluation and step; may be empty.
     unit : str
-        Of the lengths: ``"words"``, or ``"characters"`` (without blanks) where some texts are Korean.
+        Of the lengths: ``"words"``, or ``"characters"`` (without blanks) where some texts are Korean, or of a script
+        without blanks (Japanese, Chinese, Thai ...).
     lengths : Distribution or None
         ``predictions`` and, where there are any, ``references`` (of several their mean).
     scores : Distribution or None
@@ -93,8 +95,9 @@ class PredictionDistributionChart(PredictionChart):
             chart.notes.append("no scores: neither the rows have any, nor are there references")
         else:
             values = [value for value in predictions.scores[metric] if value is not None]
-            chart.scores = Distribution.of({metric: values}, top=top_of(metric, values))
-            chart.metric = metric_label(metric, values)
+            top = predictions.tops.get(metric)
+            chart.scores = Distribution.of({metric: values}, top=top)
+            chart.metric = metric_label(metric, top)
             if len(values) < n:
                 chart.notes.append(f"{metric}: {n - len(values)} of {n} samples have no value")
         return chart
@@ -105,9 +108,8 @@ class PredictionDistributionChart(PredictionChart):
             return self._plot_classes(ax)
         axes = self._axes(ax, 8.0 if self.scores is None else 11.0, 4.2, 1 if self.scores is None else 2)
         assert self.lengths is not None
-        of = f" · {self.shown(self.of, 30)}" if self.of else ""
         kind = "words" if self.unit == "words" else "characters, without blanks"
-        self.lengths.draw(axes[0], f"Length of texts{of}", f"length in {kind}")
+        self.lengths.draw(axes[0], self._title("Length of texts", self.of, 36), f"length in {kind}")
         if self.scores is not None:
             self.scores.draw(axes[1], "Score of each sample", self.shown(self.metric), shown=self.shown, first=2)
         self._dress(axes)
@@ -132,7 +134,7 @@ class PredictionDistributionChart(PredictionChart):
                 label=f"{series} (n = {n})",
             )
         tick_labels(ax.yaxis, places, [self.shown(name, 24) for name in names])
-        title = "Predicted classes" + (f" · {self.shown(self.of, 24)}" if self.of else "")
+        title = self._title("Predicted classes", self.of, 36)
         if self.accuracy is not None:
             a = self.accuracy
             title += f"\naccuracy {a.value:.3f} (95 % Wilson interval {a.low:.3f} to {a.high:.3f})"
@@ -178,9 +180,15 @@ def _count_characters(text: str) -> int:
 
 
 def _unit(predictions: Predictions) -> str:
-    """Words in English; characters as soon as some texts are Korean, where a word holds a phrase. 1,000 texts tell."""
+    """Words in English; characters as soon as some texts are Korean, where a word holds a phrase, or have no blanks.
+
+    1,000 texts tell.
+    """
     from hf_monitor.metrics.language import judge_language
+    from hf_monitor.metrics.text_errors import without_blanks
 
     places = thinned(len(predictions), 1000)
     texts = [[predictions.predictions[i], *predictions.references[i]] for i in places]
-    return "words" if judge_language(texts) == "en" else "characters"
+    if judge_language(texts) != "en" or any(without_blanks(" ".join(own)) for own in texts):
+        return "characters"
+    return "words"

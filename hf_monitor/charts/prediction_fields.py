@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-from hf_monitor.charts.prediction_rows import is_missing
+from hf_monitor.charts.prediction_rows import CONFIDENCE_KEYS, is_missing
 from hf_monitor.errors import InputError
 
-__all__ = ["CONFIDENCE_KEYS", "Label", "as_confidence", "as_flag", "as_label", "as_references", "as_text", "as_whole"]
+__all__ = ["Label", "as_confidence", "as_flag", "as_label", "as_references", "as_text", "as_whole"]
 
 Label: TypeAlias = str | int | bool
-
-CONFIDENCE_KEYS = ("confidence", "probability")
 
 
 def as_label(value: Any, what: str, position: int) -> Label:

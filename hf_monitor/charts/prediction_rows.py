@@ -10,7 +10,11 @@ from typing import Any
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run.reader import Run, load_run
 
-__all__ = ["is_missing", "prediction_rows"]
+__all__ = ["CONFIDENCE_KEYS", "PREDICTION_KEYS", "is_missing", "prediction_rows", "put", "settle"]
+
+CONFIDENCE_KEYS = ("confidence", "probability")
+#: Under which keys a row may hold its prediction; the later ones are those of transformers' pipelines.
+PREDICTION_KEYS = ("prediction", "generated_text", "summary_text", "translation_text")
 
 _HINT = "Give texts, class labels, rows with 'prediction', a pandas.DataFrame of them, or a run folder."
 
@@ -112,3 +116,47 @@ def is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value
+
+
+def settle(rows: list[dict[str, Any]]) -> bool:
+    """Find the prediction of each row, under whichever key it is; tell whether some are labels of a pipeline."""
+    by_label = False
+    for position, row in enumerate(rows):
+        key = next((key for key in PREDICTION_KEYS if key in row), None)
+        if key is None and "label" in row:  # as a pipeline for classification gives it
+            by_label = True
+            row["prediction"] = row.pop("label")
+            if not any(key in row for key in CONFIDENCE_KEYS) and "score" in row:
+                row["probability"] = row.pop("score")
+        elif key is None and "text" in row:
+            row["prediction"] = row.pop("text")
+        elif key is None:
+            raise InputError(
+                f"row {position} of the predictions has no 'prediction', only {', '.join(map(repr, row)) or 'nothing'}."
+            )
+        else:
+            row["prediction"] = row[key]
+        if "text" in row:  # what the prediction was made of
+            row.setdefault("input", row["text"])
+    return by_label
+
+
+def put(rows: list[dict[str, Any]], key: str, values: Any, what: str) -> None:
+    """Put values of an argument (`what`) under a key of the rows, one entry a sample; they replace what is there.
+
+    Raises
+    ------
+    InputError
+        If they are not as many as the rows.
+    """
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"{what} must have one entry a sample, got {type(values).__name__}.")
+    values = list(values)
+    if len(values) != len(rows):
+        raise InputError(
+            f"there are {len(rows)} predictions and {len(values)} {what}: they must be equally many and in one order."
+        )
+    for row, value in zip(rows, values, strict=True):
+        row[key] = value

@@ -7,21 +7,14 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from hf_monitor.charts.prediction_metrics import known_first, known_tops
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.errors import InputError
 
-__all__ = ["MAX_SCORED", "Matched", "add_scores", "lower_is_better", "match", "primary_metric"]
+__all__ = ["MAX_SCORED", "Matched", "add_scores", "match", "primary_metric"]
 
 #: Samples that are scored where the rows have no scores: a seeded sample of more (ROUGE takes about 1 ms a sample).
 MAX_SCORED = 2000
-
-_LOWER = ("loss", "wer", "cer", "ter", "perplexity", "ppl", "error")
-
-
-def lower_is_better(metric: str) -> bool:
-    """Tell by its name whether a small value of a metric is a good one: loss, WER, CER, TER, perplexity, error."""
-    name = metric.lower()
-    return any(name == ending or name.endswith(f"_{ending}") for ending in _LOWER)
 
 
 def primary_metric(predictions: Predictions) -> str | None:
@@ -83,7 +76,8 @@ def add_scores(
             for i, value in zip(chosen, values, strict=True):
                 column[i] = value
             predictions.scores[name] = column
-    order = list(metrics) if metrics is not None else sorted(predictions.scores, key=lambda name: name != "score")
+            predictions.tops |= known_tops({name: column}, ours=True)
+    order = list(metrics) if metrics is not None else known_first(predictions.scores)
     predictions.scores = {name: predictions.scores[name] for name in order if name in predictions.scores}
 
 
@@ -112,7 +106,8 @@ class Matched:
     only_first, only_other : int
         Samples that only one of them has.
     other_inputs : int
-        Pairs of one index with different inputs.
+        Samples of one index (or place) whose inputs differ: they are not the same, and were matched by their inputs, or
+        not at all.
     """
 
     pairs: list[tuple[int, int]]
@@ -125,7 +120,8 @@ class Matched:
 def match(first: Predictions, other: Predictions) -> Matched:
     """Match the samples of two models: by ``index``, else by the input, else by their order.
 
-    What is there twice is matched in order.
+    What is there twice is matched in order. Where index or order say that two samples are the same and their inputs
+    say that they are not, the inputs are believed.
 
     Raises
     ------
@@ -144,19 +140,35 @@ def match(first: Predictions, other: Predictions) -> Matched:
             f"{other.short or 'the other model'} has {other.n_given} predictions, {first.short or 'the first'} has "
             f"{first.n_given}, and nothing says which belong together: give rows with 'index' or 'input'."
         )
-    places = [{key: place for place, key in enumerate(_numbered(own))} for own in keys]
-    pairs = [(place, places[1][key]) for key, place in places[0].items() if key in places[1]]
-    odd = sum(
-        first.inputs[i] is not None and other.inputs[j] is not None and first.inputs[i] != other.inputs[j]
-        for i, j in pairs
-    )
-    return Matched(pairs, by, len(first) - len(pairs), len(other) - len(pairs), odd)
+    every = _common(keys[0], range(len(first)), keys[1], range(len(other)))
+    pairs = [
+        (i, j) for i, j in every if None in (first.inputs[i], other.inputs[j]) or first.inputs[i] == other.inputs[j]
+    ]
+    odd = len(every) - len(pairs)
+    if odd:  # what was matched well stays; the others are looked for by their inputs
+        ours, theirs = {i for i, _ in pairs}, {j for _, j in pairs}
+        pairs += _common(
+            first.inputs,
+            [i for i in range(len(first)) if i not in ours and first.inputs[i] is not None],
+            other.inputs,
+            [j for j in range(len(other)) if j not in theirs and other.inputs[j] is not None],
+        )
+    return Matched(sorted(pairs), by, len(first) - len(pairs), len(other) - len(pairs), odd)
 
 
-def _numbered(keys: Sequence[Hashable]) -> list[tuple[Hashable, int]]:
+def _common(
+    first: Sequence[Hashable], ours: Iterable[int], other: Sequence[Hashable], theirs: Iterable[int]
+) -> list[tuple[int, int]]:
+    """Pair the places of equal keys; what is there twice in order."""
+    places = {key: place for place, key in _numbered(other, theirs)}
+    return [(place, places[key]) for place, key in _numbered(first, ours) if key in places]
+
+
+def _numbered(keys: Sequence[Hashable], places: Iterable[int]) -> list[tuple[int, tuple[Hashable, int]]]:
     seen: Counter[Hashable] = Counter()
     numbered = []
-    for key in keys:
-        numbered.append((key, seen[key]))
+    for place in places:
+        key = keys[place]
+        numbered.append((place, (key, seen[key])))
         seen[key] += 1
     return numbered

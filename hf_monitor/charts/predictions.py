@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.charts.prediction_fields import (
-    CONFIDENCE_KEYS,
     Label,
     as_confidence,
     as_flag,
@@ -17,16 +15,11 @@ from hf_monitor.charts.prediction_fields import (
     as_text,
     as_whole,
 )
-from hf_monitor.charts.prediction_rows import is_missing, prediction_rows
+from hf_monitor.charts.prediction_metrics import is_known, known_tops, lower_is_better, read_scores
+from hf_monitor.charts.prediction_rows import is_missing, prediction_rows, put, settle
 from hf_monitor.errors import InputError, NothingToDraw
 
 __all__ = ["Predictions", "read_predictions"]
-
-#: Under which keys a row may hold its prediction; the later ones are those of transformers' pipelines.
-_PREDICTION = ("prediction", "text", "generated_text", "summary_text", "translation_text")
-#: What is a number in a row, but no score of the sample.
-_NO_METRIC = {"index", "id", "idx", "step", "weights_step", "time", "attempt", "epoch", "rank", "n_tokens", "ended"}
-_NO_METRIC |= {"standalone", "label", "labels", "sampled", *CONFIDENCE_KEYS, *_PREDICTION}
 
 
 @dataclass
@@ -55,7 +48,11 @@ class Predictions:
     ended : list of (bool or None)
         False: the length limit ended the text.
     scores : dict of str to list of (float or None)
-        Metric -> value of each sample.
+        Metric -> value of each sample; by the first one samples are sorted and compared.
+    tops : dict of str to float
+        Metric -> the upper end of its range (from 0), where it is known: 1 or 100.
+    greater_is_better : bool or None
+        Of the first metric; None: as its name says.
     name : str
         Of the model; may be empty.
     source : str
@@ -76,12 +73,20 @@ class Predictions:
     n_tokens: list[int | None]
     ended: list[bool | None]
     scores: dict[str, list[float | None]]
+    tops: dict[str, float] = field(default_factory=dict)
+    greater_is_better: bool | None = None
     name: str = ""
     source: str = ""
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.predictions)
+
+    def lower(self, metric: str) -> bool:
+        """Whether a small value of `metric`, the first one, is the better one."""
+        if self.greater_is_better is None or metric == "correct":
+            return lower_is_better(metric)
+        return not self.greater_is_better
 
     @property
     def short(self) -> str:
@@ -101,6 +106,7 @@ def read_predictions(
     inputs: Sequence[Any] | None = None,
     labels: Sequence[Any] | None = None,
     metrics: Sequence[str] | None = None,
+    greater_is_better: bool | None = None,
     name: str | None = None,
     evaluation: str | None = None,
 ) -> Predictions:
@@ -109,15 +115,20 @@ def read_predictions(
     Parameters
     ----------
     source : object
-        See `hf_monitor.charts.prediction_rows.prediction_rows`. Of a row these are read: ``prediction`` (or ``text``,
-        ``generated_text``, ``summary_text``), ``references`` or ``reference``, ``input``, ``index``, ``label`` (the
-        true class), ``confidence`` or ``probability``, ``n_tokens``, ``ended``; other numbers are scores. Where there
-        is a ``label`` and no prediction, as from a text-classification pipeline, ``label`` is the prediction and
-        ``score`` its probability.
+        See `hf_monitor.charts.prediction_rows.prediction_rows`. Of a row these are read: ``prediction`` (or
+        ``generated_text``, ``summary_text``, ``translation_text``, else ``text``), ``references`` or ``reference``,
+        ``input`` (or ``text``, where another key holds the prediction), ``index``, ``label`` (the true class),
+        ``confidence`` or ``probability``, ``n_tokens``, ``ended``; other numbers are scores, except ids, lengths and
+        counts. Where there is a ``label`` and no prediction, as from a text-classification pipeline, ``label`` is the
+        predicted class and ``score`` its probability.
     references, inputs, labels : sequence, optional
         One entry a sample, in the order of the predictions; they take the place of what the rows say.
     metrics : sequence of str, optional
-        The scores to read, instead of all numbers that there are.
+        The scores to read, instead of all numbers that there are; by the first one samples are sorted. By default
+        ``score``, ROUGE-L and other usual ones come first.
+    greater_is_better : bool, optional
+        Whether a large value of the first metric is a good one; by default its name tells (of losses, perplexity and
+        error rates a small one).
     name : str, optional
         Of the model.
     evaluation : str, optional
@@ -134,18 +145,20 @@ def read_predictions(
     NothingToDraw
         If there is not one prediction.
     """
+    if greater_is_better is not None and not isinstance(greater_is_better, bool):
+        raise InputError(f"greater_is_better={greater_is_better!r} must be True, False or None (by the metric's name).")
     rows, said, notes = prediction_rows(source, evaluation)
     n_given = len(rows)
+    by_label = settle(rows)
     for key, values in (("references", references), ("input", inputs), ("label", labels)):
         if values is not None:
-            _put(rows, key, values, "inputs" if key == "input" else "labels" if key == "label" else key)
-    _settle(rows, labelled=labels is not None)
+            put(rows, key, values, "inputs" if key == "input" else "labels" if key == "label" else key)
     kept = [(position, row) for position, row in enumerate(rows) if not is_missing(row.get("prediction"))]
     if len(kept) < n_given:
         notes.append(f"{n_given - len(kept)} of {n_given} samples have no prediction and are left out")
     if not kept:
         raise NothingToDraw(f"none of the {n_given} samples has a prediction")
-    predictions, true, classes = _predicted(kept)
+    predictions, true, classes = _predicted(kept, by_label)
     read = Predictions(
         predictions=predictions,
         classes=classes,
@@ -159,53 +172,26 @@ def read_predictions(
         n_tokens=[as_whole(row.get("n_tokens"), "n_tokens", position) for position, row in kept],
         ended=[as_flag(row.get("ended"), position) for position, row in kept],
         scores={},
+        greater_is_better=greater_is_better,
         name="" if name is None else str(name),
         source=said,
         notes=notes,
     )
-    read.scores = _scores(kept, metrics, notes)
+    read.scores = read_scores(kept, metrics, notes)
     if classes and any(label is not None for label in true):
         right = [None if t is None else float(p == t) for p, t in zip(predictions, true, strict=True)]
         read.scores = {"correct": right, **read.scores}
+    read.tops = known_tops(read.scores, ours=bool(said))
+    if metrics is None and (first := next(iter(read.scores), None)) is not None and not is_known(first):
+        notes.append(f"samples are sorted and compared by {first!r}; metrics=[...] names another score")
     return read
 
 
-def _put(rows: list[dict[str, Any]], key: str, values: Any, what: str) -> None:
-    if hasattr(values, "tolist"):
-        values = values.tolist()
-    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
-        raise InputError(f"{what} must have one entry a sample, got {type(values).__name__}.")
-    values = list(values)
-    if len(values) != len(rows):
-        raise InputError(
-            f"there are {len(rows)} predictions and {len(values)} {what}: they must be equally many and in one order."
-        )
-    for row, value in zip(rows, values, strict=True):
-        row[key] = value
-
-
-def _settle(rows: list[dict[str, Any]], labelled: bool) -> None:
-    """Find the prediction of each row, under whichever key it is."""
-    for position, row in enumerate(rows):
-        if "prediction" not in row and "label" in row and not labelled:  # as a pipeline for classification gives it
-            row["prediction"] = row.pop("label")
-            if not any(key in row for key in CONFIDENCE_KEYS) and "score" in row:
-                row["probability"] = row.pop("score")
-            row.setdefault("input", row.get("text"))
-            continue
-        key = next((key for key in _PREDICTION if key in row), None)
-        if key is None:
-            raise InputError(
-                f"row {position} of the predictions has no 'prediction', only {', '.join(map(repr, row)) or 'nothing'}."
-            )
-        row["prediction"] = row[key]
-
-
-def _predicted(kept: list[tuple[int, dict[str, Any]]]) -> tuple[list[Any], list[Label | None], bool]:
+def _predicted(kept: list[tuple[int, dict[str, Any]]], by_label: bool) -> tuple[list[Any], list[Label | None], bool]:
     true = [None if is_missing(row.get("label")) else row["label"] for _, row in kept]
     given = [row["prediction"] for _, row in kept]
     texts = [isinstance(value, str) for value in given]
-    if all(texts) and all(label is None for label in true):
+    if all(texts) and not by_label and all(label is None for label in true):
         return given, true, False
     if any(texts) and not all(texts):
         odd = texts.index(not texts[0])
@@ -237,42 +223,3 @@ def _indices(kept: list[tuple[int, dict[str, Any]]]) -> list[int] | None:
             raise InputError(f"the index of sample {position} is {row['index']!r}: give whole numbers, or no index.")
         found.append(index)
     return found
-
-
-def _scores(
-    kept: list[tuple[int, dict[str, Any]]], metrics: Sequence[str] | None, notes: list[str]
-) -> dict[str, list[float | None]]:
-    if isinstance(metrics, str):
-        raise InputError(f"metrics={metrics!r} is one text: give a list of names, [{metrics!r}].")
-    names = list(metrics) if metrics is not None else _metric_names(kept)
-    scores: dict[str, list[float | None]] = {}
-    for name in names:
-        column: list[float | None] = []
-        odd = 0
-        for position, row in kept:
-            value = row.get(name)
-            if is_missing(value) or (isinstance(value, float) and math.isinf(value)):
-                odd += value is not None
-                column.append(None)
-            elif isinstance(value, bool | int | float):
-                column.append(float(value))
-            else:
-                raise InputError(
-                    f"{name} of sample {position} is {str(value)[:40]!r} ({type(value).__name__}): a score is a number."
-                )
-        if odd:
-            notes.append(f"{name}: {odd} value(s) that are not finite are left out")
-        if any(value is not None for value in column):
-            scores[name] = column
-    return scores
-
-
-def _metric_names(kept: list[tuple[int, dict[str, Any]]]) -> list[str]:
-    """Keys under which some row holds a number, the mean ``score`` first."""
-    names: dict[str, None] = {}
-    for _, row in kept:
-        for key, value in row.items():
-            if key in names or not isinstance(value, int | float) or isinstance(value, bool) or is_missing(value):
-                continue  # the NaN that stands for a missing text in a data frame, too
-            names[key] = None
-    return sorted((name for name in names if name not in _NO_METRIC), key=lambda name: name != "score")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.distribution import FEW, few_ticks
-from hf_monitor.charts.prediction_chart import PredictionChart, metric_label, thinned, top_of
-from hf_monitor.charts.prediction_scores import lower_is_better, primary_metric
+from hf_monitor.charts.distribution import FEW, few_ticks, readable
+from hf_monitor.charts.prediction_chart import PredictionChart, thinned
+from hf_monitor.charts.prediction_metrics import metric_label
+from hf_monitor.charts.prediction_scores import primary_metric
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.charts.style import finish, series_style, tick_labels
 from hf_monitor.errors import NothingToDraw
@@ -34,13 +35,23 @@ class SampleRankingChart(PredictionChart):
         Metric -> values of the samples, the best first. At most 6 metrics.
     order : list of int
         Index (or place) of these samples.
+    tops : dict of str to float
+        Metric -> the upper end of its range, from 0, where it is known.
     """
 
     title = "Samples by score"
 
-    def __init__(self, of: str, metric: str, sorted_scores: dict[str, list[float | None]], order: list[int]) -> None:
+    def __init__(
+        self,
+        of: str,
+        metric: str,
+        sorted_scores: dict[str, list[float | None]],
+        order: list[int],
+        tops: dict[str, float] | None = None,
+    ) -> None:
         super().__init__()
         self.of, self.metric, self.sorted_scores, self.order = of, metric, sorted_scores, order
+        self.tops = tops or {}
 
     @classmethod
     def from_predictions(cls, predictions: Predictions) -> Self:
@@ -58,15 +69,15 @@ class SampleRankingChart(PredictionChart):
         if predictions.classes and len(predictions.scores) == 1:
             raise NothingToDraw("classes of one model are right or wrong: give models={name: predictions} to compare")
         scores = predictions.scores[metric]
-        sign = 1 if lower_is_better(metric) else -1
+        sign = 1 if predictions.lower(metric) else -1
         known = [(sign * value, place) for place, value in enumerate(scores) if value is not None]
         places = [place for _, place in sorted(known)]
         keys = predictions.positions if predictions.indices is None else predictions.indices
         columns = dict(predictions.scores)
         if columns.get("rougeLsum") == columns.get("rougeL"):  # texts of one line: the same strip twice
-            columns.pop("rougeLsum", None)
+            columns.pop("rougeL" if metric == "rougeLsum" else "rougeLsum", None)
         drawn = {name: [values[place] for place in places] for name, values in list(columns.items())[:MAX_METRICS]}
-        chart = cls(predictions.of, metric, drawn, [keys[place] for place in places])
+        chart = cls(predictions.of, metric, drawn, [keys[place] for place in places], predictions.tops)
         chart.notes = list(predictions.notes)
         if len(places) < len(scores):
             chart.notes.append(f"{metric}: {len(scores) - len(places)} of {len(scores)} samples have no value")
@@ -90,17 +101,11 @@ class SampleRankingChart(PredictionChart):
             linestyle=look.line,
             marker=look.marker if n < FEW else None,
         )
-        of = f" · {self.shown(self.of, 40)}" if self.of else ""
-        label = self.shown(metric_label(self.metric, values))
-        finish(
-            axes[0],
-            f"Samples sorted by {self.shown(self.metric)}, n = {n}{of}",
-            "sample, best first",
-            label,
-            integer_x=True,
-        )
+        top = self.tops.get(self.metric)
+        label = self.shown(metric_label(self.metric, top))
+        title = self._title(f"Samples sorted by {self.shown(self.metric)}, n = {n}", self.of, 40)
+        finish(axes[0], title, "sample, best first", label, integer_x=True)
         few_ticks(axes[0])
-        top = top_of(self.metric, values)
         if top is not None:
             axes[0].set_ylim(-0.03 * top, 1.03 * top)
         axes[0].set_xlim(0.5, n + 0.5)
@@ -117,7 +122,7 @@ class SampleRankingChart(PredictionChart):
         strips : list of list of float
             NaN where no sample of a block has a value.
         ranges : list of (float, float)
-            What 0 and 1 stand for: the range of the metric where it is plain (0 to 1, 0 to 100), else its extremes.
+            What 0 and 1 stand for: the range of the metric where it is known (0 to 100), else its extremes.
         """
         import numpy as np
 
@@ -127,7 +132,7 @@ class SampleRankingChart(PredictionChart):
         strips, ranges = [], []
         for name, column in self.sorted_scores.items():
             known = [value for value in column if value is not None]
-            top = top_of(name, known)
+            top = self.tops.get(name)
             low, high = (0.0, top) if top is not None else (min(known, default=0.0), max(known, default=0.0))
             data = np.array([np.nan if value is None else value for value in column], dtype=float)
             there = np.add.reduceat(~np.isnan(data), starts, dtype=float)
@@ -151,7 +156,7 @@ class SampleRankingChart(PredictionChart):
             extent=(0.5, n + 0.5, len(strips) - 0.5, -0.5),
         )
         names = [
-            f"{self.shown(name, 18)}\n{low:.3g} to {high:.3g}"
+            f"{self.shown(name, 18)}\n{readable(low)} to {readable(high)}"
             for name, (low, high) in zip(self.sorted_scores, ranges, strict=True)
         ]
         tick_labels(ax.yaxis, list(range(len(names))), names, fontsize=8)

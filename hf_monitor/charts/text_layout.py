@@ -1,10 +1,13 @@
-"""Wrapping texts to a width, by an upper bound of each character's width: no text runs out of a picture."""
+"""Fitting texts to a width: lines wrapped so that none runs out of a picture, names cut so that they stay apart."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["text_width", "wrapped"]
+from hf_monitor.charts.fonts import text_columns
+
+__all__ = ["cut_middle", "short_names", "text_width", "wrapped"]
 
 # Widths in em, each the widest of its group in DejaVu Sans (Hangul and Han: in the Korean fonts), so that a line is
 # never longer than it was taken for. tests/charts/test_inference_charts.py holds them against the fonts.
@@ -75,3 +78,58 @@ def wrapped(text: str, width: float, max_lines: int) -> list[str]:
         lines.append(rest[:end].rstrip())
         rest = rest[end:].lstrip()
     return lines or [""]
+
+
+def cut_middle(text: str, limit: int, tail: float = 0.5) -> str:
+    """Shorten a text to `limit` columns by its middle: head and end tell more of a name or a path.
+
+    Parameters
+    ----------
+    text : str
+    limit : int
+        Columns, see `hf_monitor.charts.fonts.text_columns`.
+    tail : float
+        Share of the columns that the end of the text gets.
+    """
+    text = text if len(text) <= 20_000 else f"{text[:1000]}…{text[-1000:]}"
+    if text_columns(text) <= limit:
+        return text
+    end = max(0, int(tail * (limit - 1)))
+    return _start(text, limit - 1 - end) + "…" + _start(text[::-1], end)[::-1]
+
+
+def _start(text: str, columns: int) -> str:
+    end = 0
+    while end < len(text) and (columns := columns - text_columns(text[end])) >= 0:
+        end += 1
+    return text[:end]
+
+
+def short_names(names: Sequence[str], limit: int) -> list[str]:
+    """Shorten names to `limit` columns so that different ones stay different.
+
+    Names that fit stay as they are. Otherwise what all begin with is left out, up to the last ``/``, ``-``, ``_``,
+    ``.`` or blank of it, and names that are still too long lose their middle; a number in front is the last resort.
+
+    Parameters
+    ----------
+    names : sequence of str
+    limit : int
+
+    Returns
+    -------
+    list of str
+    """
+    different = len(set(names))
+    if all(text_columns(name) <= limit for name in names):
+        return list(names)
+    low, high = min(names), max(names)  # what these two begin with alike, all do
+    alike = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    drop = 1 + max(low.rfind(mark, 0, alike) for mark in "/-_. ") if different > 1 else 0
+    rests = [f"…{name[drop:]}" for name in names] if drop > 1 else list(names)
+    for candidates in (names, rests):
+        for tail in (0.5, 0.75, 0.25):
+            short = [cut_middle(name, limit, tail) for name in candidates]
+            if len(set(short)) == different:
+                return short
+    return [cut_middle(f"{number}. {name}", limit) for number, name in enumerate(rests, start=1)]

@@ -95,12 +95,15 @@ def mean_interval(values: Sequence[float], weights: Sequence[float] | None = Non
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    """Compute Wilson's score interval of a share of independent draws (Wilson, 1927; JASA 22, 209-212)."""
+    """Compute Wilson's score interval of a share of independent draws (Wilson, 1927; JASA 22, 209-212).
+
+    It ends at exactly 0 where `count` is 0, and at exactly 1 where it is `n`: rounding never puts the share outside.
+    """
     z2 = _NORMAL**2
     share = count / n
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _NORMAL / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if count == 0 else max(0.0, middle - half), 1.0 if count == n else min(1.0, middle + half)
 
 
 def share_interval(flags: Sequence[bool]) -> Interval:

@@ -8,7 +8,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ERROR_KINDS", "Copied", "copied", "has_loop", "repetition", "shared_texts", "text_errors", "words"]
+__all__ = [
+    "ERROR_KINDS",
+    "Copied",
+    "copied",
+    "has_loop",
+    "repetition",
+    "shared_texts",
+    "text_errors",
+    "without_blanks",
+    "words",
+]
 
 #: Kind of error -> what it means, from the gravest to the mildest.
 ERROR_KINDS = {
@@ -30,8 +40,16 @@ TOO_SHORT, TOO_LONG = 0.5, 2.0
 # Bounds of what is compared: the search takes their product in steps where all words are the same.
 _PREDICTION_WORDS, _INPUT_WORDS = 512, 4096
 _LOOP_CHARACTERS = 4000
+_LOOP_WIDTH = 4
 
-_WORD = re.compile(r"\w+")
+# Scripts without blanks between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each character is a word.
+_NO_BLANKS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_NO_BLANKS}]|[^\W{_NO_BLANKS}]+")
+_NO_BLANK = re.compile(f"[{_NO_BLANKS}]")
+#: Characters of these scripts that stand for a word of others.
+_CHARACTERS_A_WORD = 2
 _LOOP = re.compile(r"(\S.{1,29}?)\1{3,}", re.DOTALL)
 
 
@@ -56,6 +74,8 @@ class Copied(NamedTuple):
 def words(text: str) -> list[str]:
     """Cut a text into lower-case words: runs of letters, digits and ``_``. Korean is cut at its blanks (eojeol).
 
+    Of scripts without blanks between words (Japanese, Chinese, Thai ...) each character counts as a word.
+
     Parameters
     ----------
     text : str
@@ -65,6 +85,11 @@ def words(text: str) -> list[str]:
     list of str
     """
     return _WORD.findall(unicodedata.normalize("NFC", text).lower())
+
+
+def without_blanks(text: str) -> bool:
+    """Tell whether most letters of a text are of scripts without blanks between words (Japanese, Chinese, Thai ...)."""
+    return 2 * len(_NO_BLANK.findall(text)) > sum(map(str.isalpha, text))
 
 
 def repetition(text: str, n: int = REPETITION_N) -> float | None:
@@ -93,10 +118,11 @@ def repetition(text: str, n: int = REPETITION_N) -> float | None:
 
 
 def has_loop(text: str) -> bool:
-    """Tell whether a piece of 2 to 30 characters stands four times in a row, as in degenerate texts (Holtzman 2020).
+    """Tell whether a piece of up to 30 characters stands four times in a row, as in degenerate texts (Holtzman 2020).
 
-    Works where there are no blanks between words. Laughter, dashes and other runs of one character are no loop. The
-    first 4,000 characters are looked at.
+    Works where there are no blanks between words. The piece has at least two different letters, and is at least as wide
+    as four Latin letters or two Korean syllables: laughter (``hahahaha``, also in jamo), dashes and digits
+    (``10,000,000,000,000``) are no loops. The first 4,000 characters are looked at.
 
     Parameters
     ----------
@@ -110,8 +136,13 @@ def has_loop(text: str) -> bool:
     ----------
     Holtzman et al. (2020), The curious case of neural text degeneration. ICLR.
     """
-    loops = _LOOP.finditer(text[:_LOOP_CHARACTERS])
-    return any(len({character for character in loop[1] if not character.isspace()}) > 1 for loop in loops)
+    return any(_is_loop(found[1]) for found in _LOOP.finditer(text[:_LOOP_CHARACTERS]))
+
+
+def _is_loop(piece: str) -> bool:
+    letters = {char for char in piece if char.isalpha() and not "\u3131" <= char <= "\u318e"}  # jamo laugh and weep
+    width = sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in piece)
+    return len(letters) > 1 and width >= _LOOP_WIDTH
 
 
 def copied(prediction: str, input: str) -> Copied:
@@ -185,12 +216,13 @@ def text_errors(
     -------
     list of str
         Keys of `ERROR_KINDS`, in their order. ``copied``: at least 5 words, and the density of `copied` is at least
-        half of the number of words.
+        half of the number of words. Where there are no blanks between words, two characters stand for a word.
     """
     found = set()
+    a_word = _CHARACTERS_A_WORD if without_blanks(prediction) else 1
     if not prediction.strip():
         found.add("empty")
-    elif (repetition(prediction) or 0.0) >= REPETITION_SHARE or has_loop(prediction):
+    elif (repetition(prediction, REPETITION_N * a_word) or 0.0) >= REPETITION_SHARE or has_loop(prediction):
         found.add("repetition")
     if shared:
         found.add("same text")
@@ -198,7 +230,7 @@ def text_errors(
         found.add("at the limit")
     if input and "empty" not in found:
         share = copied(prediction, input)
-        if share.n_words >= COPIED_WORDS and share.density >= COPIED_SHARE * share.n_words:
+        if share.n_words >= COPIED_WORDS * a_word and share.density >= COPIED_SHARE * share.n_words:
             found.add("copied")
     lengths = [length for length in map(_length, references) if length]
     if lengths and "empty" not in found:

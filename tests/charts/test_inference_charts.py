@@ -38,6 +38,7 @@ def test_few_lengths_are_points_with_their_median_beside_those_of_the_references
     assert lengths.get_xlabel().startswith("length in words")
     assert ticks(lengths) == ["predictions\nn = 3", "references\nn = 2"]
     assert scores.get_xlabel().startswith("score (0-100)")
+    assert not lengths.containers  # below 6 values the median has no interval, and no bar of no width
     assert chart.notes[-1] == "score: 1 of 3 samples have no value"
     assert {"panel": "length in words", "series": "predictions", "what": "point", "value": 3.0} in chart.table()
     assert not lengths.patches  # no histogram of three values
@@ -94,7 +95,7 @@ def test_confidence_of_classes_is_calibrated_against_what_was_right():
     _, ax = chart.plot()
     points, *_ = ax.containers[0]
     assert points.get_ydata().tolist() == [0.5, 1.0]
-    assert ax.get_title(loc="left") == "Calibration: ECE 0.100 (n = 40)"
+    assert ax.get_title(loc="left") == "Calibration: ECE 0.100 (bins of equal count, n = 40)"
 
 
 def test_confidence_of_texts_is_held_against_their_score():
@@ -118,26 +119,28 @@ def test_confidence_of_texts_is_held_against_their_score():
 
 def test_samples_are_sorted_by_score_and_the_other_metrics_follow():
     rows = [
-        {"prediction": "a", "index": i, "score": s, "mine": m}
+        {"prediction": "a", "index": i, "rougeL": s, "mine": m}
         for i, s, m in ((7, 10.0, 3), (8, 90.0, None), (9, 50.0, 5))
     ]
     chart = SampleRankingChart.from_rows([*rows, {"prediction": "b", "index": 10, "mine": 4}])
     assert chart.order == [8, 9, 7]
-    assert chart.sorted_scores == {"score": [90, 50, 10], "mine": [None, 5, 3]}
-    assert chart.notes == ["score: 1 of 4 samples have no value"]
+    assert chart.sorted_scores == {"rougeL": [90, 50, 10], "mine": [None, 5, 3]}
+    assert chart.notes == ["rougeL: 1 of 4 samples have no value"]
     line, strips = chart.plot()
     assert line.get_lines()[0].get_ydata().tolist() == [90, 50, 10]
+    assert line.get_lines()[0].get_xdata().tolist() == [1, 2, 3]
+    assert strips.images[0].get_clim() == (0, 1)
     drawn = strips.images[0].get_array()
     assert drawn[0].tolist() == [0.9, 0.5, 0.1]
     assert (drawn.mask[1, 0], drawn[1, 1:].tolist()) == (True, [1.0, 0.0])  # missing, not 0
-    assert ticks(strips) == ["score\n0 to 100", "mine\n3 to 5"]
-    assert chart.table()[0] == {"rank": 1, "sample": 8, "score": 90.0, "mine": None}
+    assert ticks(strips) == ["rougeL\n0 to 100", "mine\n3 to 5"]
+    assert chart.table()[0] == {"rank": 1, "sample": 8, "rougeL": 90.0, "mine": None}
     assert SampleRankingChart.from_rows([{"prediction": "a", "wer": w} for w in (0.5, 0.1)]).order == [1, 0]
 
 
 def test_strips_of_many_samples_are_means_of_neighbours():
-    rows = [{"prediction": "a", "score": float(i % 100)} for i in range(1000)]
-    chart = SampleRankingChart.from_rows([*rows, {"prediction": "a", "score": 0.5}])
+    rows = [{"prediction": "a", "rougeL": float(i % 100)} for i in range(1000)]
+    chart = SampleRankingChart.from_rows([*rows, {"prediction": "a", "rougeL": 0.5}])
     strips, ranges = chart.strips()
     assert (len(strips[0]), ranges) == (400, [(0.0, 100.0)])
     assert strips[0][0] == pytest.approx(0.99)
@@ -160,7 +163,8 @@ def test_two_models_are_drawn_against_each_other_with_wins_and_losses():
     assert scatter.collections[0].get_offsets().tolist() == [[1, 2], [2, 2], [3, 5], [4, 1]]
     assert widths(bars) == [2, 1, 1]
     assert ticks(bars) == ["나\nbetter: 2", "equal: 1", "가\nbetter: 1"]
-    assert bars.get_title(loc="left").startswith("Mean difference +0 (95 % t interval -3.44 to +3.44)\n나 minus 가")
+    assert bars.get_title(loc="left") == "Mean difference +0\n나 minus 가\nsign test p = 1"  # four pairs: no interval
+    assert [line.tolist() for line in scatter.get_lines()[0].get_data()] == [[1, 5], [1, 5]]
     assert chart.compared[0].p == 1.0
     assert {"what": "pair", "model": "나", "first": 3.0, "other": 5.0} in chart.table()
 
@@ -184,10 +188,10 @@ def test_several_models_are_drawn_by_their_differences_to_the_first():
 
 
 ROWS = [
-    {"prediction": "fine words", "reference": "fine words", "score": 100.0, "index": 0},
-    {"prediction": "", "reference": "something", "score": 0.0, "index": 1, "confidence": 0.25},
-    {"prediction": " ", "reference": "else", "score": 0.0, "index": 2},
-    {"prediction": "a b c d e f", "reference": "x y z u v w", "input": "so a b c d e f", "score": 5.0, "index": 3},
+    {"prediction": "fine words", "reference": "fine words", "rougeL": 100.0, "index": 0},
+    {"prediction": "", "reference": "something", "rougeL": 0.0, "index": 1, "confidence": 0.25},
+    {"prediction": " ", "reference": "else", "rougeL": 0.0, "index": 2},
+    {"prediction": "a b c d e f", "reference": "x y z u v w", "input": "so a b c d e f", "rougeL": 5.0, "index": 3},
 ]
 
 
@@ -203,7 +207,7 @@ def test_the_worst_samples_are_shown_and_kinds_of_errors_counted():
     assert widths(kinds) == [2, 0, 0, 1, 0, 0]
     assert ticks(kinds)[3] == "copied  1"
     head, body = [text.get_text() for text in texts.texts][:2]
-    assert head == "1.  sample 1  ·  score (0-100): 0  ·  confidence 0.25  ·  empty"
+    assert head == "1.  sample 1  ·  rougeL (0-100): 0  ·  confidence 0.25  ·  empty"
     assert body == "      reference: something\n      prediction: (empty)"
     assert len(ErrorCasesChart.from_rows(ROWS, max_errors=1).cases) == 1
     for wrong in (0, 21, True, 2.0):
@@ -221,7 +225,7 @@ def test_without_scores_the_gravest_errors_are_shown(monkeypatch):
     assert some.n_checked == 2
     assert some.notes[0] == "kinds of errors are counted in 2 of 3 samples (seeded sample)"
     fine = ErrorCasesChart.from_rows(["good"])
-    assert fine.plot()[1].texts[0].get_text() == "No error was found in 1 samples."
+    assert fine.plot()[1].texts[0].get_text() == "No error was found in 1 sample."
 
 
 def test_of_classes_the_surest_wrong_ones_are_shown_and_confusions_counted():

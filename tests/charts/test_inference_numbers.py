@@ -11,6 +11,7 @@ from hf_monitor.charts.inference_numbers import (
     equal_bins,
     mean_estimate,
     median_estimate,
+    paired_shares,
     sign_test,
     spearman,
     student,
@@ -19,7 +20,7 @@ from hf_monitor.charts.inference_numbers import (
 
 
 @pytest.mark.parametrize(
-    ("degrees", "table"), [(1, 12.706), (4, 2.776), (5, 2.571), (9, 2.262), (30, 2.042), (10**6, 1.960)]
+    ("degrees", "table"), [(1, 12.706), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (30, 2.042), (10**6, 1.960)]
 )
 def test_student_is_that_of_the_tables(degrees, table):
     assert student(degrees) == pytest.approx(table, abs=1e-3)
@@ -27,8 +28,32 @@ def test_student_is_that_of_the_tables(degrees, table):
 
 def test_mean_and_its_interval():
     assert mean_estimate([3.0]) == Estimate(3.0, None, None)
-    found = mean_estimate([1.0, 2.0, 3.0])  # s = 1, t(2) = 4.3027
-    assert (found.value, found.low) == (2.0, pytest.approx(2 - 4.3027 / math.sqrt(3)))
+    assert mean_estimate([0.0, 100.0, 0.0, 100.0]) == Estimate(50.0, None, None)  # t would say -42 to 142
+    found = mean_estimate([1.0, 2.0, 3.0, 4.0, 5.0])  # s² = 2.5, t(4) = 2.7764
+    half = 2.7764 * math.sqrt(2.5 / 5)
+    assert found == (3.0, pytest.approx(3 - half), pytest.approx(3 + half))
+    assert mean_estimate([1.0, 2.0, 3.0, 4.0, 5.0], 1.5, 4.5) == Estimate(3.0, 1.5, 4.5)
+
+
+def test_the_difference_of_paired_shares_is_that_of_newcombe():
+    found = paired_shares(36, 2, 12, 0)  # the paper's 36, 12, 2 and 0 of 50
+    assert found == (0.2, pytest.approx(0.0569, abs=5e-5), pytest.approx(0.3404, abs=5e-5))
+    # 22 of 50 and 32 of 50, which go together: the covariance has a correction of n / 2.
+    found, (l1, u1), (l2, u2) = paired_shares(20, 2, 12, 16), wilson(32, 50), wilson(22, 50)
+    phi = (20 * 16 - 2 * 12 - 25) / math.sqrt(22 * 28 * 32 * 18)
+    low = math.sqrt((0.64 - l1) ** 2 - 2 * phi * (0.64 - l1) * (u2 - 0.44) + (u2 - 0.44) ** 2)
+    high = math.sqrt((u1 - 0.64) ** 2 - 2 * phi * (u1 - 0.64) * (0.44 - l2) + (0.44 - l2) ** 2)
+    assert found == (0.2, pytest.approx(0.2 - low), pytest.approx(0.2 + high))
+    same = paired_shares(54, 0, 0, 0)
+    assert (same.value, same.low) == (0, -same.high)
+    assert paired_shares(0, 0, 10, 0).high == 1.0
+
+
+def test_wilson_never_leaves_the_share_outside():
+    for n in range(1, 201):
+        low, high = wilson(n, n)
+        assert (high, wilson(0, n)[0]) == (1.0, 0.0)
+        assert low == pytest.approx(1 - wilson(0, n)[1])
 
 
 def test_median_has_an_interval_of_order_statistics():

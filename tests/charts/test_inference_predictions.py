@@ -8,7 +8,8 @@ import pytest
 
 from hf_monitor.charts import prediction_scores
 from hf_monitor.charts.comparing import compare, read_models
-from hf_monitor.charts.prediction_scores import add_scores, lower_is_better, match
+from hf_monitor.charts.prediction_metrics import known_tops, lower_is_better
+from hf_monitor.charts.prediction_scores import add_scores, match
 from hf_monitor.charts.predictions import read_predictions
 from hf_monitor.errors import InputError, NothingToDraw
 
@@ -58,6 +59,52 @@ def test_class_labels_come_bare_in_rows_and_from_pipelines():
     assert read_predictions([{"summary_text": "short"}]).predictions == ["short"]
 
 
+def test_the_text_of_a_row_is_the_input_where_another_key_holds_the_prediction():
+    for key in ("summary_text", "generated_text", "translation_text", "prediction"):
+        read = read_predictions([{"text": "the long source", key: "short"}])
+        assert (read.predictions, read.inputs) == (["short"], ["the long source"])
+    assert read_predictions([{"text": "a", "input": "b", "prediction": "c"}]).inputs == ["b"]
+    assert read_predictions([{"text": "a"}]).predictions == ["a"]
+
+
+@pytest.mark.parametrize("text", [{}, {"text": "a great film"}])
+def test_a_pipelines_labels_are_classes_and_true_labels_do_not_replace_them(text):
+    rows = [{"label": "POSITIVE", "score": 0.9, **text}, {"label": "NEGATIVE", "score": 0.8, **text}]
+    read = read_predictions(rows)
+    assert (read.classes, read.predictions, read.labels) == (True, ["POSITIVE", "NEGATIVE"], [None, None])
+    assert (read.confidences, read.scores) == ([0.9, 0.8], {})
+    read = read_predictions(rows, labels=["POSITIVE", "POSITIVE"])
+    assert (read.predictions, read.labels) == (["POSITIVE", "NEGATIVE"], ["POSITIVE", "POSITIVE"])
+    assert (read.inputs, read.scores) == ([text.get("text")] * 2, {"correct": [1.0, 0.0]})
+
+
+def test_of_the_numbers_of_a_row_the_scores_are_found_and_the_choice_is_said():
+    read = read_predictions([{"sample_id": 3, "length": 5, "mine": 2.0, "rouge1": 9, "rougeL": 3.0, "prediction": "p"}])
+    assert list(read.scores) == ["rougeL", "rouge1", "mine"]
+    assert read.notes == ["taken for no scores by their names (metrics=[...] asks for them): sample_id, length"]
+    assert read_predictions([{"length": 5, "prediction": "p"}], metrics=["length"]).scores == {"length": [5.0]}
+    own = read_predictions(
+        [{"mine": 1, "year_of": "n/a", "prediction": "p"}, {"mine": 2, "year_of": 1, "prediction": "q"}]
+    )
+    assert list(own.scores) == ["mine"]
+    assert own.notes == [
+        "not only numbers, so no scores: year_of",
+        "samples are sorted and compared by 'mine'; metrics=[...] names another score",
+    ]
+
+
+def test_how_far_a_score_goes_is_known_of_ours_and_of_rouge_above_1():
+    assert known_tops({"rougeL": [0.0, None], "score": [0.0], "mine": [50.0]}, ours=True) == {
+        "rougeL": 100,
+        "score": 100,
+    }
+    assert known_tops({"rougeL": [0.9], "score": [5.0], "f1": [1.0]}, ours=False) == {}
+    assert (
+        known_tops({"score": [40.0], "rouge1": [50.0], "rouge2": [30.0], "rougeL": [40.0]}, ours=False)["score"] == 100
+    )
+    assert known_tops({"bleu": [3.0, 0.0], "chrf": [-1.0], "rouge1": [101.0]}, ours=False) == {"bleu": 100}
+
+
 def test_missing_predictions_are_left_out_and_said():
     frame = pd.DataFrame({"prediction": ["a", None, "c"], "input": ["x", "y", None], "reference": ["r", "s", None]})
     read = read_predictions(frame.map(lambda value: float("nan") if value is None else value))
@@ -87,7 +134,12 @@ def test_missing_predictions_are_left_out_and_said():
         ([{"prediction": "a", "input": 3}], {}, "input of sample 0 is of type int"),
         ([{"prediction": "a", "references": [3]}], {}, "reference of sample 0 is of type int"),
         ([{"prediction": "a", "references": {"r"}}], {}, "references of sample 0 are of type set"),
-        ([{"prediction": "a", "f1": 1.0}, {"prediction": "b", "f1": "good"}], {}, "f1 of sample 1 is 'good'"),
+        (
+            [{"prediction": "a", "f1": 1.0}, {"prediction": "b", "f1": "good"}],
+            {"metrics": ["f1"]},
+            "sample 1 is 'good'",
+        ),
+        (["a"], {"greater_is_better": "yes"}, "greater_is_better='yes'"),
         (["a", "b"], {"references": ["r"]}, "2 predictions and 1 references"),
         (["a"], {"references": "r"}, "references must have one entry a sample"),
         (["a"], {"labels": [1]}, "label of sample 0 is of type int"),
@@ -103,7 +155,7 @@ def test_what_cannot_be_right_is_said(source, options, said):
 def test_texts_with_references_are_scored_and_rows_with_scores_are_not():
     read = read_predictions(["a b c", "x", "y"], references=["a b c", "z", None])
     add_scores(read)
-    assert list(read.scores) == ["score", "rouge1", "rouge2", "rougeL", "rougeLsum"]
+    assert list(read.scores) == ["score", "rougeL", "rouge1", "rouge2", "rougeLsum"]
     assert read.scores["rougeL"] == [100.0, 0.0, None]
     assert read.notes == ["1 of 3 samples have no reference and no score"]
     scored = read_predictions([{"prediction": "a", "reference": "a", "mine": 3}])
@@ -128,21 +180,26 @@ def test_of_many_texts_a_seeded_sample_is_scored(monkeypatch):
 
 
 def test_samples_are_matched_by_index_then_input_then_order():
-    a = read_predictions([{"prediction": "p", "index": i, "input": t} for i, t in ((0, "x"), (1, "y"), (1, "z"))])
-    b = read_predictions([{"prediction": "q", "index": i, "input": t} for i, t in ((1, "y"), (5, "x"), (1, "w"))])
+    a = read_predictions([{"prediction": "p", "index": i, "input": t} for i, t in ((0, "v"), (1, "y"), (1, "z"))])
+    b = read_predictions([{"prediction": "q", "index": i, "input": t} for i, t in ((1, "y"), (5, "x"), (1, "z"))])
     found = match(a, b)
-    assert (found.by, found.pairs, found.only_first, found.only_other, found.other_inputs) == (
-        "index",
-        [(1, 0), (2, 2)],
-        1,
-        1,
-        1,
-    )
+    assert (found.by, found.pairs) == ("index", [(1, 0), (2, 2)])
+    assert (found.only_first, found.only_other, found.other_inputs) == (1, 1, 0)
     b.indices = None
-    assert (match(a, b).by, match(a, b).pairs) == ("input", [(0, 1), (1, 0)])
+    assert (match(a, b).by, match(a, b).pairs) == ("input", [(1, 0), (2, 2)])
     assert match(a, read_predictions(["1", "2", "3"])).pairs == [(0, 0), (1, 1), (2, 2)]
     with pytest.raises(InputError, match=r"has 2 predictions.*has 3"):
         match(a, read_predictions(["1", "2"]))
+
+
+def test_of_one_index_with_other_inputs_the_inputs_are_believed():
+    a = read_predictions([{"prediction": "p", "index": i, "input": t} for i, t in enumerate("vwxyz")])
+    b = read_predictions([{"prediction": "q", "index": i, "input": t} for i, t in enumerate("vxwq")])
+    found = match(a, b)
+    assert (found.by, found.pairs) == ("index", [(0, 0), (1, 2), (2, 1)])
+    assert (found.only_first, found.only_other, found.other_inputs) == (2, 1, 3)
+    by_place = read_predictions([{"prediction": "q", "input": t} for t in ("v", None, "q", "y", "x")])
+    assert match(a, by_place).pairs == [(0, 0), (1, 1), (2, 4), (3, 3)]
 
 
 def test_another_model_is_scored_by_the_first_ones_references():
@@ -162,7 +219,10 @@ def test_another_model_is_scored_by_the_first_ones_references():
 
 
 def test_of_losses_and_error_rates_the_small_ones_are_good():
-    assert [lower_is_better(name) for name in ("eval_loss", "WER", "rougeL", "flower")] == [True, True, False, False]
+    lower = ("eval_loss", "WER", "word_error_rate", "error_rate", "cer_score", "mse", "eval/rmse", "perplexity")
+    assert [name for name in (*lower, "rougeL", "flower", "bert_score") if lower_is_better(name)] == list(lower)
     first = read_predictions([{"prediction": "a", "wer": 0.5}])
     (other,) = read_models({"B": [{"prediction": "a", "wer": 0.2}]}, first)
     assert compare(first, other, "wer").wins == 1
+    first.greater_is_better = True
+    assert compare(first, other, "wer").losses == 1

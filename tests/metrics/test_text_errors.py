@@ -9,6 +9,7 @@ from hf_monitor.metrics.text_errors import (
     repetition,
     shared_texts,
     text_errors,
+    without_blanks,
     words,
 )
 
@@ -17,6 +18,7 @@ def test_words_are_lower_case_and_composed():
     assert words("#Person1#: Hello, it's 3.") == ["person1", "hello", "it", "s", "3"]
     assert words("회의는 세 시") == ["회의는", "세", "시"]
     assert words("\u1112\u1161\u11ab") == ["한"]  # the same syllable, decomposed
+    assert words("会議は3時、10人") == ["会", "議", "は", "3", "時", "10", "人"]  # no blanks between words
 
 
 def test_repetition_is_the_share_of_ngrams_that_were_there_before():
@@ -33,6 +35,13 @@ def test_repetition_is_the_share_of_ngrams_that_were_there_before():
         ("yes no yes no yes no yes no ", True),
         ("감사합니다감사합니다감사합니다", False),  # three times
         ("ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ", False),  # laughter
+        ("ㅋㅎㅋㅎㅋㅎㅋㅎ", False),
+        ("He said hahahahaha", False),
+        ("하하 하하 하하 하하", False),
+        ("The debt is 10,000,000,000,000 won", False),
+        ("blahblahblahblah", True),
+        ("네에네에네에네에", True),
+        ("これはこれはこれはこれは", True),
         ("----------------", False),
         ("a b c d e f", False),
         ("", False),
@@ -72,6 +81,29 @@ def test_each_kind_is_found_and_none_in_a_good_text():
     assert text_errors("x" * 21, references=["y" * 10, "y" * 20]) == []  # one reference that fits
     assert text_errors("x" * 21, references=["", "y" * 10]) == ["too long"]  # an empty reference says nothing
     assert next(iter(ERROR_KINDS)) == "empty"
+
+
+def test_what_is_near_the_limits_of_length_and_copying():
+    def kinds(n):
+        return text_errors("x" * n, references=["y" * 100])
+
+    assert [kinds(n) for n in (49, 50, 200, 201)] == [["too short"], [], [], ["too long"]]
+    source = "a b c d e f g h i j"
+    # Of ten words: one run of 7 has density 4.9 of 10; one of 7 and one of 2 has 5.3.
+    assert text_errors("a b c d e f g x y z", input=source) == []
+    assert text_errors("a b c d e f g x i j", input=source) == ["copied"]
+    assert text_errors("x a b c d y", input=source) == []  # 16 / 6 of 6
+    assert text_errors("a b c x e f g", input=source) == []  # 18 / 7 of 7, much more than a tenth
+
+
+def test_without_blanks_two_characters_stand_for_a_word():
+    assert without_blanks("会議は三時に始まります。")
+    assert not without_blanks("회의는 세 시 (会議)")
+    text = "これは長い文章です。会議は三時に始まります。"
+    assert text_errors(text, input=f"前。{text}後。") == ["copied"]
+    assert text_errors("会議は三時に始まる", input="会議は三時に始まります。") == []  # nine characters are no copy yet
+    assert text_errors("会議は三時に始まります。次の会議は四時に終わります。", input="x") == []
+    assert text_errors("会議は三時に始まる。" * 3, input="x") == ["repetition"]
 
 
 def test_a_text_is_shared_when_three_different_inputs_have_it():
