@@ -92,13 +92,13 @@ CSV = "fold,f1,accuracy\n1,0.41,0.5\n2,n/a,0.6\n3,0.44,0.7\n"
         (
             [{"fold": fold} for fold in ("fold_2", "fold_10", "std. dev.")],
             ["fold_2", "fold_10"],
-            "left out: 'std. dev.' is no fold",
+            "'std. dev.' is no fold",
         ),
         (pd.DataFrame(FIVE[:2]).T.assign(mean=1.5).T, [1, 2], "'mean' is no fold"),
         (
             pd.DataFrame(FIVE[:2]).set_index("fold").T.assign(median=0.5).T.rename_axis("fold"),
             [1, 2],
-            "left out: 'median' is no fold",
+            "'median' is no fold",
         ),
     ],
     ids=["mean", "several", "texts", "label", "index"],
