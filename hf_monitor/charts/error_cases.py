@@ -35,7 +35,8 @@ class ErrorCasesChart(PredictionChart):
     """The worst predictions with their texts, and the kinds of errors counted.
 
     Worst is the lowest score (of losses and error rates the highest); without scores, the most and the gravest kinds of
-    errors. Of classes: the wrong ones, the surest first.
+    errors. As far as there is room each kind that was counted has a case; ``table()`` lists all samples that have one.
+    Of classes: the wrong ones, the surest first.
 
     Attributes
     ----------
@@ -51,6 +52,8 @@ class ErrorCasesChart(PredictionChart):
     classes : bool
     confusions : dict of str to tuple of (str, str)
         Of classes: each of `kinds` -> true and predicted class.
+    samples : list of (int, float or None, str)
+        Every sample counted in `kinds`: its ``index`` or place, its score, its kinds.
     """
 
     title = "Error cases"
@@ -59,7 +62,7 @@ class ErrorCasesChart(PredictionChart):
         super().__init__()
         self.of, self.classes = predictions.of, predictions.classes
         self.cases, self.kinds, self.n_checked = errors.cases, errors.kinds, errors.n_checked
-        self.metric, self.confusions = errors.metric, errors.confusions
+        self.metric, self.confusions, self.samples = errors.metric, errors.confusions, errors.samples
         self.notes = [*predictions.notes, *errors.notes]
 
     @classmethod
@@ -132,6 +135,8 @@ class ErrorCasesChart(PredictionChart):
         if case.confidence is not None:
             parts.append(f"confidence {case.confidence:.2f}")
         parts += case.kinds
+        if case.alike:
+            parts.append(f"and {case.alike} more like it")
         lines = [wrapped("  ·  ".join(parts), em, 1)[0]]
         texts = {
             "input": case.input,
@@ -178,9 +183,9 @@ class ErrorCasesChart(PredictionChart):
             down += _GAP * _LINE_INCHES
 
     def table(self) -> list[dict[str, Any]]:
-        """Give a row for each kind and each case."""
+        """Give a row for each kind, each case shown, and each sample with a kind of error (of classes a wrong one)."""
         kinds = [{"what": "kind", "kind": kind, "count": n, "of": self.n_checked} for kind, n in self.kinds.items()]
-        return kinds + [
+        cases = [
             {
                 "what": "case",
                 "sample": case.sample,
@@ -190,9 +195,12 @@ class ErrorCasesChart(PredictionChart):
                 "prediction": case.prediction,
                 "references": " | ".join(case.references),
                 "input": case.input,
+                "alike": case.alike,
             }
             for case in self.cases
         ]
+        samples = [{"what": "sample", "sample": key, "score": score, "kind": kind} for key, score, kind in self.samples]
+        return [*kinds, *cases, *samples]
 
 
 def _height(blocks: list[list[str]]) -> float:
