@@ -96,13 +96,13 @@ class ErrorCasesChart(PredictionChart):
         place = axes[0].get_subplotspec()
         assert place is not None  # _axes() made it of a grid
         place.get_gridspec().set_height_ratios([bars, room])
-        self._plot_kinds(axes[0])
+        self._plot_kinds(axes[0], told=ax is None)
         blocks = [self._block(number, case, em) for number, case in enumerate(self.cases[:fit], start=1)]
         self._write(axes[1], blocks)
         self._dress(axes)
         return axes
 
-    def _plot_kinds(self, ax: Axes) -> None:
+    def _plot_kinds(self, ax: Axes, told: bool) -> None:
         look = series_style(1)
         places = [-float(place) for place in range(len(self.kinds))]
         counts = list(self.kinds.values())
@@ -112,7 +112,10 @@ class ErrorCasesChart(PredictionChart):
         labels = [f"{kind}  {count}" for kind, count in zip(self._kind_names(), counts, strict=True)]
         tick_labels(ax.yaxis, places, labels)
         what = "Most frequent confusions (true → predicted)" if self.classes else "Kinds of errors"
-        finish(ax, self._title(what, self.of, 40), f"samples, of n = {self.n_checked}", "", integer_x=True)
+        xlabel = f"samples, of n = {self.n_checked}"
+        if told and self.metric and len(self.cases) > 1 and not self.classes:  # axes of the user's may be narrow
+            xlabel += "; below: the worst one, one of each kind, and the next worst"
+        finish(ax, self._title(what, self.of, 40), xlabel, "", integer_x=True)
         if not places:  # classes that are all right
             ax.set_axis_off()
             return

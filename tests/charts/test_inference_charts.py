@@ -206,6 +206,7 @@ def test_the_worst_samples_are_shown_and_kinds_of_errors_counted():
     kinds, texts = chart.plot()
     assert widths(kinds) == [2, 0, 0, 1, 0, 0]
     assert ticks(kinds)[3] == "copied  1"
+    assert kinds.get_xlabel() == "samples, of n = 4; below: the worst one, one of each kind, and the next worst"
     head, body = [text.get_text() for text in texts.texts][:2]
     assert head == "1.  sample 1  ·  rougeL (0-100): 0  ·  confidence 0.25  ·  empty  ·  and 1 more like it"
     assert body == "      reference: something\n      prediction: (empty)"
