@@ -9,12 +9,13 @@ from typing import Any
 
 from hf_monitor.charts.inference_numbers import Estimate, mean_estimate, paired_shares, sign_test
 from hf_monitor.charts.prediction_metrics import is_graded
+from hf_monitor.charts.prediction_rows import evaluations
 from hf_monitor.charts.prediction_scores import add_scores, match, primary_metric
 from hf_monitor.charts.predictions import Predictions, read_predictions
 from hf_monitor.errors import InputError, NothingToDraw
-from hf_monitor.run.reader import Run
+from hf_monitor.run.reader import Run, load_run
 
-__all__ = ["Compared", "compare", "read_models"]
+__all__ = ["Compared", "compare", "first_model", "read_models"]
 
 _TIE = 1e-9
 
@@ -120,6 +121,24 @@ def compare(first: Predictions, other: Predictions, metric: str) -> Compared:
     return found
 
 
+def first_model(predictions: Any, models: Mapping[str, Any] | None, name: str | None) -> tuple[Any, Any, str | None]:
+    """Give predictions, other models and name: without predictions the first of `models` is the first model.
+
+    Raises
+    ------
+    InputError
+        If there are neither predictions nor models.
+    """
+    if predictions is not None:
+        return predictions, models, name
+    if not isinstance(models, Mapping) or not models:
+        raise InputError(
+            "there are no predictions: give texts, class labels, rows or a run folder, or models={name: predictions}."
+        )
+    (first, source), *others = models.items()
+    return source, dict(others), str(first) if name is None else name
+
+
 def read_models(
     models: Mapping[str, Any] | None,
     first: Predictions,
@@ -152,15 +171,15 @@ def read_models(
         return []
     if not isinstance(models, Mapping):
         raise InputError(f"models is of type {type(models).__name__}: give a mapping, {{name: predictions}}.")
-    if evaluation is None and first.source:
-        evaluation = first.source.split(", step ")[0]  # of one run the latest may be another set than of the other
     others = []
     for name, source in models.items():
         try:
             if str(name) == first.name:
                 raise InputError("the first model has the same name (model_name=): give each a name of its own.")
             if isinstance(source, Run | str | os.PathLike):
-                other = read_predictions(source, metrics=metrics, name=str(name), evaluation=evaluation)
+                run = source if isinstance(source, Run) else load_run(source)
+                same = _same_evaluation(run, first) if evaluation is None else evaluation
+                other = read_predictions(run, metrics=metrics, name=str(name), evaluation=same)
             else:
                 own = labels if labels is not None else _labels_for(source, first)
                 other = read_predictions(
@@ -179,6 +198,27 @@ def read_models(
         else:
             others.append(other)
     return others
+
+
+def _same_evaluation(run: Run, first: Predictions) -> str | None:
+    """Take the evaluation that was taken of the first run: the latest may be of another set of samples.
+
+    Raises
+    ------
+    InputError
+        If the run has others, and not this one.
+    """
+    if not first.evaluations:
+        return None
+    taken, there = first.source.split(", step ")[0], evaluations(run)
+    if not there or taken in there:
+        return taken
+    both = [name for name in there if name in first.evaluations]
+    do = f"evaluation={both[0]!r} takes one that both have" if both else "they have none of one name"
+    raise InputError(
+        f"of the first run the latest evaluation was taken, {taken!r}; {str(run.path)!r} has only "
+        f"{', '.join(map(repr, there))}: {do}."
+    )
 
 
 def _labels_for(source: Any, first: Predictions) -> list[Any] | None:

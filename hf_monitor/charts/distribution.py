@@ -48,6 +48,8 @@ class Distribution:
         Values above the last edge; they are counted in the last bar.
     largest : float
         The largest value of all.
+    whole : bool
+        The values are whole numbers from 0 on, and so are the ticks.
     """
 
     values: dict[str, list[float]]
@@ -56,6 +58,7 @@ class Distribution:
     counts: dict[str, list[int]]
     beyond: int
     largest: float
+    whole: bool = False
 
     @classmethod
     def of(
@@ -68,13 +71,13 @@ class Distribution:
         series : mapping of str to sequence of float
             Finite values; empty series are left out, one at least has values.
         whole : bool
-            The values are whole numbers, and so are the bars.
+            The values are whole numbers, and so are the bars and the ticks.
         top : float, optional
             The values lie between 0 and `top`: 20 bars. By default as many as the values ask for.
         """
         values = {name: list(own) for name, own in series.items() if own}
         every = [value for own in values.values() for value in own]
-        found = cls(values, {name: median_estimate(own) for name, own in values.items()}, [], {}, 0, max(every))
+        found = cls(values, {name: median_estimate(own) for name, own in values.items()}, [], {}, 0, max(every), whole)
         if max(map(len, values.values())) >= FEW:
             found._count(every, whole, top)
         return found
@@ -117,8 +120,9 @@ class Distribution:
         names = list(self.values)
         if not self.edges:
             self._draw_points(ax, names, shown, first)
-            finish(ax, title, f"{xlabel}; line: median, 95 % interval from 6 on", "")
+            finish(ax, title, f"{xlabel}; line: median, 95 % interval from 6 on", "", integer_x=self.whole)
             few_ticks(ax, "x")
+            self._widen(ax)
             return
         for index, name in enumerate(names):
             look = series_style(index + first)
@@ -146,10 +150,17 @@ class Distribution:
         )
         if self.beyond:
             xlabel += f"\n(in the last bar also {self.beyond} above it, up to {self.largest:,g})"
-        finish(ax, title, xlabel, "samples", legend=True)
+        finish(ax, title, xlabel, "samples", legend=True, integer_x=self.whole)
         few_ticks(ax)
+        self._widen(ax)
         ax.locator_params(axis="y", integer=True)
         ax.set_ylim(0, max(max(counts) for counts in self.counts.values()) * room)
+
+    def _widen(self, ax: Axes) -> None:
+        """Let whole numbers that hardly differ have their neighbours on the axis, and no parts of them."""
+        low = min(min(own) for own in self.values.values())
+        if self.whole and self.largest - low < 4:
+            ax.set_xlim(low - 2.5, self.largest + 2.5) if low >= 2 else ax.set_xlim(-0.6, self.largest + 2.5)
 
     def _draw_points(self, ax: Axes, names: list[str], shown: Callable[[str], str], first: int) -> None:
         for index, name in enumerate(names):

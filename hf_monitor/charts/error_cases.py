@@ -35,7 +35,8 @@ class ErrorCasesChart(PredictionChart):
     """The worst predictions with their texts, and the kinds of errors counted.
 
     Worst is the lowest score (of losses and error rates the highest); without scores, the most and the gravest kinds of
-    errors. Of classes: the wrong ones, the surest first.
+    errors. As far as there is room each kind that was counted has a case; ``table()`` lists all samples that have one.
+    Of classes: the wrong ones, the surest first.
 
     Attributes
     ----------
@@ -51,6 +52,8 @@ class ErrorCasesChart(PredictionChart):
     classes : bool
     confusions : dict of str to tuple of (str, str)
         Of classes: each of `kinds` -> true and predicted class.
+    samples : list of (int, float or None, str)
+        Every sample counted in `kinds`: its ``index`` or place, its score, its kinds.
     """
 
     title = "Error cases"
@@ -59,7 +62,7 @@ class ErrorCasesChart(PredictionChart):
         super().__init__()
         self.of, self.classes = predictions.of, predictions.classes
         self.cases, self.kinds, self.n_checked = errors.cases, errors.kinds, errors.n_checked
-        self.metric, self.confusions = errors.metric, errors.confusions
+        self.metric, self.confusions, self.samples = errors.metric, errors.confusions, errors.samples
         self.notes = [*predictions.notes, *errors.notes]
 
     @classmethod
@@ -93,13 +96,13 @@ class ErrorCasesChart(PredictionChart):
         place = axes[0].get_subplotspec()
         assert place is not None  # _axes() made it of a grid
         place.get_gridspec().set_height_ratios([bars, room])
-        self._plot_kinds(axes[0])
+        self._plot_kinds(axes[0], told=ax is None)
         blocks = [self._block(number, case, em) for number, case in enumerate(self.cases[:fit], start=1)]
         self._write(axes[1], blocks)
         self._dress(axes)
         return axes
 
-    def _plot_kinds(self, ax: Axes) -> None:
+    def _plot_kinds(self, ax: Axes, told: bool) -> None:
         look = series_style(1)
         places = [-float(place) for place in range(len(self.kinds))]
         counts = list(self.kinds.values())
@@ -109,7 +112,10 @@ class ErrorCasesChart(PredictionChart):
         labels = [f"{kind}  {count}" for kind, count in zip(self._kind_names(), counts, strict=True)]
         tick_labels(ax.yaxis, places, labels)
         what = "Most frequent confusions (true → predicted)" if self.classes else "Kinds of errors"
-        finish(ax, self._title(what, self.of, 40), f"samples, of n = {self.n_checked}", "", integer_x=True)
+        xlabel = f"samples, of n = {self.n_checked}"
+        if told and self.metric and len(self.cases) > 1 and not self.classes:  # axes of the user's may be narrow
+            xlabel += "; below: the worst one, one of each kind, and the next worst"
+        finish(ax, self._title(what, self.of, 40), xlabel, "", integer_x=True)
         if not places:  # classes that are all right
             ax.set_axis_off()
             return
@@ -132,6 +138,8 @@ class ErrorCasesChart(PredictionChart):
         if case.confidence is not None:
             parts.append(f"confidence {case.confidence:.2f}")
         parts += case.kinds
+        if case.alike:
+            parts.append(f"and {case.alike} more like it")
         lines = [wrapped("  ·  ".join(parts), em, 1)[0]]
         texts = {
             "input": case.input,
@@ -178,9 +186,9 @@ class ErrorCasesChart(PredictionChart):
             down += _GAP * _LINE_INCHES
 
     def table(self) -> list[dict[str, Any]]:
-        """Give a row for each kind and each case."""
+        """Give a row for each kind, each case shown, and each sample with a kind of error (of classes a wrong one)."""
         kinds = [{"what": "kind", "kind": kind, "count": n, "of": self.n_checked} for kind, n in self.kinds.items()]
-        return kinds + [
+        cases = [
             {
                 "what": "case",
                 "sample": case.sample,
@@ -190,9 +198,12 @@ class ErrorCasesChart(PredictionChart):
                 "prediction": case.prediction,
                 "references": " | ".join(case.references),
                 "input": case.input,
+                "alike": case.alike,
             }
             for case in self.cases
         ]
+        samples = [{"what": "sample", "sample": key, "score": score, "kind": kind} for key, score, kind in self.samples]
+        return [*kinds, *cases, *samples]
 
 
 def _height(blocks: list[list[str]]) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from hf_monitor.charts.prediction_metrics import lower_is_better, metric_label
 from hf_monitor.charts.prediction_scores import primary_metric
@@ -35,6 +36,8 @@ class ErrorCase:
     references : tuple of str
         Of a class its true label.
     input : str or None
+    alike : int
+        Other cases of the same text (the empty ones, too), which are not shown.
     """
 
     sample: int
@@ -44,6 +47,7 @@ class ErrorCase:
     prediction: str
     references: tuple[str, ...]
     input: str | None
+    alike: int = 0
 
 
 @dataclass
@@ -61,6 +65,8 @@ class Errors:
         Samples in which `kinds` were counted.
     metric : str
         By which the cases were chosen; empty without scores.
+    samples : list of (int, float or None, str)
+        Every sample counted in `kinds`: its ``index`` or place, its score, its kinds with commas between them.
     notes : list of str
     """
 
@@ -69,6 +75,7 @@ class Errors:
     confusions: dict[str, tuple[str, str]] = field(default_factory=dict)
     n_checked: int = 0
     metric: str = ""
+    samples: list[tuple[int, float | None, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,8 +83,10 @@ def find_errors(predictions: Predictions, max_errors: int) -> Errors:
     """Find the worst cases and count the kinds.
 
     Worst is the lowest score (of losses and error rates the highest); a perfect one is no error, where it is known
-    which is perfect. After them come samples without a score that have a kind of error, the gravest first; without any
-    scores only these. Of equal predictions one is shown. Of classes: the wrong ones, the surest first.
+    which is perfect, nor is one that is better than the median and has no kind of error. After them come samples
+    without a score that have a kind of error, the gravest first; without any scores only these. Chosen are the worst
+    one, the worst of each kind that it has not, the gravest kinds first, and the next worst. Of equal predictions one
+    is shown. Of classes: the wrong ones, the surest first.
 
     Parameters
     ----------
@@ -106,6 +115,7 @@ def _confusions(predictions: Predictions, max_errors: int) -> Errors:
     sure = predictions.confidences
     wrong.sort(key=lambda place: (-(sure[place] or 0.0), place))
     found.cases = [_case(predictions, place, (), None) for place in wrong[:max_errors]]
+    found.samples = [(_key(predictions, place), None, " → ".join(map(str, pairs[place]))) for place in sorted(wrong)]
     return found
 
 
@@ -138,10 +148,22 @@ def _errors(predictions: Predictions, max_errors: int) -> Errors:
         for place, value in enumerate(scores)
         if value is not None and (best is None or abs(value - best) > 1e-9)
     )
+    middle = median(sign * value for value in scores if value is not None) if graded else 0.0
+    worst = [place for value, _, place in graded if value <= middle or kinds.get(place)]
     ungraded = sorted((_gravity(own), place) for place, own in kinds.items() if own and scores[place] is None)
-    for place in _once([*(case[-1] for case in graded), *(place for _, place in ungraded)], predictions, max_errors):
+    found.samples = [
+        (_key(predictions, place), scores[place], ", ".join(own)) for place, own in sorted(kinds.items()) if own
+    ]
+    candidates = [*worst, *(place for _, place in ungraded)]
+    if candidates and candidates[0] not in kinds:
+        kinds[candidates[0]] = _kinds(predictions, candidates[0], shared)
+    for place, alike in _chosen(candidates, kinds, predictions, max_errors):
         own = kinds[place] if place in kinds else _kinds(predictions, place, shared)
-        found.cases.append(_case(predictions, place, own, scores[place]))
+        found.cases.append(_case(predictions, place, own, scores[place], alike))
+    if len(worst) < len(graded) and len(found.cases) < max_errors:
+        found.notes.append(
+            f"no cases, since without a kind of error and better than the median {metric}: {len(graded) - len(worst)}"
+        )
     return found
 
 
@@ -153,18 +175,34 @@ def _perfect(predictions: Predictions, metric: str) -> float | None:
     return predictions.tops.get(metric)
 
 
-def _once(places: Sequence[int], predictions: Predictions, max_errors: int) -> list[int]:
-    """Take the first places, of equal texts (the empty ones, too) only one: the rest has nothing more to show."""
-    seen: set[str] = set()
-    chosen = []
-    for place in places:
-        text = " ".join(predictions.predictions[place].split())
-        if text not in seen:
-            seen.add(text)
+def _chosen(
+    candidates: Sequence[int], kinds: Mapping[int, Sequence[str]], predictions: Predictions, max_errors: int
+) -> list[tuple[int, int]]:
+    """Choose the first candidate, the first of each kind that is not there yet, then the next of other texts.
+
+    Returns
+    -------
+    list of (int, int)
+        The chosen ones in the order of the candidates, and how many others have the same text: only one of equal texts
+        is shown, unless another has a kind that it has not.
+    """
+    chosen = list(candidates[:1])
+    for kind in ERROR_KINDS:
+        if len(chosen) < max_errors and not any(kind in kinds[place] for place in chosen):
+            chosen += [place for place in candidates if kind in kinds.get(place, ())][:1]
+    texts = {place: predictions.predictions[place].strip() for place in candidates}
+    seen = {texts[place] for place in chosen}
+    for place in candidates:
+        if len(chosen) == max_errors:
+            break
+        if texts[place] not in seen:
+            seen.add(texts[place])
             chosen.append(place)
-            if len(chosen) == max_errors:
-                break
-    return chosen
+    alike = Counter(texts.values())
+    alike.subtract(texts[place] for place in chosen)
+    rank = {place: number for number, place in enumerate(candidates)}
+    # Of two chosen ones of one text the first counts the others.
+    return [(place, alike.pop(texts[place], 0)) for place in sorted(chosen, key=rank.__getitem__)]
 
 
 def _gravity(kinds: Sequence[str]) -> list[int]:
@@ -194,16 +232,21 @@ def _kinds(predictions: Predictions, place: int, shared: set[int]) -> tuple[str,
     )
 
 
-def _case(predictions: Predictions, place: int, kinds: Sequence[str], score: float | None) -> ErrorCase:
+def _key(predictions: Predictions, place: int) -> int:
+    return predictions.positions[place] if predictions.indices is None else predictions.indices[place]
+
+
+def _case(predictions: Predictions, place: int, kinds: Sequence[str], score: float | None, alike: int = 0) -> ErrorCase:
     references: Sequence[str] = predictions.references[place]
     if predictions.classes:
         references = [str(predictions.labels[place])]
     return ErrorCase(
-        sample=predictions.positions[place] if predictions.indices is None else predictions.indices[place],
+        sample=_key(predictions, place),
         score=score,
         confidence=predictions.confidences[place],
         kinds=tuple(kinds),
         prediction=str(predictions.predictions[place]),
         references=tuple(references),
         input=predictions.inputs[place],
+        alike=alike,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_monitor.charts.chart import Chart
-from hf_monitor.charts.comparing import read_models
+from hf_monitor.charts.comparing import first_model, read_models
 from hf_monitor.charts.confidence import ConfidenceChart
 from hf_monitor.charts.error_cases import ErrorCasesChart, check_max_errors
 from hf_monitor.charts.model_comparison import ModelComparisonChart
@@ -29,7 +29,7 @@ _NAMES = (
 
 
 def create_inference_visualizations(
-    predictions: Any,
+    predictions: Any = None,
     *,
     references: Sequence[Any] | None = None,
     inputs: Sequence[Any] | None = None,
@@ -46,12 +46,13 @@ def create_inference_visualizations(
 
     Parameters
     ----------
-    predictions : object
+    predictions : object, optional
         Texts, class labels, rows (``prediction``, ``references``, ``input``, ``label``, ``confidence``, scores ...),
-        what ``predict_texts`` gives, a ``pandas.DataFrame``, a `Run`, or a run folder, of a crashed run too.
+        what ``predict_texts`` gives, a ``pandas.DataFrame``, a `Run`, or a run folder, of a crashed run too. Without
+        them the first of `models` is the first model.
     references : sequence, optional
-        Per sample a text or a list of texts. Where the rows have no scores, ROUGE is computed from them (of more than
-        2,000 samples for a seeded sample).
+        Per sample a text or a list of texts; true classes, named or numbered, are `labels`. Where the rows have no
+        scores, ROUGE is computed from them (of more than 2,000 samples for a seeded sample).
     inputs : sequence of str, optional
         What was to be summarized; without it nothing counts as copied.
     labels : sequence, optional
@@ -66,13 +67,13 @@ def create_inference_visualizations(
         Of the score to sort and compare by; by default its name tells: of losses, perplexity and error rates a small
         value is the better one.
     model_name : str, optional
-        For the titles.
+        For the titles; where models are compared, a run's folder names it by default.
     evaluation : str, optional
         Of a run: ``"eval"``, ``"test"`` ...; the latest by default.
     output_dir : path-like
         Made when missing; pictures of these names are replaced.
     max_errors : int
-        Error cases to show with their texts, 1 to 20.
+        Error cases to show with their texts, 1 to 20: the worst one, one of each kind of error, then the next worst.
 
     Returns
     -------
@@ -95,6 +96,7 @@ def create_inference_visualizations(
     ... )  # doctest: +SKIP
     """
     check_max_errors(max_errors)
+    predictions, models, model_name = first_model(predictions, models, model_name)
     given: dict[str, Any] = {
         "references": references,
         "inputs": inputs,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from hf_monitor.charts.comparing import Compared, compare, read_models
+from hf_monitor.charts.comparing import Compared, compare, first_model, read_models
 from hf_monitor.charts.distribution import few_ticks
 from hf_monitor.charts.prediction_chart import PredictionChart, thinned
 from hf_monitor.charts.prediction_metrics import metric_label
-from hf_monitor.charts.prediction_scores import add_scores, primary_metric
+from hf_monitor.charts.prediction_scores import add_scores, no_scores, primary_metric
 from hf_monitor.charts.predictions import Predictions, read_predictions
 from hf_monitor.charts.style import finish, series_style, tick_labels
 from hf_monitor.charts.text_layout import short_names, text_width, wrapped
@@ -65,9 +65,10 @@ class ModelComparisonChart(PredictionChart):
         """
         metric = primary_metric(predictions)
         if metric is None:
-            what = "labels" if predictions.classes else "scores or references"
-            raise NothingToDraw(f"samples are compared by their scores, and the predictions have no {what}")
-        name = predictions.name or "the first model"
+            raise NothingToDraw(no_scores(predictions))
+        name = predictions.name or predictions.folder
+        if not name or name in [other.name for other in others]:  # two runs of one folder's name
+            name = "the first model"
         chart = cls(name, metric, (), predictions.lower(metric), predictions.tops.get(metric))
         chart.notes = list(predictions.notes)
         for other in others[:MAX_MODELS]:
@@ -85,13 +86,13 @@ class ModelComparisonChart(PredictionChart):
         return chart
 
     @classmethod
-    def from_rows(cls, rows: Any, *, models: Mapping[str, Any] | None = None, **options: Any) -> Self:
+    def from_rows(cls, rows: Any = None, *, models: Mapping[str, Any] | None = None, **options: Any) -> Self:
         """Compute the chart from the predictions of one model and of others.
 
         Parameters
         ----------
-        rows : object
-            In any form, a run folder too.
+        rows : object, optional
+            In any form, a run folder too; without them the first of `models` is the first model.
         models : mapping of str to object
             Name -> predictions of another model.
         **options
@@ -99,7 +100,7 @@ class ModelComparisonChart(PredictionChart):
             ``model_name`` as for the other charts.
         """
         metrics, greater = options.get("metrics"), options.pop("greater_is_better", None)
-        name = options.pop("model_name", None)
+        rows, models, name = first_model(rows, models, options.pop("model_name", None))
         predictions = read_predictions(rows, name=name, greater_is_better=greater, **options)
         add_scores(predictions, metrics)
         return cls.from_predictions(predictions, others=read_models(models, predictions, **options))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hf_monitor.charts.prediction_rows import CONFIDENCE_KEYS, PREDICTION_KEYS, is_missing
+from hf_monitor.charts.prediction_rows import CONFIDENCE_KEYS, PREDICTION_KEYS, REFERENCE_KEYS, is_missing
+from hf_monitor.charts.scales import LARGEST, is_drawable
 from hf_monitor.errors import InputError
 
 __all__ = ["is_graded", "is_known", "known_first", "known_tops", "lower_is_better", "metric_label", "read_scores"]
@@ -28,8 +28,7 @@ _NO_SCORE |= {"attempt", "time", "timestamp", "seconds", "year", "n", "num", "co
 _NO_SCORE |= {"len", "tokens", "words", "characters", "chars", "size"}
 #: Keys of a row that have a meaning of their own, and are no scores.
 _NO_METRIC = {"index", "step", "weights_step", "time", "attempt", "epoch", "n_tokens", "ended", "text", "input"}
-_NO_METRIC |= {"standalone", "label", "labels", "sampled", "reference", "references"}
-_NO_METRIC |= {*CONFIDENCE_KEYS, *PREDICTION_KEYS}
+_NO_METRIC |= {"standalone", "label", "sampled", *CONFIDENCE_KEYS, *PREDICTION_KEYS, *REFERENCE_KEYS}
 
 
 def _words(name: str) -> list[str]:
@@ -120,7 +119,7 @@ def read_scores(
         odd = 0
         for position, row in kept:
             value = row.get(name)
-            if is_missing(value) or (isinstance(value, float) and math.isinf(value)):
+            if is_missing(value) or (isinstance(value, int | float) and not is_drawable(value)):
                 odd += value is not None
                 column.append(None)
             elif isinstance(value, bool | int | float):
@@ -130,7 +129,7 @@ def read_scores(
                     f"{name} of sample {position} is {str(value)[:40]!r} ({type(value).__name__}): a score is a number."
                 )
         if odd:
-            notes.append(f"{name}: {odd} value(s) that are not finite are left out")
+            notes.append(f"{name}: {odd} value(s) that are not finite, or beyond {LARGEST:g}, are left out")
         if any(value is not None for value in column):
             scores[name] = column
     return scores

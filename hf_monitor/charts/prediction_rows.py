@@ -10,11 +10,23 @@ from typing import Any
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run.reader import Run, load_run
 
-__all__ = ["CONFIDENCE_KEYS", "PREDICTION_KEYS", "is_missing", "prediction_rows", "put", "settle"]
+__all__ = [
+    "CONFIDENCE_KEYS",
+    "PREDICTION_KEYS",
+    "REFERENCE_KEYS",
+    "evaluations",
+    "is_missing",
+    "prediction_rows",
+    "put",
+    "run_name",
+    "settle",
+]
 
 CONFIDENCE_KEYS = ("confidence", "probability")
 #: Under which keys a row may hold its prediction; the later ones are those of transformers' pipelines.
 PREDICTION_KEYS = ("prediction", "generated_text", "summary_text", "translation_text")
+#: Under which keys a row may hold its references; those after the first two only where they are texts.
+REFERENCE_KEYS = ("references", "reference", "ref", "summary", "target", "highlights", "labels")
 
 _HINT = "Give texts, class labels, rows with 'prediction', a pandas.DataFrame of them, or a run folder."
 
@@ -68,9 +80,20 @@ def prediction_rows(source: Any, evaluation: str | None = None) -> tuple[list[di
     return rows, "", []
 
 
+def evaluations(run: Run) -> list[str]:
+    """Give the names of a run's evaluations that have predictions, in the order of their first one."""
+    return list(dict.fromkeys(str(row.get("name", "eval")) for row in run.predictions))
+
+
+def run_name(run: Run) -> str:
+    """Name a run by its folder; FileLogging's own folder ``monitor`` says nothing, the one around it does."""
+    folder = run.path.resolve()
+    return folder.parent.name if folder.name == "monitor" else folder.name
+
+
 def _from_run(run: Run, evaluation: str | None) -> tuple[list[dict[str, Any]], str, list[str]]:
     every = run.predictions
-    names = list(dict.fromkeys(str(row.get("name", "eval")) for row in every))
+    names = evaluations(run)
     if not every:
         raise NothingToDraw(
             f"the run {str(run.path)!r} has no predictions yet; TextMetrics writes them at each evaluation"
@@ -83,6 +106,8 @@ def _from_run(run: Run, evaluation: str | None) -> tuple[list[dict[str, Any]], s
     name = evaluation if evaluation is not None else str(every[-1].get("name", "eval"))
     rows = run.latest_predictions(name) or [row for row in every if str(row.get("name", "eval")) == name]
     step = rows[-1].get("weights_step", rows[-1].get("step"))
+    if not step and not any(row.get("event") == "train_begin" for row in run.events):
+        step = None  # nothing was trained here: the model came from elsewhere
     notes = []
     if broken := run.broken_lines.get("predictions.jsonl"):
         notes.append(f"{broken} broken line(s) of predictions.jsonl are skipped")

@@ -8,10 +8,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hf_monitor.charts.prediction_metrics import known_first, known_tops
+from hf_monitor.charts.prediction_rows import REFERENCE_KEYS
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.errors import InputError
 
-__all__ = ["MAX_SCORED", "Matched", "add_scores", "match", "primary_metric"]
+__all__ = ["MAX_SCORED", "Matched", "add_scores", "match", "no_scores", "primary_metric"]
 
 #: Samples that are scored where the rows have no scores: a seeded sample of more (ROUGE takes about 1 ms a sample).
 MAX_SCORED = 2000
@@ -20,6 +21,16 @@ MAX_SCORED = 2000
 def primary_metric(predictions: Predictions) -> str | None:
     """Give the metric by which samples are sorted: ``correct``, ``score``, or the first one; None without scores."""
     return next(iter(predictions.scores), None)
+
+
+def no_scores(predictions: Predictions) -> str:
+    """Say that samples without scores cannot be compared, and what to give."""
+    if predictions.classes:
+        return "samples are compared by their scores, and the predictions have no labels: give labels=[...]"
+    return (
+        "samples are compared by their scores, and the predictions have no scores or references: give "
+        f"references=[...], or texts in the rows under one of {', '.join(map(repr, REFERENCE_KEYS))}"
+    )
 
 
 def add_scores(

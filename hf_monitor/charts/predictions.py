@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,9 @@ from hf_monitor.charts.prediction_fields import (
     as_whole,
 )
 from hf_monitor.charts.prediction_metrics import is_known, known_tops, lower_is_better, read_scores
-from hf_monitor.charts.prediction_rows import is_missing, prediction_rows, put, settle
+from hf_monitor.charts.prediction_rows import evaluations, is_missing, prediction_rows, put, run_name, settle
 from hf_monitor.errors import InputError, NothingToDraw
+from hf_monitor.run.reader import Run, load_run
 
 __all__ = ["Predictions", "read_predictions"]
 
@@ -57,6 +59,10 @@ class Predictions:
         Of the model; may be empty.
     source : str
         Of a run: evaluation and step.
+    folder : str
+        Of a run: the name of its folder.
+    evaluations : list of str
+        Of a run: all that have predictions.
     notes : list of str
         What is missing.
     """
@@ -77,6 +83,8 @@ class Predictions:
     greater_is_better: bool | None = None
     name: str = ""
     source: str = ""
+    folder: str = ""
+    evaluations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -90,8 +98,9 @@ class Predictions:
 
     @property
     def short(self) -> str:
-        """The name for notes and messages."""
-        return self.name if len(self.name) <= 40 else f"{self.name[:39]}…"
+        """The name, or the run's folder, for notes and messages; may be empty."""
+        name = self.name or self.folder
+        return name if len(name) <= 40 else f"{name[:39]}…"
 
     @property
     def of(self) -> str:
@@ -116,13 +125,15 @@ def read_predictions(
     ----------
     source : object
         See `hf_monitor.charts.prediction_rows.prediction_rows`. Of a row these are read: ``prediction`` (or
-        ``generated_text``, ``summary_text``, ``translation_text``, else ``text``), ``references`` or ``reference``,
-        ``input`` (or ``text``, where another key holds the prediction), ``index``, ``label`` (the true class),
-        ``confidence`` or ``probability``, ``n_tokens``, ``ended``; other numbers are scores, except ids, lengths and
-        counts. Where there is a ``label`` and no prediction, as from a text-classification pipeline, ``label`` is the
-        predicted class and ``score`` its probability.
+        ``generated_text``, ``summary_text``, ``translation_text``, else ``text``), ``references`` or ``reference``
+        (else texts under ``ref``, ``summary``, ``target``, ``highlights``, ``labels``), ``input`` (or ``text``, where
+        another key holds the prediction), ``index``, ``label`` (the true class), ``confidence`` or ``probability``,
+        ``n_tokens``, ``ended``; other numbers are scores, except ids, lengths and counts. Where there is a ``label``
+        and no prediction, as from a text-classification pipeline, ``label`` is the predicted class and ``score`` its
+        probability.
     references, inputs, labels : sequence, optional
-        One entry a sample, in the order of the predictions; they take the place of what the rows say.
+        One entry a sample, in the order of the predictions; they take the place of what the rows say. ``references``
+        are texts that texts are compared with; true classes, named or numbered, are ``labels``.
     metrics : sequence of str, optional
         The scores to read, instead of all numbers that there are; by the first one samples are sorted. By default
         ``score``, ROUGE-L and other usual ones come first.
@@ -147,6 +158,8 @@ def read_predictions(
     """
     if greater_is_better is not None and not isinstance(greater_is_better, bool):
         raise InputError(f"greater_is_better={greater_is_better!r} must be True, False or None (by the metric's name).")
+    if isinstance(source, str | os.PathLike):
+        source = load_run(source)
     rows, said, notes = prediction_rows(source, evaluation)
     n_given = len(rows)
     by_label = settle(rows)
@@ -159,6 +172,11 @@ def read_predictions(
     if not kept:
         raise NothingToDraw(f"none of the {n_given} samples has a prediction")
     predictions, true, classes = _predicted(kept, by_label)
+    if classes and references is not None and all(label is None for label in true):
+        raise InputError(
+            f"the predictions are class labels (of type {type(predictions[0]).__name__}), and references= are texts to "
+            "compare texts with: give the true classes as labels=[...]."
+        )
     read = Predictions(
         predictions=predictions,
         classes=classes,
@@ -175,8 +193,14 @@ def read_predictions(
         greater_is_better=greater_is_better,
         name="" if name is None else str(name),
         source=said,
+        folder=run_name(source) if isinstance(source, Run) else "",
+        evaluations=evaluations(source) if isinstance(source, Run) else [],
         notes=notes,
     )
+    if not classes and _like_classes(read):
+        notes.append(
+            "predictions and references look like classes, and are compared as texts: labels=[...] are classes"
+        )
     read.scores = read_scores(kept, metrics, notes)
     if classes and any(label is not None for label in true):
         right = [None if t is None else float(p == t) for p, t in zip(predictions, true, strict=True)]
@@ -211,6 +235,14 @@ def _predicted(kept: list[tuple[int, dict[str, Any]]], by_label: bool) -> tuple[
                 f"{type(predictions[0]).__name__}: give both as numbers, or both as names."
             )
     return predictions, labels, True
+
+
+def _like_classes(read: Predictions) -> bool:
+    """Tell texts that may be names of classes: single words, a few of which come again and again on both sides."""
+    true = {text for texts in read.references for text in texts}
+    words = [*read.predictions, *true]
+    few = 2 <= len(true) < len(read) and not true.isdisjoint(read.predictions)
+    return few and len(set(read.predictions)) < len(read) and all(len(text.split()) == 1 for text in words)
 
 
 def _indices(kept: list[tuple[int, dict[str, Any]]]) -> list[int] | None:

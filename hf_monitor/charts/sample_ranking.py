@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hf_monitor.charts.distribution import FEW, few_ticks, readable
 from hf_monitor.charts.prediction_chart import PredictionChart, thinned
 from hf_monitor.charts.prediction_metrics import metric_label
-from hf_monitor.charts.prediction_scores import primary_metric
+from hf_monitor.charts.prediction_scores import no_scores, primary_metric
 from hf_monitor.charts.predictions import Predictions
 from hf_monitor.charts.style import finish, series_style, tick_labels
 from hf_monitor.errors import NothingToDraw
@@ -64,8 +64,7 @@ class SampleRankingChart(PredictionChart):
         """
         metric = primary_metric(predictions)
         if metric is None:
-            what = "labels" if predictions.classes else "scores or references"
-            raise NothingToDraw(f"samples are compared by their scores, and the predictions have no {what}")
+            raise NothingToDraw(no_scores(predictions))
         if predictions.classes and len(predictions.scores) == 1:
             raise NothingToDraw("classes of one model are right or wrong: give models={name: predictions} to compare")
         scores = predictions.scores[metric]

@@ -4,6 +4,7 @@ import pytest
 
 from hf_monitor.charts.error_cases import ErrorCasesChart
 from hf_monitor.charts.inference import create_inference_visualizations
+from hf_monitor.charts.model_comparison import ModelComparisonChart
 from hf_monitor.charts.prediction_distribution import PredictionDistributionChart
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.run.reader import load_run
@@ -56,6 +57,46 @@ def test_of_a_run_the_latest_evaluation_is_taken_or_the_one_asked_for(run_dir):
     assert (asked.of, asked.cases[0].prediction) == ("eval, step 2", "eval 2 요약")
     with pytest.raises(InputError, match=r"evaluation='dev' is not among .* 'eval', 'test'"):
         PredictionDistributionChart.from_run(run_dir, evaluation="dev")
+
+
+def test_runs_that_are_compared_have_the_names_of_their_folders(run_dir, tmp_path):
+    chart = ModelComparisonChart.from_run(run_dir, models={"before": run_dir})
+    assert chart.first == run_dir.parent.name  # not "monitor"
+    rows = load_run(run_dir).latest_predictions("test")
+    assert ModelComparisonChart.from_rows(models={"A": rows, "B": run_dir}).first == "A"
+    assert ModelComparisonChart.from_run(run_dir, models={run_dir.parent.name: run_dir}).first == "the first model"
+    made = create_inference_visualizations(models={"A": run_dir}, evaluation="eval", output_dir=tmp_path / "plots")
+    assert NAMES[2] in [path.name for path in made]  # one model: its samples by their score
+    for models in (None, {}):
+        with pytest.raises(InputError, match="there are no predictions"):
+            create_inference_visualizations(models=models, output_dir=tmp_path / "none")
+
+
+def written(folder, names, *, trained):
+    """Write a run with a prediction of step 0 for each name."""
+    writer = RunWriter(folder)
+    writer.begin_attempt()
+    if trained:
+        writer.event("train_begin", 0)
+    row = {"step": 0, "index": 0, "prediction": "p", "score": 5.0}
+    writer.rows("predictions.jsonl", [{**row, "name": name} for name in names])
+    writer.close()
+    return folder
+
+
+def test_runs_without_a_common_evaluation_say_which_to_ask_for(tmp_path):
+    first = written(tmp_path / "a", ["eval", "predict"], trained=True)
+    for names, said in ((["eval"], "evaluation='eval' takes one that both have"), (["dev"], "none of one name")):
+        other = written(tmp_path / names[0], names, trained=True)
+        with pytest.raises(InputError, match=rf"model 'B': of the first run the latest .* 'predict'; .*{said}"):
+            ModelComparisonChart.from_run(first, models={"B": other})
+    assert ModelComparisonChart.from_run(first, models={"B": tmp_path / "eval"}, evaluation="eval").compared
+
+
+def test_where_nothing_was_trained_the_title_has_no_step(tmp_path):
+    for trained, of in ((True, "predict, step 0"), (False, "predict")):
+        folder = written(tmp_path / str(trained), ["predict"], trained=trained)
+        assert PredictionDistributionChart.from_run(folder).of == of
 
 
 def test_what_is_missing_is_left_out_and_said(tmp_path):

@@ -198,7 +198,7 @@ ROWS = [
 def test_the_worst_samples_are_shown_and_kinds_of_errors_counted():
     chart = ErrorCasesChart.from_rows(ROWS)
     assert chart.kinds == {"empty": 2, "repetition": 0, "same text": 0, "copied": 1, "too short": 0, "too long": 0}
-    # Of two empty ones the first; the perfect one is no error.
+    # Of two empty ones the first, and that there is another; the perfect one is no error.
     assert [(case.sample, case.score, case.kinds) for case in chart.cases] == [
         (1, 0.0, ("empty",)),
         (3, 5.0, ("copied",)),
@@ -206,13 +206,46 @@ def test_the_worst_samples_are_shown_and_kinds_of_errors_counted():
     kinds, texts = chart.plot()
     assert widths(kinds) == [2, 0, 0, 1, 0, 0]
     assert ticks(kinds)[3] == "copied  1"
+    assert kinds.get_xlabel() == "samples, of n = 4; below: the worst one, one of each kind, and the next worst"
     head, body = [text.get_text() for text in texts.texts][:2]
-    assert head == "1.  sample 1  ·  rougeL (0-100): 0  ·  confidence 0.25  ·  empty"
+    assert head == "1.  sample 1  ·  rougeL (0-100): 0  ·  confidence 0.25  ·  empty  ·  and 1 more like it"
     assert body == "      reference: something\n      prediction: (empty)"
     assert len(ErrorCasesChart.from_rows(ROWS, max_errors=1).cases) == 1
     for wrong in (0, 21, True, 2.0):
         with pytest.raises(InputError, match="max_errors"):
             ErrorCasesChart.from_rows(ROWS, max_errors=wrong)
+
+
+def scored(*rows):
+    return [{"prediction": text, "reference": "one two three", "rougeL": score} for text, score in rows]
+
+
+def test_fine_texts_are_no_cases_though_there_is_room():
+    chart = ErrorCasesChart.from_rows(
+        scored(("one two four", 79), ("", 0), ("three four", 30), ("one or three", 83), (" ", 0))
+    )
+    assert [(case.sample, case.alike) for case in chart.cases] == [(1, 1), (2, 0)]
+    assert chart.notes[-1] == "no cases, since without a kind of error and better than the median rougeL: 2"
+    same = ErrorCasesChart.from_rows(scored(("one two four", 79), ("one or three", 79)))
+    assert len(same.cases) == 2
+
+
+def test_each_kind_of_error_that_is_counted_has_a_case_as_far_as_there_is_room():
+    poor = [(f"text number {i}", float(i)) for i in range(8)]
+    rows = scored(*poor, ("no " * 30, 60.0), ("", 70.0), ("x", 80.0), ("y", 9.0))
+    chart = ErrorCasesChart.from_rows(rows)
+    assert {kind: n for kind, n in chart.kinds.items() if n} == {
+        "empty": 1,
+        "repetition": 1,
+        "too short": 2,
+        "too long": 1,
+    }
+    # The worst one, then the gravest kinds (the repetition is too long as well), then the next worst.
+    for room, samples in ((1, [0]), (2, [0, 9]), (3, [0, 8, 9]), (4, [0, 11, 8, 9]), (5, [0, 1, 11, 8, 9])):
+        some = ErrorCasesChart.from_rows(rows, max_errors=room)
+        assert [case.sample for case in some.cases] == samples
+    listed = [(row["sample"], row["kind"]) for row in chart.table() if row["what"] == "sample"]
+    assert listed == [(8, "repetition, too long"), (9, "empty"), (10, "too short"), (11, "too short")]
 
 
 def test_without_scores_the_gravest_errors_are_shown(monkeypatch):
@@ -236,6 +269,7 @@ def test_of_classes_the_surest_wrong_ones_are_shown_and_confusions_counted():
     chart = ErrorCasesChart.from_rows(rows)
     assert chart.kinds == {"b → a": 2}
     assert [case.sample for case in chart.cases] == [1, 0]
+    assert {"what": "sample", "sample": 1, "score": None, "kind": "b → a"} in chart.table()
     assert "true: b" in chart.plot()[1].texts[1].get_text()
 
 

@@ -302,7 +302,7 @@ def test_of_losses_the_highest_are_the_worst_and_zero_is_no_error():
     )
     assert [(case.prediction, case.score) for case in chart.cases] == [("b", 0.9), ("a", 0.1)]
     turned = ErrorCasesChart.from_rows(
-        [{"prediction": p, "distance": e} for p, e in (("a", 1.0), ("b", 9.0))], greater_is_better=False
+        [{"prediction": p, "distance": e} for p, e in (("a", 1.0), ("b", 9.0), ("c", 0.5))], greater_is_better=False
     )
     assert [case.prediction for case in turned.cases] == ["b", "a"]
 
@@ -319,7 +319,15 @@ def test_poor_scores_are_neither_perfect_nor_from_0_to_1():
     assert ranking.plot()[0].get_ylim()[1] == pytest.approx(103)
     likert = ErrorCasesChart.from_rows([{"prediction": f"p{i}", "score": s} for i, s in enumerate((1, 5, 3))])
     assert likert.metric == "score"
-    assert [case.score for case in likert.cases] == [1, 3, 5]
+    assert [case.score for case in likert.cases] == [1, 3]  # 5 is better than the median
+
+
+@pytest.mark.parametrize("n", [3, 30])
+def test_ticks_of_lengths_are_whole_numbers(n):
+    for length, ends in ((0, (-0.6, 2.5)), (17, (14.5, 19.5))):
+        ax = axes_of(Distribution.of({"a": [float(length)] * n}, whole=True))
+        assert ax.get_xlim() == ends
+        assert all(tick.is_integer() for tick in ax.get_xticks())
 
 
 def test_rouge_lsum_may_be_the_first_metric():

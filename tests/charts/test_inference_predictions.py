@@ -46,7 +46,30 @@ def test_rows_of_a_run_have_indices_references_and_scores():
     read = read_predictions(rows)
     assert (read.indices, read.references) == ([3, 8], [["r"], ["s"]])
     assert read.scores == {"score": [5.0, None], "rougeL": [10.0, None]}  # the mean score first, and no step or time
-    assert read.notes == ["rougeL: 1 value(s) that are not finite are left out"]
+    assert read.notes == ["rougeL: 1 value(s) that are not finite, or beyond 1e+150, are left out"]
+
+
+def test_scores_and_labels_may_be_of_any_size():
+    rows = [{"prediction": "a", "f1": value} for value in (1e308, -1e308, 10**400, 0.5)]
+    read = read_predictions(rows)
+    assert read.scores == {"f1": [None, None, None, 0.5]}
+    assert "f1: 3 value(s)" in read.notes[0]
+    assert read_predictions([10**400], labels=[10**400]).scores == {"correct": [1.0]}
+
+
+def test_references_are_found_under_the_names_of_usual_data_sets():
+    for key in ("references", "reference", "ref", "summary", "target", "highlights", "labels"):
+        read = read_predictions([{"generated_text": "a", key: "r"}, {"generated_text": "b", key: ["s", "t"]}])
+        assert (read.references, read.classes) == ([["r"], ["s", "t"]], False)
+    ids = read_predictions([{"prediction": "a", "labels": [17, 4], "target": 3}])
+    assert (ids.references, ids.scores) == ([[]], {})
+
+
+def test_names_of_classes_that_are_compared_as_texts_are_said():
+    names = ["good", "bad", "good"]
+    assert "labels=[...]" in read_predictions(names, references=["good", "good", "bad"]).notes[0]
+    assert read_predictions(names, labels=["good", "good", "bad"]).notes == []
+    assert read_predictions(["a b", "c", "c"], references=["a b", "c", "d"]).notes == []
 
 
 def test_class_labels_come_bare_in_rows_and_from_pipelines():
@@ -123,12 +146,12 @@ def test_missing_predictions_are_left_out_and_said():
         (7, {}, "type int"),
         ([["a"]], {}, r"predictions\[0\] is of type list"),
         (["a", 1], {}, r"predictions\[1\] is of type int"),
-        ([0.37], {}, "sample 0 is '0.37'"),
+        ([0.37], {}, "sample 0 is 0.37 "),
         ([{"text_id": 1}], {}, "row 0 .* no 'prediction', only 'text_id'"),
-        ([{"prediction": "a", "confidence": 87}], {}, "confidence of sample 0 is '87'.*no percentage"),
+        ([{"prediction": "a", "confidence": 87}], {}, "confidence of sample 0 is 87:.*no percentage"),
         ([{"prediction": "a", "confidence": "high"}], {}, "confidence of sample 0 is 'high'"),
         ([{"prediction": "a", "index": float("nan")}], {}, "index of sample 0 is nan"),
-        ([{"prediction": "a", "index": -1}], {}, "index of sample 0 is '-1'"),
+        ([{"prediction": "a", "index": -1}], {}, "index of sample 0 is -1:"),
         ([{"prediction": "a", "ended": "no"}], {}, "ended of sample 0"),
         ([{"prediction": "a", "n_tokens": 1.5}], {}, "n_tokens of sample 0"),
         ([{"prediction": "a", "input": 3}], {}, "input of sample 0 is of type int"),
@@ -143,6 +166,8 @@ def test_missing_predictions_are_left_out_and_said():
         (["a", "b"], {"references": ["r"]}, "2 predictions and 1 references"),
         (["a"], {"references": "r"}, "references must have one entry a sample"),
         (["a"], {"labels": [1]}, "label of sample 0 is of type int"),
+        ([1, 0], {"references": [1, 1]}, r"true classes as labels=\[...\]"),
+        (["a"], {"references": [1]}, r"true classes are given as labels=\[...\]"),
         (["a"], {"metrics": "rougeL"}, r"\['rougeL'\]"),
         (["a"], {"evaluation": "test"}, "evaluation='test'"),
     ],
