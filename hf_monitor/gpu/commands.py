@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 
 from hf_monitor.gpu.evidence import Evidence
 
@@ -54,7 +54,7 @@ def python_command(evidence: Evidence) -> str:
 def pip_command(evidence: Evidence) -> str:
     """Give what installs into this very environment: its own pip, or uv where it has none."""
     python = python_command(evidence)
-    return f"{python} -m pip install" if importlib.util.find_spec("pip") else f"uv pip install --python {python}"
+    return f"{python} -m pip install" if PathFinder.find_spec("pip") else f"uv pip install --python {python}"
 
 
 def kernel_log(evidence: Evidence) -> str:

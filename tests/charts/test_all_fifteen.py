@@ -14,7 +14,7 @@ pytest.importorskip("koreanize_matplotlib", reason="Korean needs a font: pip ins
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAME = "요약 <script> $x$ $\\foo$ 뷁 שלום \U0001f600 " + "가" * 10_000
 CODE = f"""
-import json, logging, sys, warnings
+import gc, json, logging, sys, warnings
 warnings.simplefilter("error")
 import matplotlib
 def state():
@@ -33,8 +33,10 @@ logging.getLogger().addHandler(Keep())
 drawn = bench_charts.draw_all(Path(sys.argv[1]), model_name=json.loads(sys.argv[2]))
 assert state() == before, "rcParams or backend changed"
 unwanted = ("matplotlib.pyplot", "torch", "transformers", "koreanize_matplotlib")
+gc.collect()
+figures = sum(type(thing).__name__ == "Figure" for thing in gc.get_objects())
 loaded = [name for name in unwanted if name in sys.modules]
-print(json.dumps({{"drawn": len(drawn), "loaded": loaded, "records": records}}))
+print(json.dumps({{"drawn": len(drawn), "loaded": loaded, "records": records, "figures": figures}}))
 """
 
 
@@ -49,7 +51,7 @@ def draw(folder, seed):
 
 def test_all_fifteen_leave_matplotlib_as_it_was_and_are_the_same_bytes_again(tmp_path):
     said, first = draw(tmp_path / "plots", "1")
-    assert said == {"drawn": 15, "loaded": [], "records": []}
+    assert said == {"drawn": 15, "loaded": [], "records": [], "figures": 0}
     assert len(first) == 15
     shutil.rmtree(tmp_path / "plots")
     _, second = draw(tmp_path / "plots", "2")
