@@ -2,6 +2,7 @@
 
     python scripts/bench_charts.py             # about a minute
     python scripts/bench_charts.py --rounds 9
+    python scripts/bench_charts.py --overfitting   # how often the mark of overfitting is wrong, or missing
 
 Time: each round draws and saves all fifteen charts from plain data, computing included, and fifteen empty figures with
 the same axes: same size, resolution, layout engine and grid. The order alternates; shown are medians over the rounds.
@@ -221,6 +222,31 @@ def measure_memory(folder: Path, n_charts: int) -> dict[str, float]:
     return {"first": first or 0.0, "last": resident_mib(), "charts": done}
 
 
+def overfitting_table(n_draws: int = 2000) -> None:
+    """Print in which share of simulated trainings overfitting is found: the training loss falls in all of them."""
+    import numpy as np
+
+    from hf_monitor.diagnosis.overfitting import overfitting_onset
+
+    draw = np.random.default_rng(1)
+    sizes = (3, 4, 5, 10, 20, 50)
+    shapes: dict[str, Callable[[Any], Any]] = {
+        "parabola, 0.3 % scatter": lambda t: 1 + 0.6 * (t - 0.5) ** 2,
+        "exp(-6 t) and a rising line, 0.3 %": lambda t: 1 + 0.8 * np.exp(-6 * t) + 0.25 * t,
+        "rises in the last third, 0.3 %": lambda t: 1 + 0.5 * np.exp(-4 * t) + 0.5 * np.maximum(t - 0.7, 0),
+    }
+    cases = [(f"flat, {scatter:.1%} scatter", np.ones_like, scatter) for scatter in (0.01, 0.004)]
+    print("| validation loss over 0 < t <= 1 | " + " | ".join(f"{n} evaluations" for n in sizes) + " |")
+    print("|---|" + "---:|" * len(sizes))
+    for name, shape, scatter in [*cases, *((name, shape, 0.003) for name, shape in shapes.items())]:
+        shares = []
+        for n in sizes:
+            steps, down = np.arange(1, n + 1), np.linspace(4, 1, n)
+            losses = (shape(steps / n) * (1 + scatter * draw.standard_normal(n)) for _ in range(n_draws))
+            shares.append(sum(overfitting_onset(steps, down, steps, one) is not None for one in losses) / n_draws)
+        print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
+
+
 def versions() -> str:
     import matplotlib
 
@@ -235,9 +261,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--charts", type=int, default=300, help="for the memory")
+    parser.add_argument("--overfitting", action="store_true", help="only simulate the mark of overfitting")
     parser.add_argument("--memory-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.getLogger("hf_monitor").setLevel(logging.ERROR)
+    if options.overfitting:
+        overfitting_table()
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.memory_only:

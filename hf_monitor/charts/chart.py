@@ -69,11 +69,15 @@ class Chart:
 
     def _repr_png_(self) -> bytes:
         """Show the chart in a notebook."""
+        return self._picture("png")
+
+    def _picture(self, kind: str) -> bytes:
         if self.figure is None:
             self.plot()
         assert self.figure is not None  # plot() makes it
         picture = io.BytesIO()
-        self.figure.savefig(picture, format="png", facecolor="auto")
+        # Without the version of matplotlib in it, the same data gives the same bytes.
+        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind), facecolor="auto")
         return picture.getvalue()
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str | Path:
@@ -83,9 +87,8 @@ class Chart:
         """
         from hf_monitor.run.rows import encode_row
 
-        lines = [encode_row(row) for row in self.table()]
-        text = "[\n" + ",\n".join((line.decode() if isinstance(line, bytes) else line).rstrip("\n") for line in lines)
-        return _written(text + "\n]\n", path)
+        lines = [encode_row(row).decode().rstrip("\n") for row in self.table()]
+        return _written("[\n" + ",\n".join(lines) + "\n]\n", path)
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str | Path:
         """Give :meth:`table` as CSV, or write it to `path` and give that."""
@@ -110,16 +113,10 @@ class Chart:
         ValueError
             If matplotlib knows no such kind of picture.
         """
-        if self.figure is None:
-            self.plot()
-        assert self.figure is not None  # plot() makes it
         path = Path(path)
-        picture = io.BytesIO()
-        # Without the version of matplotlib in it, the same data gives the same bytes.
-        kind = path.suffix.lower().lstrip(".") or "png"
-        self.figure.savefig(picture, format=kind, metadata=_NO_VERSION.get(kind), facecolor="auto")
+        picture = self._picture(path.suffix.lower().lstrip(".") or "png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, picture.getvalue(), sync=False)  # whoever looks sees the old picture or the new one
+        replace_file(path, picture, sync=False)  # whoever looks sees the old picture or the new one
         return path
 
     def shown(self, text: object, limit: int = 40) -> str:

@@ -61,9 +61,7 @@ class PredictionChart(Chart):
             greater_is_better=greater_is_better,
             name=model_name,
         )
-        add_scores(predictions, metrics)
-        make: Callable[..., Self] = cls.from_predictions
-        return make(predictions, **choices)
+        return cls._made(predictions, metrics, choices)
 
     @classmethod
     def from_run(
@@ -89,6 +87,10 @@ class PredictionChart(Chart):
         predictions = read_predictions(
             run, metrics=metrics, greater_is_better=greater_is_better, name=model_name, evaluation=evaluation
         )
+        return cls._made(predictions, metrics, choices)
+
+    @classmethod
+    def _made(cls, predictions: Predictions, metrics: Sequence[str] | None, choices: dict[str, Any]) -> Self:
         add_scores(predictions, metrics)
         make: Callable[..., Self] = cls.from_predictions
         return make(predictions, **choices)

@@ -144,7 +144,8 @@ OVERFITTING_NOISE = 1.0
 """Standard deviations of the evaluations' own scatter that the rise must be above what the lowest of so many is below
 by chance (sqrt(2 ln m), the expected extreme of m normal values). Simulated, 2000 draws each: losses that only scatter
 by 1 % are called overfitting in 6 % (3 evaluations), 4 % (5), 5 % (10), 2 % (20), 1 % (50), by 0.4 % in at most 2 %;
-smooth U-shapes with 0.3 % of scatter are found from 10 evaluations on; with 5 in 98 %, 40 % or 0 %, by their shape."""
+smooth U-shapes with 0.3 % of scatter are found from 10 evaluations on; with 5 in 98 %, 42 % or 0 %, by their shape
+(``scripts/bench_charts.py --overfitting``)."""
 
 OVERFITTING_TREND = 0.3
 """Kendall's tau of the evaluations after the lowest against their order. Our own choice, by the same simulation."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_monitor.errors import InputError
+from hf_monitor.run.files import replace_file
 
 __all__ = [
     "RESULTS_FILE",
@@ -153,12 +154,10 @@ def _number(value: Any) -> float | None:
 
 def write_folds(parent: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``fold_results.json``, a list of the rows of all folds that are finished, with ``"kind": "fold"``."""
-    path = parent / RESULTS_FILE
     parent.mkdir(parents=True, exist_ok=True)
     found = [{"kind": "fold", **row} for row in rows]
-    half = path.with_suffix(".json.tmp")
-    half.write_text(json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    half.replace(path)
+    text = json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    replace_file(parent / RESULTS_FILE, text.encode())
 
 
 def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
