@@ -94,7 +94,7 @@ WHY_NOT_WITH_FOLDS = {
     "test_file": "there would be as many models as folds: predict with one of them, or train once without it",
     "do_predict": "there would be as many models as folds: predict with one of them, or train once without it",
     "run_dir": "each fold has its run folder in <output_dir>/fold_1/monitor ...",
-    "resume_from_checkpoint": "folds are trained from the begin; those that are finished are in fold_results.json",
+    "resume_from_checkpoint": "folds are trained from the beginning; those that are finished are in fold_results.json",
     "push_to_hub": "there would be as many models as folds",
 }
 
