@@ -153,7 +153,8 @@ class Divergence(Rule):
     def _found(self) -> Finding:
         level, since = self._level, int(self._since)
         compared = (
-            f"its start, {shown(level.start)}," if level.best >= level.start
+            f"its start, {shown(level.start)},"
+            if level.best >= level.start
             else f"its lowest, {shown(level.best)} at step {level.best_step},"
         )
         return self._finding(
@@ -202,7 +203,9 @@ class Divergence(Rule):
         """Say that it did not rise, or that there is too little to say so."""
         level = self._level
         if level.n < self.limits.divergence_logs:
-            return self.nothing("Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n)
+            return self.nothing(
+                "Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n
+            )
         return self.nothing(
             f"The training loss did not rise lastingly: its level is {shown(level.level)}, its lowest was "
             f"{shown(level.best)} at step {level.best_step}.",

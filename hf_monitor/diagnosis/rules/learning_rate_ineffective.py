@@ -6,7 +6,7 @@ from math import isfinite
 from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
-from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.rules.advice import shown
 from hf_monitor.diagnosis.rules.base import About, Row, Rule, eval_values
 from hf_monitor.diagnosis.rules.line import Line
@@ -16,6 +16,7 @@ __all__ = ["LearningRateIneffective"]
 
 _MOST_SETS = 100
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+_FEW, _FEW_SHARE = 10_000, 1e-3  # parameters: fewer than any adapter or prompt has
 _SEEN = 2.0  # standard errors (95 %)
 
 
@@ -75,8 +76,18 @@ class LearningRateIneffective(Rule):
     def _moved(self) -> float | None:
         """How far an evaluation set's loss moved, as a share: of the set that moved most."""
         return max(
-            ((high - low) / max(abs(first), 1e-9) for first, low, high, n in self._sets.values() if n >= 3), default=None
+            ((high - low) / max(abs(first), 1e-9) for first, low, high, n in self._sets.values() if n >= 3),
+            default=None,
         )
+
+    @property
+    def _few_trained(self) -> tuple[int, int] | None:
+        """Give how many of how many parameters are trained, where that is next to none."""
+        model = mapping(self.about.facts.get("model"))
+        trained, of = number(model.get("n_trainable")), number(model.get("n_parameters"), 1.0)
+        if trained is None or of is None or trained > min(_FEW, _FEW_SHARE * of) or "Peft" in str(model.get("class")):
+            return None
+        return int(trained), int(of)
 
     def _judge(self, step: float) -> Finding | None:
         limits, line = self.limits, self._line
@@ -89,9 +100,11 @@ class LearningRateIneffective(Rule):
         if not enough or (not off and since < share):
             return None
         change, error = line.change()
-        limit = limits.learning_rate_ineffective_change * abs(line.mean)
+        few = self._few_trained
+        share = limits.learning_rate_ineffective_few if few else limits.learning_rate_ineffective_change
+        limit = share * abs(line.mean)
         moved = self._moved
-        if abs(change) - _SEEN * error > limit or (moved or 0.0) > limits.learning_rate_ineffective_change:
+        if abs(change) - _SEEN * error > limit or (moved or 0.0) > share:
             self._changed = True
             return None
         still = moved is not None and moved <= limits.learning_rate_ineffective_evaluations
@@ -102,7 +115,9 @@ class LearningRateIneffective(Rule):
     def _found(self, step: int, change: float, error: float, limit: float, moved: float | None) -> Finding:
         line = self._line
         rate, norm = number(self.about.argument("learning_rate")), self._norm
-        frozen = "look which parameters are trained: requires_grad, and whether the optimizer got this model's parameters"
+        frozen = (
+            "look which parameters are trained: requires_grad, and whether the optimizer got this model's parameters"
+        )
         if self._rates and not self._rate:
             why = "The learning rate was 0 in all logs."
             found = [f"look at learning_rate ({'not known' if rate is None else f'{rate:g}'}) and the schedule", frozen]
@@ -110,23 +125,26 @@ class LearningRateIneffective(Rule):
             why = "The norm of the gradient was 0 in all logs."
             found = [frozen, "look whether the loss depends on the parameters (detach, no_grad)"]
         else:
+            few = self._few_trained
             why = f"The learning rate was not 0 ({shown(self._rate)} at most)"
             why += f", nor was the gradient (norm {shown(norm)} at most)." if self._norms else "."
+            why += f" Only {few[0]} of {few[1]} parameters are trained." if few else ""
             found = [
+                "requires_grad=True for what is to be trained" if few else None,
                 f"learning_rate={100 * self._rate:.2g} (now {self._rate:.2g})" if self._rate < 1e-5 else None,
                 frozen,
-                None if self._rate < 1e-5 else f"learning_rate={10 * self._rate:.2g} (now {self._rate:.2g})",
+                None if self._rate < 1e-5 or few else f"learning_rate={10 * self._rate:.2g} (now {self._rate:.2g})",
             ]
         said = f", the validation loss by {percent(moved)}" if moved is not None else ""
         return Finding(
             rule=self.name,
             verdict="found",
             severity="warning",
-            sentence=f"Nothing has changed in {step - int(self._first_step)} steps: the training loss moved by "
+            sentence=f"Next to nothing has changed in {step - int(self._first_step)} steps: the training loss moved by "
             f"{shown(abs(change))} (± {shown(_SEEN * error)}) about {shown(line.mean)}{said}. {why}",
             value=abs(change) / max(abs(line.mean), 1e-9),
             unit="share",
-            threshold=self.limits.learning_rate_ineffective_change,
+            threshold=limit / max(abs(line.mean), 1e-9),
             n_samples=line.n,
             steps=(int(self._first_step), step),
             suggestions=tuple(one for one in found if one)[:3],
@@ -143,5 +161,7 @@ class LearningRateIneffective(Rule):
             missing = f"{line.n} training logs; {self.limits.learning_rate_ineffective_logs:.0f} are needed."
         else:
             change, error = line.change()
-            missing = f"the loss moved by {shown(abs(change))} (± {shown(_SEEN * error)}) so far: more steps are needed."
+            missing = (
+                f"the loss moved by {shown(abs(change))} (± {shown(_SEEN * error)}) so far: more steps are needed."
+            )
         return self.nothing("Whether the training has an effect is not known.", missing=missing, n=line.n)

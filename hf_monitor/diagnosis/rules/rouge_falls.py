@@ -64,6 +64,8 @@ class RougeFalls(Rule):
         after = known.values[best + 1 :]
         if len(after) < limits.rouge_falls_evaluations or len(known.values) < 3:
             return None
+        if known.steps[-1] < limits.rouge_falls_done * self.about.max_steps:  # scores go up and down at first
+            return None
         scores = np.asarray(known.values)
         highest, last = float(scores[best]), float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
         chance = scatter(scores) * (math.sqrt(2 * math.log(len(scores))) + limits.rouge_falls_noise)
