@@ -6,7 +6,6 @@ from math import inf, isfinite, log
 from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
-from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.rules.advice import Saves, lower_rate, shown, warm_up
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.diagnosis.rules.best_evaluation import BestEvaluation
@@ -16,6 +15,7 @@ from hf_monitor.diagnosis.wording import percent
 __all__ = ["LearningRateHigh"]
 
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+_HUGE = 10**15  # beyond any step
 _FIRST = 5  # logs that make a level
 _FEW = 3  # logs that are a sign, where one is enough
 _SPIKE = log(10.0)  # above the usual norm of the gradient (geometric mean)
@@ -67,7 +67,13 @@ class LearningRateHigh(Rule):
             self._saves.see(row)
             return None
         loss, step, rate = row.get("loss"), row.get("step"), row.get("learning_rate")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int or type(rate) is not float:
+        if (
+            type(loss) is not float
+            or not isfinite(loss)
+            or type(step) is not int
+            or not 0 <= step < _HUGE
+            or type(rate) is not float
+        ):
             return None
         if rate * _PEAK > self._rate and rate < inf:
             self._rate, self._peak_step = rate, step
@@ -136,8 +142,8 @@ class LearningRateHigh(Rule):
         level, found = self._level, []
         if self._n_high:
             found.append(
-                f"in {percent(self._n_high / self._n)} of the logs since it reached its peak (step {self._peak_step:.0f}) "
-                "the level of the training loss was clearly above its lowest before"
+                f"in {percent(self._n_high / self._n)} of the logs since its peak (step {self._peak_step:.0f}) the "
+                "level of the training loss was clearly above its lowest before"
             )
         if n := self._evaluations.n_worse:
             often = "once" if n == 1 else f"{n} times"

@@ -15,6 +15,7 @@ from hf_monitor.diagnosis.wording import percent, rounded
 __all__ = ["LearningRateIneffective"]
 
 _MOST_SETS = 100
+_HUGE = 10**15  # beyond any step
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
 _FEW, _FEW_SHARE = 10_000, 1e-3  # parameters: fewer than any adapter or prompt has
 _SEEN = 2.0  # standard errors (95 %)
@@ -49,7 +50,7 @@ class LearningRateIneffective(Rule):
             self._evaluation(row)
             return None
         loss, step = row.get("loss"), row.get("step")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < 10**15:
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < _HUGE:
             return None
         if self._first_step < 0:
             self._first_step = self._peak_step = step

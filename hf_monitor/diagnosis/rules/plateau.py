@@ -16,6 +16,7 @@ from hf_monitor.diagnosis.wording import percent, rounded
 __all__ = ["Plateau"]
 
 _MOST_SETS = 100
+_HUGE = 10**15  # beyond any step
 
 
 class Plateau(Rule):
@@ -47,7 +48,7 @@ class Plateau(Rule):
             self._saves.see(row)
             return None
         loss, step, rate = row.get("loss"), row.get("step"), row.get("learning_rate")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int:
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < _HUGE:
             return None
         level = self._level
         level.look(loss)
@@ -112,9 +113,10 @@ class Plateau(Rule):
             rule=self.name,
             verdict="found",
             severity="info",
-            sentence=f"The {losses} not fallen since step {since} ({percent((step - since) / self.about.max_steps)} of the "
-            f"training): {shown(level.slow)}, after {shown(level.start)} at the start. The learning rate is still "
-            f"{percent(rate / self._rate)} of its peak, and {percent(left)} of the steps are to come.",
+            sentence=f"The {losses} not fallen since step {since} "
+            f"({percent((step - since) / self.about.max_steps)} of the training): {shown(level.slow)}, after "
+            f"{shown(level.start)} at the start. The learning rate is still {percent(rate / self._rate)} of its peak, "
+            f"and {percent(left)} of the steps are to come.",
             value=(step - since) / self.about.max_steps,
             unit="share",
             threshold=self.limits.plateau_share,

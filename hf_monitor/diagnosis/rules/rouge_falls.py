@@ -79,8 +79,9 @@ class RougeFalls(Rule):
         step = known.steps[best]
         sentence = (
             f"{metric} of {name} was highest at step {step}, {shown(highest)}, and is {shown(last)} now "
-            f"({percent((highest - last) / highest)} less), although the validation loss fell from {shown(losses[best])} "
-            f"to {shown(losses[-1])} meanwhile. Of the step to go back to, {self._saves.says_of(step)}."
+            f"({percent((highest - last) / highest)} less), although the validation loss fell from "
+            f"{shown(losses[best])} to {shown(losses[-1])} meanwhile. Of the step to go back to, "
+            f"{self._saves.says_of(step)}."
         )
         return Finding(
             rule=self.name,
