@@ -42,7 +42,7 @@ def train(step, loss, attempt=1, **more):
 
 
 def begin(step, attempt, **more):
-    row = {"time": float(step), "attempt": attempt, "step": step, "kind": "event", "event": "train_begin"}
+    row = {"time": 0.0, "attempt": attempt, "step": step, "kind": "event", "event": "train_begin"}
     return {**row, "max_steps": 9, **more}
 
 
