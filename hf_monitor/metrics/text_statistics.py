@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hf_monitor.metrics.text_errors import REPETITION_SHARE, has_loop, repetition
+from hf_monitor.metrics.text_errors import REPETITION_SHARE, SAME_TEXTS, has_loop, repetition
 
 __all__ = ["text_statistics"]
 
@@ -43,16 +43,16 @@ def text_statistics(
     references_ended : sequence of (bool or None)
         The same of the labels: whether they have an end token.
     inputs : sequence of (str or None), optional
-        The same input counts once for `same` and `n_distinct`; an unknown one is different from all others.
+        The same input counts once for `same`, `shared` and `n_distinct`; an unknown one is different from all others.
 
     Returns
     -------
     dict
         ``n``; ``n_examined`` (for `repeated`); shares, 0 to 1: ``empty``, ``repeated`` (a fifth of the 4-grams or a
         loop, see `text_errors`; or four characters make up a long text), ``same`` (the most frequent text, apart from
-        empty ones), ``at_limit`` (not ended by the model; None where not known for all); ``n_distinct`` texts of
+        empty ones), ``shared`` (texts that stand for three or more different inputs), ``at_limit`` (not ended by the model; None where not known for all); ``n_distinct`` texts of
         ``n_inputs`` different inputs; ``words``, their mean number; ``references`` with ``empty``, ``repeated``,
-        ``same``, ``at_limit`` and ``words`` of the references; ``examples``: the most frequent text and the first one
+        ``same``, ``shared``, ``at_limit`` and ``words`` of the references; ``examples``: the most frequent text and the first one
         that is repeated, 80 characters of each, where there are any.
     """
     first = [sample[0] if sample else "" for sample in references]
@@ -65,14 +65,14 @@ def text_statistics(
         "n": len(predictions),
         "n_inputs": len(chosen),
         **found,
-        "references": {name: truth[name] for name in ("empty", "repeated", "same", "at_limit", "words")},
+        "references": {name: truth[name] for name in ("empty", "repeated", "same", "shared", "at_limit", "words")},
         "examples": examples,
     }
 
 
 def _shares(different: Sequence[str], texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Shares of `texts`; what they have in common among `different` ones, those of different inputs."""
-    n = max(1, len(texts))
+    n_texts = max(1, len(texts))
     plain = [" ".join(text.split()) for text in different]
     counts = Counter(text for text in plain if text)
     common, times = counts.most_common(1)[0] if counts else ("", 0)
@@ -82,12 +82,13 @@ def _shares(different: Sequence[str], texts: Sequence[str]) -> tuple[dict[str, A
     if repeated:
         examples["repeated"] = " ".join(repeated[0].split())[:_EXAMPLE]
     shares = {
-        "empty": sum(not text.strip() for text in texts) / n,
+        "empty": sum(not text.strip() for text in texts) / n_texts,
         "n_examined": len(examined),
         "repeated": len(repeated) / max(1, len(examined)),
         "same": times / max(1, len(plain)),
+        "shared": sum(n for n in counts.values() if n >= SAME_TEXTS) / max(1, len(plain)),
         "n_distinct": len(set(plain)),
-        "words": sum(len(text.split()) for text in texts) / n,
+        "words": sum(len(text.split()) for text in texts) / n_texts,
     }
     return shares, examples
 

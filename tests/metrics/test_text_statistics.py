@@ -22,14 +22,27 @@ def test_shares_of_texts_and_of_their_references():
     assert (found["empty"], found["repeated"], found["same"]) == (2 / 6, 1 / 6, 2 / 6)
     assert found["at_limit"] == 1 / 6
     assert (found["n_distinct"], found["words"]) == (4, (8 + 3 + 3 + 2) / 6)
-    assert found["references"] == {"empty": 2 / 6, "repeated": 0, "same": 2 / 6, "at_limit": None, "words": 1.0}
+    assert found["references"] == {
+        "empty": 2 / 6,
+        "repeated": 0,
+        "same": 2 / 6,
+        "shared": 0,
+        "at_limit": None,
+        "words": 1.0,
+    }
     assert found["examples"] == {"same": "the same text", "repeated": LOOP}
 
 
 def test_the_same_input_counts_once():
     found = text_statistics(["x", "x", "x", "y"], [["r"]] * 4, inputs=["a", "a", "a", None])
     assert (found["n"], found["n_inputs"], found["same"]) == (4, 2, 0.5)
+    assert found["shared"] == 0
     assert "same" not in found["examples"]  # no text stands for two inputs
+
+
+def test_shared_texts_stand_for_three_inputs_or_more():
+    found = text_statistics(["x", "x", "x", "y", "y", "y", "y", "z", "z", ""], [["r"]] * 10)
+    assert (found["shared"], found["same"], found["n_distinct"]) == (0.7, 0.4, 4)
 
 
 @pytest.mark.parametrize(
