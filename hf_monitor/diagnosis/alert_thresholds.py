@@ -31,12 +31,43 @@ class AlertThresholds:
 
     # texts: collapse, overlap (texts7)
 
+    collapse_texts: float = _limit(10, "Texts of an evaluation: half of ten is known to 0.26 only (Wilson, 95 %).")
+    collapse_share: float = _limit(
+        0.5,
+        "Share of the texts that are empty, that repeat themselves, or that are one and the same, beyond the share "
+        "among the references: most of them.",
+    )
+    collapse_shared: float = _limit(
+        0.9,
+        "Share of the texts that stand for three different inputs or more, beyond that among the references: a model "
+        "that changes between a few texts has none that is most frequent.",
+    )
+    collapse_at_limit: float = _limit(
+        0.8, "Share of the texts that the length limit ended. Short limits cut some texts of a sound model, too."
+    )
+    collapse_in_a_row: float = _limit(
+        2, "Evaluations in a row of which most texts are so: one may be a bad moment that the next one ends."
+    )
+    collapse_late: float = _limit(
+        0.5,
+        "Share of the training after which such texts are no beginning. Each seq2seq model that starts from random "
+        "weights gives everybody the same text at first.",
+    )
+    collapse_evaluations: float = _limit(
+        6, "Evaluations after which the same holds where the length of the training is not known."
+    )
+    collapse_drop: float = _limit(
+        10,
+        "Points (0 to 100) and half of its value: what the score has lost since an evaluation with sound texts where a "
+        "collapse is found at once.",
+    )
+
     overlap_share: float = _limit(
         0.01,
-        "Share of an evaluation set that stands in the training set. Learnt by heart, 1 % lifts a mean score of 40 by up "
-        "to 0.6 points, which is what differences between models are about. Lee et al. (2022), Deduplicating training "
-        "data makes language models better (ACL), found over 4 % in standard sets; of the dialogues of DialogSum's test "
-        "split 1.2 % stand in its development split (measured).",
+        "Share of an evaluation set that stands in the training set. Learnt by heart, 1 % lifts a mean score of 40 by "
+        "up to 0.6 points, which is what differences between models are about. Lee et al. (2022), Deduplicating "
+        "training data makes language models better (ACL), found over 4 % in standard sets; of the dialogues of "
+        "DialogSum's test split 1.2 % stand in its development split (measured).",
     )
     overlap_samples: float = _limit(
         2, "Evaluation samples in the training set: one may be chance, and is over 1 % of any set below 100 samples."

@@ -48,12 +48,12 @@ def text_statistics(
     Returns
     -------
     dict
-        ``n``; ``n_examined`` (for `repeated`); shares, 0 to 1: ``empty``, ``repeated`` (a fifth of the 4-grams or a
-        loop, see `text_errors`; or four characters make up a long text), ``same`` (the most frequent text, apart from
-        empty ones), ``shared`` (texts that stand for three or more different inputs), ``at_limit`` (not ended by the model; None where not known for all); ``n_distinct`` texts of
-        ``n_inputs`` different inputs; ``words``, their mean number; ``references`` with ``empty``, ``repeated``,
-        ``same``, ``shared``, ``at_limit`` and ``words`` of the references; ``examples``: the most frequent text and the first one
-        that is repeated, 80 characters of each, where there are any.
+        ``n``; ``n_inputs`` that are different; ``n_distinct`` texts among these; ``n_examined`` (for `repeated`);
+        ``words``, their mean number. Shares, 0 to 1: ``empty``; ``repeated`` (a fifth of the 4-grams or a loop, see
+        `text_errors`; or four characters make up a long text); ``same`` (the most frequent text, apart from empty
+        ones); ``shared`` (texts that stand for three or more different inputs); ``at_limit`` (not ended by the model;
+        None where not known for all). ``references``: the shares and ``words`` of the references. ``examples``: the
+        most frequent text and the first one that is repeated, 80 characters of each, where there are any.
     """
     first = [sample[0] if sample else "" for sample in references]
     chosen = _different(inputs, len(predictions))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hf_monitor.diagnosis.rules.base import Rule
+from hf_monitor.diagnosis.rules.collapse import GenerationCollapse
+from hf_monitor.diagnosis.rules.overlap import DataOverlap
 
 __all__ = ["RULES"]
 
-RULES: tuple[type[Rule], ...] = ()
+RULES: tuple[type[Rule], ...] = (GenerationCollapse, DataOverlap)
