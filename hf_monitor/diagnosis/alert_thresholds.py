@@ -38,9 +38,19 @@ class AlertThresholds:
         "among the references: most of them.",
     )
     collapse_shared: float = _limit(
-        0.9,
+        0.8,
         "Share of the texts that stand for three different inputs or more, beyond that among the references: a model "
         "that changes between a few texts has none that is most frequent.",
+    )
+    collapse_fit_z: float = _limit(
+        1.64,
+        "Texts that are the same for several inputs are no collapse where they fit their own references better than "
+        "those of others by more than chance: 1.64 standard errors (one-sided, 95 %). Of development runs whose texts "
+        "were so alike, those with shuffled labels or 100 times the learning rate had 0.7 at most, sound ones 2.4 and "
+        "more.",
+    )
+    collapse_fit_gain: float = _limit(
+        0.1, "By so much better, too: among many samples a trace of the input is more than chance, and no use."
     )
     collapse_at_limit: float = _limit(
         0.8, "Share of the texts that the length limit ended. Short limits cut some texts of a sound model, too."

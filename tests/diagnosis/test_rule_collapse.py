@@ -80,6 +80,16 @@ def test_what_the_references_are_like_is_no_collapse():
     assert watch(evaluations(10, empty=0.9, references={"empty": 0.7})).verdict == "clear"
 
 
+def test_few_texts_that_follow_their_inputs_are_no_collapse():
+    few = {"same": 0.6, "shared": 0.9}
+    assert watch(evaluations(10, **few, fit={"own": 0.42, "others": 0.36, "z": 2.4})).verdict == "clear"
+    assert watch(evaluations(10, **few, fit={"own": 0.42, "others": 0.36, "z": 0.9})).verdict == "found"
+    trace = {"own": 0.37, "others": 0.36, "z": 2.4}
+    assert watch(evaluations(10, **few, fit=trace)).evidence["fit"] == trace
+    follows = {"own": 0.42, "others": 0.36, "z": 2.4}
+    assert watch(evaluations(10, repeated=0.9, fit=follows)).verdict == "found"
+
+
 def test_the_limit_says_why_texts_do_not_end():
     def advice(**references):
         return watch(evaluations(4, at_limit=1.0, references=references)).suggestions[0]
@@ -117,6 +127,6 @@ def test_rows_may_hold_anything(junk):
     assert watch(rows).verdict in ("inconclusive", "clear")
     odd = evaluations(4, empty=1.0)
     for row in odd:
-        row["texts"]["examples"] = row["texts"]["references"] = junk
+        row["texts"]["examples"] = row["texts"]["references"] = row["texts"]["fit"] = junk
         row["score"] = junk
     assert watch(odd).verdict == "found"

@@ -58,9 +58,11 @@ class GenerationCollapse(Rule):
     """Found where most texts of an evaluation are empty, the same for several inputs, repeated, or cut at the limit.
 
     It reads ``texts`` of the rows ``text_scores`` (:func:`hf_monitor.metrics.text_statistics.text_statistics`). What
-    the references are like, too, is no collapse. Every model that starts from random weights begins like this;
-    therefore it is found (a) at once where the score has fallen to less than half since an evaluation with sound texts,
-    (b) else in the later half of a training, after two such evaluations, if the score is not the best so far.
+    the references are like, too, is no collapse, nor are texts that several inputs share but that fit their own
+    references better than those of others (a model that has learnt a few phrases, and when to use them). Every model
+    that starts from random weights begins like this; therefore it is found (a) at once where the score has fallen to
+    less than half since an evaluation with sound texts, (b) else in the later half of a training, after two such
+    evaluations, if the score is not the best so far.
     """
 
     name = "generation_collapse"
@@ -101,11 +103,19 @@ class GenerationCollapse(Rule):
         found = []
         for kind, limit in _LIMITS.items():
             share = number(texts.get(kind), 0.0, 1.0) or 0.0
+            if kind in ("same", "shared") and self._follows_input(mapping(texts.get("fit"))):
+                continue
             if kind != "at_limit":  # labels without an end are its cause, not its excuse
                 share -= number(own.get(kind), 0.0, 1.0) or 0.0
             if share >= getattr(self.limits, limit) and not (kind == "same" and "shared" in found):
                 found.append(kind)
         return tuple(found)
+
+    def _follows_input(self, fit: Mapping[str, Any]) -> bool:
+        own, others, z = (number(fit.get(name), -1e15) for name in ("own", "others", "z"))
+        if own is None or others is None or z is None:
+            return False
+        return z >= self.limits.collapse_fit_z and own >= (1 + self.limits.collapse_fit_gain) * others
 
     def _fell(self, one: _Set, score: float | None) -> bool:
         if score is None or one.sound is None:
@@ -150,6 +160,7 @@ class GenerationCollapse(Rule):
                 "kinds": list(kinds),
                 **{key: number(texts.get(key)) for key in (*_LIMITS, "words", "n_distinct", "n_inputs")},
                 "references": mapping(texts.get("references")),
+                "fit": mapping(texts.get("fit")),
                 "score": score,
                 "sound_score": one.sound,
                 "sound_step": one.sound_step if one.sound is not None else None,
