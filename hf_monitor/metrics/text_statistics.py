@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from hf_monitor.metrics.text_errors import REPETITION_SHARE, SAME_TEXTS, has_loop, repetition, words
 
 __all__ = ["Fit", "fit_of", "text_statistics"]
@@ -57,6 +55,8 @@ def fit_of(predictions: Sequence[str], references: Sequence[str]) -> Fit | None:
     Fit or None
         None for less than three samples.
     """
+    import numpy as np
+
     places = _spread(len(predictions), _EXAMINED)
     n = len(places)
     if n < 3:
