@@ -48,9 +48,7 @@ def for_memory_headroom(known: Known, peak_share: float) -> tuple[str, ...]:
     """Suggest how memory that lies idle buys speed."""
     name = _checkpointing_name(known)
     off = f"{name}=False (it saves memory that is not short, and costs about a fifth of the speed)"
-    return tuple(
-        filter(None, (off if known.config.get(name) is True else None, _larger_batch(known, peak_share)))
-    )
+    return tuple(filter(None, (off if known.config.get(name) is True else None, _larger_batch(known, peak_share))))
 
 
 def _workers(known: Known) -> str | None:
