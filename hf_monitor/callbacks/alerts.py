@@ -120,6 +120,7 @@ class AlertCallback(TrainerCallback):
         if self._recorder is None:
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
         recorder = self._recorder
+        recorder.alerts_of_nan = "nan" not in self.mute
         recorder.begin(args, state, **kwargs)
         self._watcher = Watcher(
             recorder.writer.facts, thresholds=self.thresholds, mute=self.mute, on_error=self._failed
@@ -226,7 +227,7 @@ class AlertCallback(TrainerCallback):
         self._stops = False
         if state.is_world_process_zero and self._recorder is not None:
             self._recorder.end(state)
-            self._recorder.writer.on_row = None
+            self._recorder.writer.on_row, self._recorder.alerts_of_nan = None, False
 
 
 def _stopping(names: Collection[str]) -> frozenset[str]:

@@ -96,7 +96,8 @@ def overfitting_onset(
 
 def scatter(values: npt.NDArray[np.float64]) -> float:
     """Estimate the standard deviation of three values or more about a smooth curve: their second differences hold
-    little of it."""
+    little of it.
+    """
     return _NORMAL * float(np.median(np.abs(np.diff(values, 2)))) / math.sqrt(6)
 
 

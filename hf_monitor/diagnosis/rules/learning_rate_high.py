@@ -6,7 +6,6 @@ from math import inf, isfinite
 from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
-from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.rules.advice import Saves, lower_rate, shown, warm_up
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.diagnosis.rules.best_evaluation import BestEvaluation

@@ -75,7 +75,8 @@ class LearningRateIneffective(Rule):
     def _moved(self) -> float | None:
         """How far an evaluation set's loss moved, as a share: of the set that moved most."""
         return max(
-            ((high - low) / max(abs(first), 1e-9) for first, low, high, n in self._sets.values() if n >= 3), default=None
+            ((high - low) / max(abs(first), 1e-9) for first, low, high, n in self._sets.values() if n >= 3),
+            default=None,
         )
 
     def _judge(self, step: float) -> Finding | None:
@@ -102,7 +103,9 @@ class LearningRateIneffective(Rule):
     def _found(self, step: int, change: float, error: float, limit: float, moved: float | None) -> Finding:
         line = self._line
         rate, norm = number(self.about.argument("learning_rate")), self._norm
-        frozen = "look which parameters are trained: requires_grad, and whether the optimizer got this model's parameters"
+        frozen = (
+            "look which parameters are trained: requires_grad, and whether the optimizer got this model's parameters"
+        )
         if self._rates and not self._rate:
             why = "The learning rate was 0 in all logs."
             found = [f"look at learning_rate ({'not known' if rate is None else f'{rate:g}'}) and the schedule", frozen]
@@ -143,5 +146,7 @@ class LearningRateIneffective(Rule):
             missing = f"{line.n} training logs; {self.limits.learning_rate_ineffective_logs:.0f} are needed."
         else:
             change, error = line.change()
-            missing = f"the loss moved by {shown(abs(change))} (± {shown(_SEEN * error)}) so far: more steps are needed."
+            missing = (
+                f"the loss moved by {shown(abs(change))} (± {shown(_SEEN * error)}) so far: more steps are needed."
+            )
         return self.nothing("Whether the training has an effect is not known.", missing=missing, n=line.n)

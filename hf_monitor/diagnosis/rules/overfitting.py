@@ -118,7 +118,9 @@ class Overfitting(Rule):
             found.append("load_best_model_at_end=True, with save_strategy as eval_strategy")
         found.append("EarlyStoppingCallback(early_stopping_patience=3), or fewer steps")
         decay = number(self.about.argument("weight_decay"))
-        more = f", weight_decay={max(0.01, 10 * decay):.2g} (now {decay:.2g})" if decay is not None and decay < 0.1 else ""
+        more = (
+            f", weight_decay={max(0.01, 10 * decay):.2g} (now {decay:.2g})" if decay is not None and decay < 0.1 else ""
+        )
         found.append(f"more training data; else more dropout{more}")
         return tuple(one for one in found if one)[:3]
 
