@@ -1,0 +1,12 @@
+"""The checklist before a training, and after it."""
+
+from hf_monitor._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Check": "hf_monitor.preflight.checklist",
+        "Checklist": "hf_monitor.preflight.checklist",
+        "check_before": "hf_monitor.preflight.before",
+    },
+)
