@@ -33,8 +33,8 @@ class Check:
     name : str
         What was looked at, short and stable: ``"disk"``, ``"tokenizer: input"`` ...
     state : str
-        ``"ok"``; ``"warning"`` (the training works, its result may not be what is wanted); ``"failed"`` (the training would
-        break, or is worth nothing); ``"skipped"`` (not looked at, `sentence` says why).
+        ``"ok"``; ``"warning"`` (the training works, its result may not be what is wanted); ``"failed"`` (the training
+        would break, or is worth nothing); ``"skipped"`` (not looked at, `sentence` says why).
     sentence : str
         What was seen, with numbers and units.
     suggestion : str
@@ -183,12 +183,16 @@ def _lines(checklist: Checklist, width: int) -> Iterator[_Line]:
     indent = " " * (2 + 9 + label_width)
     room = max(min(width, _WIDEST) - len(indent), _NARROWEST)
     for check in checklist.checks:
-        first, *rest = textwrap.wrap(one_line(check.sentence, _LONGEST), room, break_long_words=False) or [""]
+        first, *rest = textwrap.wrap(
+            one_line(check.sentence, _LONGEST), room, break_long_words=False, break_on_hyphens=False
+        ) or [""]
         yield _Line(f"  {check.state:<9}", f"{check.name:<{label_width}}", first, _STYLES[check.state])
         yield from (_Line(indent, "", text) for text in rest)
         if check.suggestion:  # never cut: a command in it is there to be copied
             for number, text in enumerate(
-                textwrap.wrap(" ".join(check.suggestion.split()), room - 3, break_long_words=False)
+                textwrap.wrap(
+                    " ".join(check.suggestion.split()), room - 3, break_long_words=False, break_on_hyphens=False
+                )
             ):
                 yield _Line(indent, "-> " if number == 0 else "   ", text)
 
