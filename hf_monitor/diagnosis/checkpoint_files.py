@@ -38,10 +38,10 @@ def holds_model(folder: Path) -> bool:
 def checkpoint_files_problem(folder: str | os.PathLike[str]) -> str | None:
     """Say why a checkpoint cannot be loaded back, as far as its files tell.
 
-    Looked at are sizes and headers: the weights (safetensors; a sharded model's index and every shard; torch files; PEFT
-    adapters), ``config.json``, ``trainer_state.json`` and its step, and where they are there the states of optimizer,
-    scheduler, scaler and random numbers. Weights that FSDP or DeepSpeed keep in folders of their own are not judged. A
-    value that was changed within a whole file is not found: ``hf_monitor.preflight.loadable`` really loads it.
+    Looked at are sizes and headers: the weights (safetensors; a sharded model's index and every shard; torch files;
+    PEFT adapters), ``config.json``, ``trainer_state.json`` and its step, and where they are there the states of
+    optimizer, scheduler, scaler and random numbers. Weights that FSDP or DeepSpeed keep in folders of their own are not
+    judged. A value that was changed within a whole file is not found; ``hf_monitor.preflight.loadable`` really loads.
 
     Parameters
     ----------
@@ -115,7 +115,9 @@ def _of_shards(folder: Path, index: str) -> Iterator[str]:
         elif shard.endswith(".safetensors"):
             names, problem = safetensors_names(path)
             missing = sorted(wanted[shard] - names) if problem is None else []
-            yield from _told(folder, shard, f"lacks {missing[0]!r}, which {index} says is there" if missing else problem)
+            yield from _told(
+                folder, shard, f"lacks {missing[0]!r}, which {index} says is there" if missing else problem
+            )
         else:
             yield from _told(folder, shard, torch_file_problem(path))
 

@@ -1,4 +1,4 @@
-"""Whether a file of weights or of a state is whole, told from its headers: no torch, and nothing of the values is read."""
+"""Whether a file of weights or of a state is whole, told from its headers: no torch, and no value is read."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _names(path: Path) -> frozenset[str]:
 def _end_of(header: dict[str, Any]) -> int:
     """Give where the last tensor ends; all of them must lie one behind the other."""
     try:
-        pieces = sorted((*map(int, one["data_offsets"]), name) for name, one in header.items())
+        pieces = sorted((int(begin), int(stop), name) for name, (begin, stop) in _places(header))
         end = 0
         for begin, stop, name in pieces:
             bits = _BITS.get(header[name]["dtype"])
@@ -94,6 +94,10 @@ def _end_of(header: dict[str, Any]) -> int:
     except (KeyError, TypeError, ValueError) as error:
         raise _TornError(f"has a damaged header: {type(error).__name__}") from error
     return end
+
+
+def _places(header: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, one["data_offsets"]) for name, one in header.items()]
 
 
 def torch_file_problem(path: str | os.PathLike[str]) -> str | None:

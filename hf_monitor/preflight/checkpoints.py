@@ -140,6 +140,4 @@ def _in(folder: Path) -> Iterator[Checkpoint]:
         if step is not None and path.is_dir():
             state, _ = json_problem(path / STATE_FILE)
             run_id, attempt = state.get("run_id"), state.get("attempt")
-            yield Checkpoint(
-                path, step, str(run_id) if run_id else None, attempt if isinstance(attempt, int) else None
-            )
+            yield Checkpoint(path, step, str(run_id) if run_id else None, attempt if isinstance(attempt, int) else None)

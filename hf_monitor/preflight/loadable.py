@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,9 @@ def load_back(folder: str | os.PathLike[str]) -> LoadedBack:
 
     Files are looked at first. Then ``from_pretrained`` loads the model into the memory of the host (never from the
     network, never with code that lies in the folder): no weight may be missing, none left over, none NaN or infinite.
-    Tied weights, which are saved once, are not missing. Then its tokenizer, which may not have more tokens than the model
-    has embeddings. The states of optimizer and scheduler are read with ``torch.load(weights_only=True)``, as the Trainer
-    reads them. Of a PEFT adapter only its own weights are read, the model below it is not.
+    Tied weights, which are saved once, are not missing. Then its tokenizer, which may not have more tokens than the
+    model has embeddings. The states of optimizer and scheduler are read with ``torch.load(weights_only=True)``, as the
+    Trainer reads them. Of a PEFT adapter only its own weights are read, the model below it is not.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def _tokenizer(folder: Path, parts: list[str], left_out: list[str]) -> str | Non
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         tokenizer.decode(tokenizer("안녕 hello")["input_ids"])
     except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
-        return f"the tokenizer cannot be loaded: {_said(error)}. Save it again: tokenizer.save_pretrained({str(folder)!r})."
+        return f"the tokenizer cannot be loaded: {_said(error)}. Save it again: tokenizer.save_pretrained(folder)."
     embeddings = json_problem(folder / "config.json")[0].get("vocab_size")
     if isinstance(embeddings, int) and len(tokenizer) > embeddings:
         return (
@@ -256,11 +257,11 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity(ERROR)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
