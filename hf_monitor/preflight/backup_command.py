@@ -19,15 +19,17 @@ def add_backup(commands: Any) -> None:
         help="pack a run into one archive, with a manifest and checksums",
         description=(
             "Pack what hf_monitor recorded of a run (rows, texts, facts, log, charts, report) into one zip archive. "
-            "Unpacked it is a run folder again, and sha256sum -c SHA256SUMS checks it. A run that is still going can be "
-            "packed, too."
+            "Unpacked it is a run folder again, and sha256sum -c SHA256SUMS checks it. A run that is still going can "
+            "be packed, too."
         ),
         epilog=(
             "Exit code: 0 packed (with --verify: and as it should be), 1 --verify found damage, 2 wrong usage, or the "
             "archive cannot be written."
         ),
     )
-    backup.add_argument("run", metavar="RUN", help="the run folder, the output_dir it lies in, or an archive to --verify")
+    backup.add_argument(
+        "run", metavar="RUN", help="the run folder, the output_dir it lies in, or an archive to --verify"
+    )
     backup.add_argument("-o", "--output", metavar="FILE", help="a .zip, or a folder (default: beside the run folder)")
     backup.add_argument("--checkpoints", choices=("none", "best", "all"), default="none", help="default: %(default)s")
     backup.add_argument("--output_dir", metavar="FOLDER", help="where the checkpoints lie, if not where the run says")
@@ -42,9 +44,9 @@ def run_backup(options: argparse.Namespace) -> int:
     Raises
     ------
     HfMonitorError
-        As :func:`hf_monitor.preflight.backup.backup` and :func:`verify_backup` do.
+        As :func:`hf_monitor.preflight.backup_archive.backup` and :func:`verify_backup` do.
     """
-    from hf_monitor.preflight.backup import backup
+    from hf_monitor.preflight.backup_archive import backup
     from hf_monitor.preflight.backup_manifest import verify_backup
 
     given = Path(options.run).expanduser()

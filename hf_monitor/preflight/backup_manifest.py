@@ -80,7 +80,7 @@ def verify_backup(path: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     path : path-like
-        The archive that :func:`hf_monitor.preflight.backup.backup` made.
+        The archive that :func:`hf_monitor.preflight.backup_archive.backup` made.
 
     Returns
     -------

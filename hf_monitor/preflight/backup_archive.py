@@ -122,7 +122,7 @@ def _archive_path(run: Run, name: str, destination: str | os.PathLike[str] | Non
 
 
 def _exists(archive: Path) -> InputError:
-    return InputError(f"{str(archive)!r} exists. Name another file, or say that it may be replaced (overwrite).")
+    return InputError(f"{str(archive)!r} exists. Name another file, or have it replaced (overwrite=True, --overwrite).")
 
 
 def _write(path: Path, name: str, run: Run, checkpoints: Selection, output_dir: Path | None) -> None:
