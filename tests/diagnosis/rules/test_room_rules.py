@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from hf_monitor.diagnosis.diagnose import diagnose
 from hf_monitor.diagnosis.rules.room import checkpoints_to_come
 from hf_monitor.diagnosis.watcher import Watcher
 
@@ -180,3 +181,25 @@ def test_a_clock_that_was_set_back_and_unknown_max_steps_are_passed_by():
     rows = [begin(), deadline(T0 + 1200), *logs(30), *logs(30, step=300, time=T0 - 1000)]
     assert not found_by(rows)
     assert not found_by([begin(max_steps=0), deadline(T0 + 600), *logs(60)])
+
+
+# During the training and after it
+
+
+def test_the_finished_run_is_judged_as_it_was_row_by_row(folder):
+    folder.begin(device="cpu").windows([0.9, *[0.4] * 30])
+    folder.facts["devices"] = {"device": "cpu", "world_size": 1}
+    folder.metrics[0]["max_steps"] = 1000
+    rows = [deadline(T0 + 500), *logs(60), checkpoint(100), checkpoint(200, disk_free_mib=900.0)]
+    rows.append(checkpoint(300, problem="torn"))
+    folder.metrics += [{"time": T0 + 900.0, **row, "attempt": 1} for row in rows]
+    live, at = seen([]), []
+    for n, row in enumerate(folder.metrics):
+        at += [(n, one.rule) for one in live.see(row)]
+    run = folder.run()
+    after = {one.rule: one for one in diagnose(run) if one.verdict == "found"}
+    assert [rule for _, rule in at] == ["data_bound", "time_short", "disk_short", "checkpoint_broken"]
+    assert at[0][0] < 20
+    for one in live.findings:
+        assert after[one.rule].sentence == one.sentence
+        assert after[one.rule].evidence == one.evidence
