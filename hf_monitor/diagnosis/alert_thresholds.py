@@ -152,9 +152,16 @@ class AlertThresholds:
         1.5, "of the start's time a step: clocks that sink as a card warms up cost 10 to 20 %; our own choice"
     )
     slower_steps_seconds: float = _limit(
-        20.0, "of a spell, of which 3 are the start and 9 are now: three minutes that are slow without a break"
+        60.0,
+        "of a spell: ten are the start, ten are now. Simulated: of 60 times two hours at an even pace with 25 % of "
+        "scatter (autocorrelation 0.9 from log to log) none was called slower, with spells of 20 s nine",
     )
     slower_steps_steps: float = _limit(5, "of a spell: one slow step is then no more than a fifth of it")
+    slower_steps_scatter: float = _limit(
+        3.0,
+        "standard deviations of the spells before, which the factor must be above. Simulated as above, but 40 % "
+        "and drifts of minutes (autocorrelation 0.99): 8 of 60 instead of 20; twice as slow is found in 40 of 40",
+    )
 
     disk_short_margin: float = _limit(
         1.02, "of the size of the checkpoints to come: the Trainer's state in them grows with each log"
