@@ -1,4 +1,4 @@
-"""Does a tokenizer have the characters of some texts: what is unknown, what is lost, how many tokens a character costs."""
+"""Does a tokenizer have the characters of some texts: what is unknown, what is lost, how many tokens one costs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class RoundTrip:
 
 @lru_cache(maxsize=65536)
 def script_of(character: str) -> str:
-    """Give the script of a character: ``"Hangul"``, ``"Latin"``, ``"Han"``, ``"digits"``, ``"signs"``, ``"other"`` ..."""
+    """Give the script of a character: ``"Hangul"``, ``"Latin"``, ``"digits"``, ``"signs"``, ``"other"`` ..."""
     if _HANGUL.match(character):
         return "Hangul"
     if character.isdecimal():

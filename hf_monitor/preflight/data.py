@@ -138,7 +138,7 @@ def check_part(part: Part) -> Check:
     empty_targets = sum(not text for text in targets)
     seen = list(zip(inputs, targets, strict=True)) if part.targets is not None else inputs
     duplicates = part.n - len(set(seen))
-    evidence = {
+    evidence: dict[str, Any] = {
         "n": part.n,
         "empty_inputs": empty_inputs,
         "empty_targets": empty_targets,

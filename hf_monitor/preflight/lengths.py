@@ -126,7 +126,7 @@ def check_length(side: str, found: Spread, limit: int | None, positions: int | N
     longest = found.lengths[-1]
     suggested = suggested_limit(found, positions)
     option = "max_source_length" if side == "inputs" else "max_target_length"
-    evidence = {
+    evidence: dict[str, Any] = {
         "n": len(found.lengths), "p50": found.at(0.5), "p95": found.at(0.95), "max": longest, "limit": limit,
         "positions": positions, "suggested_limit": suggested,
     }  # fmt: skip
@@ -164,7 +164,8 @@ def _cut_before(
     if positions is not None and longest > positions:
         sentence = f"{found.share_above(positions):.1%} are longer than the {positions} positions of the model: {said}."
         return failed(name, sentence, f"Tokenize with truncation=True and max_length={positions}.", **evidence)
-    share = evidence["share_at_most"] = found.share_at_most
+    share = found.share_at_most
+    evidence["share_at_most"] = share
     padded = len(set(found.lengths)) == 1 and len(found.lengths) > 1
     if padded:
         return ok(

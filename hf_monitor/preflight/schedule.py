@@ -83,25 +83,23 @@ def interval(args: Any, name: str, steps: int) -> int | None:
 def check_steps(n_samples: int, found: Schedule, args: Any) -> Check:
     """Say how large a batch is and how many steps there are."""
     name = "steps"
-    evidence = {
+    evidence: dict[str, Any] = {
         "n_samples": n_samples, "batch": found.batch, "accumulation": found.accumulation, "ranks": found.ranks,
         "effective_batch": found.effective_batch, "steps_per_epoch": found.steps_per_epoch, "steps": found.steps,
         "epochs": found.epochs,
     }  # fmt: skip
     sentence = (
         f"{found.batch} a device x {found.accumulation} accumulated x {found.ranks} "
-        f"process{'es' if found.ranks > 1 else ''} = {found.effective_batch} samples an update; {found.steps_per_epoch:,} updates "
-        f"an epoch, {found.steps:,} in all ({found.epochs:g} epochs)."
+        f"process{'es' if found.ranks > 1 else ''} = {found.effective_batch} samples an update; "
+        f"{found.steps_per_epoch:,} updates an epoch, {found.steps:,} in all ({found.epochs:g} epochs)."
     )
     if args.dataloader_drop_last and n_samples < found.batch * found.ranks:
-        return failed(
-            name, f"{n_samples} samples make no full batch of {found.batch * found.ranks}, and --dataloader_drop_last leaves "
-            "out what is not full: nothing is trained.", "Make the batch smaller, or leave --dataloader_drop_last out.", **evidence,
-        )  # fmt: skip
+        sentence = f"{n_samples} samples make no full batch of {found.batch * found.ranks}: nothing is trained."
+        return failed(name, sentence, "Make the batch smaller, or leave --dataloader_drop_last out.", **evidence)
     if found.steps < 1:
         return failed(name, f"{sentence} Nothing is trained.", "--num_train_epochs 3", **evidence)
     if found.effective_batch > n_samples:
-        advice = f"A batch of {found.effective_batch} holds each sample once: every update is a whole epoch. Make it smaller."
+        advice = f"Every update of {found.effective_batch} samples is a whole epoch: make the batch smaller."
         return warning(name, f"{sentence} The data have {n_samples:,} samples only.", advice, **evidence)
     return ok(name, sentence, **evidence)
 
@@ -155,7 +153,11 @@ def check_best_metric(args: Any, keys: tuple[str, ...] | None, computes: bool) -
     if metric is None:
         return skipped(name, "no --metric_for_best_model is set: the last checkpoint is as good as any.")
     bare = metric.removeprefix("eval_")
-    evidence = {"metric": metric, "greater_is_better": args.greater_is_better, "known": list(keys or ())}
+    evidence: dict[str, Any] = {
+        "metric": metric,
+        "greater_is_better": args.greater_is_better,
+        "known": list(keys or ()),
+    }
     if bare != "loss" and not computes:
         sentence = f"{metric!r} chooses the best checkpoint, but nothing computes it: the Trainer gives the loss only."
         return failed(
@@ -169,8 +171,5 @@ def check_best_metric(args: Any, keys: tuple[str, ...] | None, computes: bool) -
         way = "greater" if args.greater_is_better else "smaller"
         sentence = f"the checkpoint with the {way} {metric!r} is taken for the best: that is the worst one."
         return failed(name, sentence, f"--greater_is_better {'false' if falls else 'true'}", **evidence)
-    return ok(
-        name,
-        f"{metric!r} chooses the best checkpoint{'' if keys is not None or bare == 'loss' else '; whether compute_metrics gives it is not known'}.",
-        **evidence,
-    )
+    unsure = "" if keys is not None or bare == "loss" else "; whether compute_metrics gives it is not known"
+    return ok(name, f"{metric!r} chooses the best checkpoint{unsure}.", **evidence)

@@ -54,7 +54,7 @@ def check_coverage(name: str, found: Coverage) -> Check:
         for script, counts in found.scripts.items()
         if counts.n_tokens is not None and counts.n_characters >= SCRIPT_COUNTS * found.n_characters
     }
-    evidence = {
+    evidence: dict[str, Any] = {
         "n_texts": found.n_texts,
         "n_tokens": found.n_tokens,
         "share_unknown_tokens": found.n_unknown_tokens / max(1, found.n_tokens),
@@ -73,13 +73,13 @@ def check_coverage(name: str, found: Coverage) -> Check:
         of_scripts = ", ".join(f"{script} {share:.0%}" for script, share in lost.items() if share >= 0.005)
         sentence = (
             f"unknown: {found.share_unknown:.1%} of the characters{f' ({of_scripts})' if of_scripts else ''}, "
-            f"{found.n_unknown_tokens / max(1, found.n_tokens):.1%} of the tokens, in {found.n_texts:,} texts; most often "
-            f"{_listed(found.unknown)}."
+            f"{found.n_unknown_tokens / max(1, found.n_tokens):.1%} of the tokens, in {found.n_texts:,} texts; "
+            f"most often {_listed(found.unknown)}."
         )
         without = [script for script, share in lost.items() if share >= SCRIPT_UNKNOWN_FAILED]
         if without or found.share_unknown >= CHARACTERS_UNKNOWN_FAILED:
             which = " and ".join(without) or "these texts"
-            advice = f"Take a model whose tokenizer knows {which} ({_FOR_KOREAN}): what is unknown is not learnt, nor written."
+            advice = f"What is unknown is not learnt: take a model whose tokenizer knows {which} ({_FOR_KOREAN})."
             return failed(name, sentence, advice, **evidence)
         if found.share_unknown >= CHARACTERS_UNKNOWN_WARNING:
             return warning(
@@ -95,8 +95,8 @@ def check_coverage(name: str, found: Coverage) -> Check:
     ]
     if costly:
         advice = (
-            f"{' and '.join(costly)} is written in pieces of characters: sequences are long, and cut early. A tokenizer made "
-            f"with it needs 0.4 to 0.8 tokens a Korean syllable ({_FOR_KOREAN})."
+            f"{' and '.join(costly)} is written in pieces of characters: sequences are long, and cut early. "
+            f"A tokenizer made with it needs 0.4 to 0.8 tokens a Korean syllable ({_FOR_KOREAN})."
         )
         return warning(name, sentence, advice, **evidence)
     return ok(name, sentence, **evidence)
@@ -106,7 +106,7 @@ def check_round_trip(found: RoundTrip, coverage: Coverage) -> Check:
     """Judge what is left of the summaries after ``decode(encode(text), skip_special_tokens=True)``."""
     name = "tokenizer: round trip"
     share = found.n_lost / max(1, found.n_characters)
-    evidence = {
+    evidence: dict[str, Any] = {
         "n_texts": found.n_texts,
         "n_differ": found.n_differ,
         "share_lost": share,
@@ -135,8 +135,8 @@ def check_round_trip(found: RoundTrip, coverage: Coverage) -> Check:
     )
     if found.special:
         advice = (
-            f"{', '.join(found.special)} is a special token and stands in the texts: decoding with skip_special_tokens takes it "
-            "out. Add it as an ordinary token: tokenizer.add_tokens([...])."
+            f"{', '.join(found.special)} is a special token and stands in the texts: decoding with skip_special_tokens "
+            "takes it out. Add it as an ordinary token: tokenizer.add_tokens([...])."
         )
         return warning(name, sentence, advice, **evidence)
     if share >= CHARACTERS_UNKNOWN_FAILED:
@@ -173,7 +173,7 @@ def _of_ids(tokenizer: Any, part: Part, seed: int) -> list[Check]:
         outside = max(ids, default=0) >= len(tokenizer)
         n_unknown = ids.count(unknown_id) if unknown_id is not None else 0
         share = n_unknown / max(1, len(ids))
-        evidence = {"n_texts": len(rows), "n_tokens": len(ids), "share_unknown_tokens": share}
+        evidence: dict[str, Any] = {"n_texts": len(rows), "n_tokens": len(ids), "share_unknown_tokens": share}
         if outside:
             sentence = (
                 f"token id {max(ids)} is none of the tokenizer's {len(tokenizer):,}: the data are of another tokenizer."
