@@ -67,7 +67,7 @@ def check_before(
     compute_metrics : callable, optional
         As of the Trainer; ``TextMetrics`` tells which metrics it gives.
     gpu : GpuReport or bool
-        True: the GPU is looked at (``check_gpu_compatibility``, some seconds in a process of its own); False: it is not.
+        True: the GPU is looked at (``check_gpu_compatibility``, some seconds in a process of its own); False: not.
     probe_memory : bool
         Whether the batch is tried on a GPU that is there. On the CPU it never is.
     plan : TrainingPlan, optional
@@ -114,7 +114,7 @@ def check_before(
 
 
 class _Look:
-    """What is handed over, and the checks so far. Each check stands for itself: none keeps the others from being done."""
+    """What is handed over, and the checks so far. Each stands for itself: none keeps the others from being done."""
 
     def __init__(
         self,
@@ -173,18 +173,17 @@ class _Look:
         self.attempt("W&B", lambda: check_wandb(self.args.report_to))
 
     def data(self, train: Any, evaluation: Any, source_column: str | None, target_column: Any) -> None:
-        several = isinstance(evaluation, Mapping) and not hasattr(evaluation, "column_names")
-        sets = {"training data": train}
-        if several:
-            sets |= {f"evaluation data {name!r}": data for name, data in evaluation.items()}
+        sets = [("training data", train)]
+        if isinstance(evaluation, Mapping):  # as the Trainer takes several
+            sets += [(f"{name} data", data) for name, data in evaluation.items()]
         else:
-            sets["evaluation data"] = evaluation
-        for name, data in sets.items():
+            sets.append(("evaluation data", evaluation))
+        for number, (name, data) in enumerate(sets):
             if data is None:
                 self.add(skipped(name, "none given."))
                 continue
             try:
-                part = read_part(name, data, source_column, target_column)
+                part = read_part(name, data, source_column, target_column, targets_needed=number == 0)
             except HfMonitorError as error:
                 self.add(failed(name, str(error)))
                 continue
@@ -192,7 +191,7 @@ class _Look:
                 self.add(skipped(name, f"{error}."))
                 continue
             self.attempt(name, lambda part=part: check_part(part))  # type: ignore[misc]  # a lambda's default
-            if name == "training data":
+            if number == 0:
                 self.train = part
             else:
                 self.evaluations.append(part)
@@ -201,7 +200,7 @@ class _Look:
             return
         known = self.train
         for part in self.evaluations:
-            name = "overlap" if len(self.evaluations) == 1 else f"overlap with {part.name}"
+            name = "overlap" if len(self.evaluations) == 1 else f"overlap: {part.name}"
             self.attempt(name, lambda part=part, name=name: check_overlap(known, part, name))  # type: ignore[misc]
 
     def texts(self) -> None:
@@ -272,7 +271,9 @@ class _Look:
         found = []
         for side in ("inputs", "targets"):
             limit = self.limits[side] or 1024
-            found.append(min(limit, self.spreads[side].lengths[-1]) if side in self.spreads else limit)
+            # The longest of a sample is not the longest of all.
+            whole = side in self.spreads and (self.train is None or len(self.spreads[side].lengths) == self.train.n)
+            found.append(min(limit, self.spreads[side].lengths[-1]) if whole else limit)
         return found[0], found[1]
 
     def memory(self, probe: bool, plan: Any) -> Check:
@@ -306,28 +307,28 @@ def check_overlap(train: Part, evaluation: Part, name: str = "overlap") -> Check
     if train.tokenized is not None:
         found = text_overlap(train.tokenized, evaluation.tokenized)
     else:
-        found = text_overlap(train.pairs(), evaluation.pairs())
+        found = text_overlap(train.samples(), evaluation.samples(), text_column="text")
     if found is None:
         return skipped(name, "the data could not be compared.")
-    total = max(1, found.n_evaluation)
+    total, inputs, pairs = max(1, found.n_evaluation_read), found.n_shared_inputs, found.n_shared_pairs
     evidence: dict[str, Any] = {
         "n_evaluation": found.n_evaluation,
-        "n_shared_inputs": found.n_shared_inputs,
-        "n_shared_pairs": found.n_shared_pairs,
+        "n_shared_inputs": inputs,
+        "n_shared_pairs": pairs,
+        "examples": [list(rows) for rows in found.examples],
+        "sampled": found.sampled,
     }
+    part = " (of large sets a part was read)" if found.sampled else ""
+    if not inputs:
+        return ok(name, f"none of {total:,} evaluation samples was found in the training data{part}.", **evidence)
+    with_summary = "" if pairs is None else f", {pairs:,} of them with its summary"
     sentence = (
-        f"{found.n_shared_pairs:,} of {found.n_evaluation:,} evaluation samples stand in the training data with their "
-        f"summary ({found.n_shared_pairs / total:.1%}), {found.n_shared_inputs:,} with their text."
+        f"the text of {inputs:,} of {total:,} evaluation samples ({inputs / total:.1%}) stands in the training "
+        f"data{with_summary}{part}."
     )
     advice = "Take them out of the training data: scores on what was trained on say nothing of new texts."
-
-    def many(n: int) -> bool:
-        return n >= 2 and n / total >= SHARED_FAILED
-
-    if many(found.n_shared_pairs):
+    if (pairs or 0) >= 2 and (pairs or 0) / total >= SHARED_FAILED:
         return failed(name, sentence, advice, **evidence)
-    if many(found.n_shared_inputs):
+    if inputs >= 2 and inputs / total >= SHARED_FAILED:
         return warning(name, sentence, advice, **evidence)
-    if not found.n_shared_inputs:
-        return ok(name, f"none of {found.n_evaluation:,} evaluation samples stands in the training data.", **evidence)
     return ok(name, sentence, **evidence)

@@ -38,6 +38,8 @@ class Part:
         Samples that were left out before because they were empty.
     where : str
         The file and its columns, for people.
+    trained : bool
+        Whether it is what is trained on.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Part:
     tokenized: Any = None
     n_dropped: int = 0
     where: str = ""
+    trained: bool = False
 
     def sample(self, most: int, seed: int) -> list[int]:
         """Give the numbers of at most so many samples, drawn without touching the global random numbers."""
@@ -62,10 +65,11 @@ class Part:
             return list(self.tokenized.with_format(None).select(numbers))
         return [self.tokenized[number] for number in numbers]
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """Give inputs with their targets (an empty text where there is none)."""
-        inputs = self.inputs or []
-        return list(zip(inputs, self.targets if self.targets is not None else [""] * len(inputs), strict=True))
+    def samples(self) -> list[dict[str, str]]:
+        """Give the texts as rows with ``text`` and, where there are any, ``summary``."""
+        if self.targets is None:
+            return [{"text": text} for text in self.inputs or []]
+        return [{"text": text, "summary": target} for text, target in zip(self.inputs or [], self.targets, strict=True)]
 
 
 def read_part(
@@ -73,6 +77,8 @@ def read_part(
     data: Any,
     source_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
+    *,
+    targets_needed: bool = False,
 ) -> Part:
     """Read a part of the data.
 
@@ -84,6 +90,8 @@ def read_part(
         A file of texts; texts; rows of texts, or rows that are tokenized already (``input_ids``).
     source_column, target_column : str, optional
         As ``--text_column`` and ``--summary_column`` of the script; found by their usual names where None.
+    targets_needed : bool
+        For what is trained on.
 
     Raises
     ------
@@ -93,7 +101,7 @@ def read_part(
         For what cannot be read without using it up or changing it: iterators, a class of the user's own.
     """
     if isinstance(data, Pairs):
-        return _of_pairs(name, data, str(data.columns))
+        return _of_pairs(name, data, str(data.columns), targets_needed)
     where, rows = name, data
     if isinstance(data, (str, os.PathLike)):
         where = os.fspath(data)
@@ -112,20 +120,22 @@ def read_part(
     else:
         raise InputError(f"a row of the {name} is a {type(rows[0]).__name__}, not a mapping of columns to values.")
     if "input_ids" in columns and source_column is None:
-        return Part(name, len(rows), tokenized=rows, where="tokenized")
-    found = find_columns(columns, where, source_column, target_column, summary_needed=name.startswith("training"))
-    return _of_pairs(name, take_pairs(_plain(rows), found, where, drop_empty=False), f"{where}, columns {found}")
+        return Part(name, len(rows), tokenized=rows, where="tokenized", trained=targets_needed)
+    found = find_columns(columns, where, source_column, target_column, summary_needed=targets_needed)
+    return _of_pairs(
+        name, take_pairs(_plain(rows), found, where, drop_empty=False), f"{where}, columns {found}", targets_needed
+    )
 
 
 def _plain(rows: Any) -> Iterable[Mapping[str, Any]]:
     return rows.with_format(None) if hasattr(rows, "with_format") else rows  # type: ignore[no-any-return]
 
 
-def _of_pairs(name: str, pairs: Pairs, where: str) -> Part:
+def _of_pairs(name: str, pairs: Pairs, where: str, trained: bool) -> Part:
     targets = (
         None if pairs.references is None else [references[0] if references else "" for references in pairs.references]
     )
-    return Part(name, len(pairs.texts), pairs.texts, targets, n_dropped=pairs.n_dropped, where=where)
+    return Part(name, len(pairs.texts), pairs.texts, targets, n_dropped=pairs.n_dropped, where=where, trained=trained)
 
 
 def check_part(part: Part) -> Check:
@@ -145,7 +155,7 @@ def check_part(part: Part) -> Check:
         "left_out": part.n_dropped,
         "duplicates": duplicates,
     }
-    said = [f"{part.n:,} samples" + (f" of {part.where}" if part.where else "")]
+    said = [f"{part.n:,} samples" + (f" ({part.where})" if part.where else "")]
     if empty_inputs:
         said.append(f"{empty_inputs:,} without a text")
     if empty_targets:
@@ -160,7 +170,7 @@ def check_part(part: Part) -> Check:
     total = part.n + part.n_dropped
     if (empty_inputs + empty_targets + part.n_dropped) / total > EMPTY_WARNING:
         return warning(part.name, sentence, "Look at the empty samples: is it the right column?", **evidence)
-    if part.name.startswith("training") and duplicates / part.n > DUPLICATES_WARNING:
+    if part.trained and duplicates / part.n > DUPLICATES_WARNING:
         return warning(
             part.name, sentence, "Leave the repeated samples out: each counts as often as it stands there.", **evidence
         )
@@ -170,7 +180,7 @@ def check_part(part: Part) -> Check:
 def _check_tokenized(part: Part) -> Check:
     columns = getattr(part.tokenized, "column_names", None) or list(part.tokenized[0])
     if not any(name in columns for name in _LABELS):
-        if part.name.startswith("training"):
+        if part.trained:
             raise InputError(
                 f"the {part.name} have no column 'labels' (columns: {', '.join(columns)}): tokenize the summaries, too."
             )

@@ -52,7 +52,7 @@ def check_coverage(name: str, found: Coverage) -> Check:
     dense = {
         script: counts.n_tokens / counts.n_characters
         for script, counts in found.scripts.items()
-        if counts.n_tokens is not None and counts.n_characters >= SCRIPT_COUNTS * found.n_characters
+        if counts.n_tokens and counts.n_characters >= SCRIPT_COUNTS * found.n_characters
     }
     evidence: dict[str, Any] = {
         "n_texts": found.n_texts,
