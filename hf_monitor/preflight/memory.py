@@ -7,7 +7,7 @@ from typing import Any
 from hf_monitor.errors import BatchDoesNotFit
 from hf_monitor.preflight.checklist import Check, failed, ok, skipped
 
-__all__ = ["check_memory", "check_plan"]
+__all__ = ["check_memory", "check_plan", "try_batch"]
 
 _NAME = "memory"
 
@@ -41,8 +41,33 @@ def check_memory(
         return skipped(_NAME, sentence, **settings)
     if args.world_size > 1:
         return skipped(_NAME, f"batch {batch} as set; not probed: there are {args.world_size} processes.", **settings)
+    return try_batch(
+        model,
+        args,
+        args.device,
+        tokenized=tokenized,
+        collator=collator,
+        source_length=source_length,
+        target_length=target_length,
+    )
+
+
+def try_batch(
+    model: Any,
+    args: Any,
+    device: Any,
+    *,
+    tokenized: Any = None,
+    collator: Any = None,
+    source_length: int | None = None,
+    target_length: int | None = None,
+    memory_limit: int | None = None,
+) -> Check:
+    """Make steps with the batch that is set, on any device; arguments as of `check_memory` and ``probe_batch_size``."""
     from hf_monitor.auto_batch.probe import probe_batch_size
 
+    batch = int(args.per_device_train_batch_size)
+    settings: dict[str, Any] = {"batch": batch, "accumulation": int(args.gradient_accumulation_steps)}
     generates = bool(getattr(args, "predict_with_generate", False)) and source_length is not None
     evaluation = {
         "generation_max_length": args.generation_max_length or target_length,
@@ -52,7 +77,8 @@ def check_memory(
     try:
         found = probe_batch_size(
             model,
-            args.device,
+            device,
+            memory_limit=memory_limit,
             dataset=tokenized,
             collator=collator,
             source_length=None if tokenized is not None else source_length,
@@ -72,16 +98,16 @@ def check_memory(
     settings |= {"fits": found.batch_size, "probe": str(found)}
     advice = "train_summarizer.py --auto_batch, or plan_training, settles batch and accumulation"
     if found.batch_size < batch:
-        sentence = f"a batch of {batch} does not fit {args.device}; {found.batch_size} do."
+        sentence = f"a batch of {batch} does not fit {device}; {found.batch_size} do."
         return failed(_NAME, sentence, f"--per_device_train_batch_size {found.batch_size}; {advice}.", **settings)
     there = found.evaluation
     if there is not None and there.batch_size < args.per_device_eval_batch_size:
         sentence = (
-            f"a training batch of {batch} fits {args.device}; an evaluation batch of {args.per_device_eval_batch_size} "
+            f"a training batch of {batch} fits {device}; an evaluation batch of {args.per_device_eval_batch_size} "
             f"does not, {there.batch_size} do."
         )
         return failed(_NAME, sentence, f"--per_device_eval_batch_size {there.batch_size}; {advice}.", **settings)
-    return ok(_NAME, f"a batch of {batch} was tried on {args.device} and fits.", **settings)
+    return ok(_NAME, f"a batch of {batch} was tried on {device} and fits.", **settings)
 
 
 def check_plan(plan: Any) -> Check:

@@ -199,3 +199,47 @@ def test_the_script_checks_what_it_would_train_and_leaves_nothing(script, rows, 
     assert "'nowhere.jsonl' is no file that exists." in said
     assert "'rogue' is none of the metrics of an evaluation: loss, rouge1" in " ".join(said.split())
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_batch_is_really_tried_where_there_is_a_device_to_try_it_on(arguments, make_model, make_dataset, tokenizer):
+    from transformers import DataCollatorForSeq2Seq
+
+    from hf_monitor.preflight.memory import try_batch
+
+    model = make_model()
+    args = arguments(per_device_train_batch_size=4, predict_with_generate=False)
+    tokenized = {"tokenized": make_dataset(8), "collator": DataCollatorForSeq2Seq(tokenizer, model=model)}
+    fits = try_batch(model, args, "cpu", **tokenized)
+    assert (fits.state, fits.evidence["fits"]) == ("ok", 4)
+    none = try_batch(model, args, "cpu", source_length=32, target_length=16, memory_limit=2**12)
+    assert (none.state, "not even one sample fits" in none.sentence) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "evaluated", "state", "suggestion"),
+    [
+        (8, 8, "ok", ""),
+        (3, 8, "failed", "--per_device_train_batch_size 3;"),
+        (8, 2, "failed", "--per_device_eval_batch_size 2;"),
+        (8, None, "ok", ""),
+    ],
+)
+def test_what_a_probe_found_is_compared_with_what_is_set(fitting, evaluated, state, suggestion, arguments, monkeypatch):
+    from types import SimpleNamespace
+
+    from hf_monitor.auto_batch import probe
+    from hf_monitor.preflight.memory import try_batch
+
+    asked = {}
+
+    def found(model, device, **given):
+        asked.update(given)
+        return SimpleNamespace(batch_size=fitting, evaluation=evaluated and SimpleNamespace(batch_size=evaluated))
+
+    monkeypatch.setattr(probe, "probe_batch_size", found)
+    args = arguments(per_device_train_batch_size=8, per_device_eval_batch_size=8, generation_num_beams=4)
+    check = try_batch(None, args, "cuda:0", source_length=32, target_length=16)
+    assert check.state == state
+    assert check.suggestion.startswith(suggestion)
+    assert (asked["max_batch_size"], asked["source_length"], asked["target_length"]) == (8, 32, 16)
+    assert asked["evaluation"] == {"generation_max_length": 48, "num_beams": 4, "max_batch_size": 8}
