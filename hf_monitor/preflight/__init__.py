@@ -7,6 +7,10 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "Check": "hf_monitor.preflight.checklist",
         "Checklist": "hf_monitor.preflight.checklist",
+        "backup": "hf_monitor.preflight.backup_archive",
+        "check_after": "hf_monitor.preflight.after",
         "check_before": "hf_monitor.preflight.before",
+        "checkpoint_problem": "hf_monitor.preflight.loadable",
+        "verify_backup": "hf_monitor.preflight.backup_manifest",
     },
 )
