@@ -72,6 +72,8 @@ def _best(run: Run, checkpoints: Checkpoints, load: Callable[[Path], LoadedBack]
         return failed(name, sentence, f"It was deleted or moved. {_PASS}", step=step)
     if run.config.get("load_best_model_at_end") and (checkpoints.own or _saves(run)):
         return warning(name, "load_best_model_at_end is set, but no checkpoint knows which one is the best.", _PASS)
+    if not checkpoints.own:
+        return skipped(name, "no checkpoint is there.")
     return _best_score(run, checkpoints) or skipped(
         name, "the Trainer kept none: it needs an evaluation before each save, and metric_for_best_model."
     )
@@ -83,7 +85,7 @@ def _best_score(run: Run, checkpoints: Checkpoints) -> Check | None:
     if not bests or not checkpoints.own:
         return None
     best = bests[-1]
-    step, said = best.get("step"), f"{best.get('metric')} {best.get('value'):.4g} at step {best.get('step')}"
+    step, said = best.get("step"), f"{best.get('metric')} {best.get('value')} at step {best.get('step')}"
     kept = next((one for one in checkpoints.own if one.step == step), None)
     if kept is not None:
         return ok(

@@ -215,9 +215,14 @@ def _not_finite(tensors: dict[str, Any]) -> str:
 
     found: list[str] = []
     count = total = 0
+    seen: set[tuple[int, int]] = set()
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             continue
+        place = tensor.data_ptr(), tensor.numel()
+        if place in seen:  # tied
+            continue
+        seen.add(place)
         total += tensor.numel()
         tensor = tensor.float() if tensor.element_size() == 1 else tensor  # no arithmetic for 8 bits on the CPU
         if not bool(torch.isfinite(tensor).all()):
