@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_monitor.diagnosis.alert_thresholds import AlertThresholds, thresholds_of
@@ -41,6 +41,8 @@ class Watcher:
     thresholds : AlertThresholds or mapping, optional
     mute : collection of str
         Rules that are left out.
+    rules : sequence of type
+        Which rules there are.
     on_error : callable, optional
         Called with a rule and its error; that rule is then left out. Without it errors are raised.
 
@@ -56,13 +58,14 @@ class Watcher:
         *,
         thresholds: AlertThresholds | Mapping[str, float] | None = None,
         mute: Collection[str] = (),
+        rules: Sequence[type[Rule]] = RULES,
         on_error: Callable[[Rule, Exception], None] | None = None,
     ) -> None:
         self.about = About(facts or {}, thresholds_of(thresholds))
         self.findings: list[Finding] = []
         self._on_error = on_error
-        muted = muted_of(mute, {rule.name for rule in RULES})
-        self._rules = [rule(self.about) for rule in RULES if rule.name not in muted]
+        muted = muted_of(mute, {rule.name for rule in rules})
+        self._rules = [rule(self.about) for rule in rules if rule.name not in muted]
         self._silent: set[str] = set()
         self._listeners: dict[str, list[Rule]] = {}
         for rule in self._rules:
