@@ -6,6 +6,8 @@ from hf_monitor._version import __version__ as __version__
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "AlertCallback": "hf_monitor.callbacks.alerts",
+        "AlertThresholds": "hf_monitor.diagnosis.alert_thresholds",
         "BatchDoesNotFit": "hf_monitor.errors",
         "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
         "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
@@ -21,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "create_inference_visualizations": "hf_monitor.charts.inference",
         "create_optimization_visualizations": "hf_monitor.charts.optimization",
         "create_training_visualizations": "hf_monitor.charts.training",
+        "diagnose": "hf_monitor.diagnosis.diagnose",
         "default_callbacks": "hf_monitor.callbacks.defaults",
         "ensure_loss_scaling": "hf_monitor.seq2seq.loss_scaling",
         "find_optimal_batch_size": "hf_monitor.auto_batch.probe",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 __all__ = ["Finding", "Severity", "Verdict", "inconclusive"]
 
 Verdict = Literal["found", "clear", "inconclusive"]
-Severity = Literal["info", "warning"]
+Severity = Literal["info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,8 @@ class Finding:
     verdict : str
         ``"found"``; ``"clear"`` (looked for, and not there); ``"inconclusive"`` (see ``reason``).
     severity : str
-        Of what was found: ``"warning"`` (something to act on) or ``"info"``.
+        Of what was found: ``"error"`` (the training, or what it saved, is of no use as it is), ``"warning"`` (something
+        to act on) or ``"info"``.
     sentence : str
         What was seen, in words, with numbers and units.
     value : float or None
@@ -81,7 +82,10 @@ class Finding:
     @property
     def _limit(self) -> str:
         value = self.threshold or 0.0
-        return f"{100 * value:.0f} %" if self.unit == "share" else f"{value:.0f} {self.unit}".replace("percent", "%")
+        if self.unit == "share":
+            return f"{100 * value:.3g} %"
+        shown = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return f"{shown} {self.unit}".replace("percent", "%").rstrip()
 
     def __str__(self) -> str:
         mark = self.severity if self.verdict == "found" else self.verdict

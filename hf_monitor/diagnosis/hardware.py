@@ -12,9 +12,11 @@ from hf_monitor.diagnosis.readings import Readings, read
 from hf_monitor.diagnosis.time_rules import time_findings
 from hf_monitor.run import Run, load_run
 
-__all__ = ["hardware_findings"]
+__all__ = ["HARDWARE_RULES", "hardware_findings"]
 
 _GPU_RULES = ("thermal_throttling", "power_throttling", "memory_headroom", "memory_edge", "other_process")
+HARDWARE_RULES = ("data_bound", "compute_bound", *_GPU_RULES, "host_memory_edge", "disk_nearly_full")
+"""Names of all rules of :func:`hardware_findings`."""
 
 
 def hardware_findings(run: Run | str | os.PathLike[str]) -> list[Finding]:

@@ -1,0 +1,143 @@
+"""Watcher: rows of a training -> findings, one by one as they come or all of a finished run, with the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from hf_monitor.diagnosis.alert_thresholds import AlertThresholds, thresholds_of
+from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.rules import RULES
+from hf_monitor.diagnosis.rules.base import About, Row, Rule
+from hf_monitor.errors import InputError
+
+__all__ = ["Watcher", "lineage", "muted_of"]
+
+
+def muted_of(mute: Collection[str], known: Collection[str]) -> frozenset[str]:
+    """Give the names of rules that are to be silent.
+
+    Raises
+    ------
+    InputError
+        If one is not the name of a rule.
+    """
+    names = frozenset((mute,)) if isinstance(mute, str) else frozenset(mute)
+    if unknown := sorted(map(str, names.difference(known))):
+        raise InputError(f"there is no rule {unknown[0]!r} to mute. There are: {', '.join(sorted(known))}.")
+    return names
+
+
+class Watcher:
+    """Shows rows to the rules.
+
+    One watcher is for one training. Rows that it saw are not kept.
+
+    Parameters
+    ----------
+    facts : mapping, optional
+        Of ``run.json``; it may grow meanwhile.
+    thresholds : AlertThresholds or mapping, optional
+    mute : collection of str
+        Rules that are left out.
+    rules : sequence of type
+        Which rules there are.
+    on_error : callable, optional
+        Called with a rule and its error; that rule is then left out. Without it errors are raised.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        What was found so far, in order.
+    """
+
+    def __init__(
+        self,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        thresholds: AlertThresholds | Mapping[str, float] | None = None,
+        mute: Collection[str] = (),
+        rules: Sequence[type[Rule]] = RULES,
+        on_error: Callable[[Rule, Exception], None] | None = None,
+    ) -> None:
+        self.about = About(facts or {}, thresholds_of(thresholds))
+        self.findings: list[Finding] = []
+        self._on_error = on_error
+        muted = muted_of(mute, {rule.name for rule in rules})
+        self._rules = [rule(self.about) for rule in rules if rule.name not in muted]
+        self._silent: set[str] = set()
+        self._listeners: dict[str, list[Rule]] = {}
+        for rule in self._rules:
+            for kind in rule.kinds:
+                self._listeners.setdefault(kind, []).append(rule)
+
+    def see(self, row: Row) -> list[Finding]:
+        """Look at the next row, and give what was found just now."""
+        kind = row.get("kind")
+        if row.get("standalone"):  # an evaluation outside of the training: other data or other weights
+            return []
+        if kind == "event" and row.get("event") == "train_begin":
+            self._begin(row)
+        try:
+            rules = self._listeners.get(kind)  # type: ignore[arg-type]  # None, and what cannot be hashed, too
+        except TypeError:
+            return []
+        if not rules:
+            return []
+        found: list[Finding] = []
+        for rule in rules:
+            try:
+                finding = rule.see(row)
+            except Exception as error:
+                if self._on_error is None:
+                    raise
+                self._leave_out(rule)
+                self._on_error(rule, error)
+                continue
+            if finding is not None:
+                found.append(finding)
+        if found:
+            self.findings += found
+            for finding in found:
+                self._leave_out(next(rule for rule in self._rules if rule.name == finding.rule))
+        return found
+
+    def _begin(self, row: Row) -> None:
+        for name, key in (("max_steps", "max_steps"), ("first_step", "step")):
+            value = row.get(key)
+            if type(value) is int and value >= 0:
+                setattr(self.about, name, value)
+
+    def _leave_out(self, rule: Rule) -> None:
+        self._silent.add(rule.name)
+        for kind in rule.kinds:
+            self._listeners[kind] = [other for other in self._listeners[kind] if other is not rule]
+
+    def verdicts(self) -> list[Finding]:
+        """Give one finding of each rule: found, in the order in which they came, then clear or inconclusive."""
+        found = {finding.rule for finding in self.findings}
+        return [*self.findings, *(r.verdict() for r in self._rules if r.name not in found | self._silent)]
+
+
+def lineage(rows: Iterable[Row]) -> list[Row]:
+    """Give the rows that the latest training is made of, in the order written, events too.
+
+    A training that resumed at step S goes on from what the attempt that saved its checkpoint had up to S
+    (:func:`hf_monitor.run.lineage.merge` says the same of metrics); one that began anew leaves nothing of those before.
+    Rows of attempts that only evaluated are left out.
+    """
+    trained: dict[Any, list[Row]] = {}
+    latest: list[Row] = []
+    for row in rows:
+        attempt = row.get("attempt")
+        if row.get("kind") == "event" and row.get("event") == "train_begin":
+            step = number(row.get("step")) or 0
+            before: list[Row] = []
+            if step:
+                known = trained.get(row.get("resumed_attempt"), latest)
+                before = [earlier for earlier in known if (number(earlier.get("step")) or 0) <= step]
+            latest = trained[attempt] = [*before, row]
+        elif attempt in trained:
+            trained[attempt].append(row)
+    return latest
