@@ -24,9 +24,16 @@ class Pair(NamedTuple):
     summary: str
 
 
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 _EN_TOPICS = {
     "meeting": ("#Person1# will meet {who} at the {where} {when}.", "{who} has a meeting at the {where} {when}."),
-    "dinner": ("#Person1# invites {who} to eat at the {where} {when}.", "{who} and #Person1# eat at the {where} {when}."),
+    "dinner": (
+        "#Person1# invites {who} to eat at the {where} {when}.",
+        "{who} and #Person1# eat at the {where} {when}.",
+    ),
     "parcel": ("{who} picks up a parcel at the {where} {when}.", "A parcel waits for {who} at the {where} {when}."),
     "bicycle": ("{who} repairs the bicycle at the {where} {when}.", "The bicycle of {who} is at the {where} {when}."),
     "lesson": ("{who} teaches at the {where} {when}.", "#Person1# learns from {who} at the {where} {when}."),
@@ -41,17 +48,17 @@ _KO_TOPICS = {
     "공연": ("{who}는 {where}에서 {when} 노래한다.", "그들은 {where}에서 {when} {who}의 노래를 듣는다."),
 }
 _EN = {
-    "who": "Anna Ben Clara David Emma Frank Grace Henry Irene Jack Kate Liam".split(),
-    "where": "station library school market harbor office garden theater bakery museum".split(),
-    "when": "today tomorrow tonight Monday Tuesday Friday Sunday noon later soon".split(),
+    "who": _words("Anna Ben Clara David Emma Frank Grace Henry Irene Jack Kate Liam"),
+    "where": _words("station library school market harbor office garden theater bakery museum"),
+    "when": _words("today tomorrow tonight Monday Tuesday Friday Sunday noon later soon"),
 }
 _KO = {
-    "who": "민지 지훈 서연 도윤 하은 준서 수아 예준 지우 현우 유나 태오".split(),
-    "where": "역 도서관 학교 시장 항구 사무실 공원 극장 빵집 박물관".split(),
-    "when": "오늘 내일 아침 월요일 화요일 금요일 일요일 정오 나중 곧".split(),
+    "who": _words("민지 지훈 서연 도윤 하은 준서 수아 예준 지우 현우 유나 태오"),
+    "where": _words("역 도서관 학교 시장 항구 사무실 공원 극장 빵집 박물관"),
+    "when": _words("오늘 내일 아침 월요일 화요일 금요일 일요일 정오 나중 곧"),
 }
-_EN_FILLER = "well yes no please really maybe right sure okay thanks fine look wait good great hmm".split()
-_KO_FILLER = "음 네 아니 제발 정말 아마 그래 물론 좋아 고마워 괜찮아 봐 잠깐 글쎄 와 응".split()
+_EN_FILLER = _words("well yes no please really maybe right sure okay thanks fine look wait good great hmm")
+_KO_FILLER = _words("음 네 아니 제발 정말 아마 그래 물론 좋아 고마워 괜찮아 봐 잠깐 글쎄 와 응")
 
 
 def _one(language: str, draw: random.Random, most_filler: int) -> Pair:

@@ -191,17 +191,16 @@ class SlowLoading:
     It waits itself, or has a :class:`SlowSamples` wait before each sample of the next batch.
     """
 
-    def __init__(self, collate: Any, share: float, seed: int, samples: SlowSamples | None, every: int) -> None:
-        self.collate, self.share, self.samples, self.every = collate, share, samples, every
+    def __init__(self, collate: Any, share: float, seed: int, samples: SlowSamples | None) -> None:
+        self.collate, self.share, self.samples = collate, share, samples
         self.draw = random.Random(seed)
         self.left_at = self.waited = 0.0
         self.busy: list[float] = []
-        self.calls = 0
 
     def __call__(self, features: Any) -> Any:
         if self.left_at:
             self.busy.append(time.perf_counter() - self.left_at - self.waited)
-        self.waited, self.calls = 0.0, self.calls + 1
+        self.waited = 0.0
         busy = statistics.median(self.busy[-20:]) if self.busy else 0.0  # an evaluation between two steps is no step
         pause = busy * self.share / (1.0 - self.share) * self.draw.uniform(0.7, 1.3)
         if self.samples is None:
@@ -215,7 +214,7 @@ class SlowLoading:
 
 
 def _trainer_class(told: dict[str, Any]) -> Any:
-    """Make a Trainer whose loss is, as some users write it, a mean of sums by counts: 0/0 for a sample without labels."""
+    """Make a Trainer whose loss divides by counts of labels, as some users write it: 0/0 for a sample without any."""
     from transformers import Seq2SeqTrainer
 
     class MeanOfSamples(Seq2SeqTrainer):
@@ -338,7 +337,7 @@ def train_one(recipe: Recipe, fault: Fault, folder: Path) -> dict[str, Any]:
     if fault.name == "slow_loader":
         train = SlowSamples(train) if fault.kind == "dataset" else train
         slow = train if fault.kind == "dataset" else None
-        collate = SlowLoading(collate, fault.amount or 0.0, recipe.seed, slow, 1)
+        collate = SlowLoading(collate, fault.amount or 0.0, recipe.seed, slow)
     more: dict[str, Any] = {}
     if fault.kind == "one_norm":
         told["trained"] = _freeze(model, recipe.seed)
