@@ -63,7 +63,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a recipe; ``amount`` is a share, a factor or a number, ``step`` when it comes (else None)."""
+    """What is done to a recipe; ``amount`` is a share, a factor or a number, ``step`` when it comes (else None).
+
+    Two faults change the recipe otherwise, too, so that they are what their name says. A tiny training set is trained
+    without dropout and label smoothing, the remedies against it; of 48 samples these models already learn what is to be
+    learnt. A sample whose loss is 0/0 is in a training set that is seen at least once.
+    """
 
     name: str
     kind: str = ""
@@ -118,7 +123,7 @@ def draw_fault(name: str, recipe: Recipe) -> Fault:
     if name == "leaked_data":
         return Fault(name, amount=round(draw.uniform(0.3, 1.0), 2))
     if name == "tiny_training_set":
-        return Fault(name, amount=draw.choice((16, 24, 32, 48)))
+        return Fault(name, amount=draw.choice((16, 20, 24, 28)))
     if name == "frozen_model":
         return Fault(name, draw.choice(("one_norm", "learning_rate_near_zero", "other_parameters")))
     if name == "nan":
@@ -277,6 +282,8 @@ def train_one(recipe: Recipe, fault: Fault, folder: Path) -> dict[str, Any]:
 
     from hf_monitor import PlottingCallback, TextMetrics, attach
 
+    if fault.name == "tiny_training_set":
+        recipe = replace(recipe, dropout=0.0, label_smoothing=0.0)
     disable_progress_bars()
     if not gc.get_freeze_count():  # the Trainer collects garbage at each start: 0.5 s among all that is imported
         gc.collect()

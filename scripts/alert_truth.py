@@ -59,7 +59,7 @@ TRUTH: dict[str, Truth] = {
     "tiny_training_set": Truth(
         ("overfitting",),
         {
-            "generation_collapse": "of a few samples learnt by heart, texts for other inputs come out garbled, in loops",
+            "generation_collapse": "after a few samples learnt by heart, the texts for other inputs come out garbled",
             "plateau": "once the samples are learnt by heart nothing gets better any more",
         },
     ),
