@@ -13,6 +13,7 @@ from typing import Any
 
 from hf_monitor._version import __version__
 from hf_monitor.errors import HfMonitorError
+from hf_monitor.preflight.backup_command import add_backup
 
 __all__ = ["main"]
 
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     gpu.set_defaults(command=_gpu)
     _add_plan(commands)
+    add_backup(commands)
     return parser
 
 

@@ -87,6 +87,7 @@ class Recorder:
         self.callers: list[str] = []  # of the method of the Trainer that failed; set by attach()
         self.recorded_error = 0  # its id, not itself: its frames hold the model
         self.begin_row: dict[str, Any] = {}  # the running training's first
+        self.alerts_of_nan = False  # does an AlertCallback say what is said of values that are not finite?
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
@@ -283,12 +284,13 @@ class Recorder:
         news = self.loss.news
         assert news is not None
         shown = ", ".join(f"{name} {value}" for name, value in news.items())
-        report_once(
-            self,
-            "nonfinite",
-            f"step {step}: not a finite number: {shown}. The Trainer goes on, and may log such a loss as 0.0 or as the "
-            "mean of the others (logging_nan_inf_filter).",
-        )
+        if not self.alerts_of_nan:
+            report_once(
+                self,
+                "nonfinite",
+                f"step {step}: not a finite number: {shown}. The Trainer goes on, and may log such a loss as 0.0 or as "
+                "the mean of the others (logging_nan_inf_filter).",
+            )
         self.writer.event("nonfinite", step, evidence=list(news), **news)
         self.loss.news = None
 

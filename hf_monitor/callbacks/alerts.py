@@ -11,10 +11,13 @@ from typing import Any
 from transformers.trainer_callback import TrainerCallback
 
 from hf_monitor.callbacks._alert_outlets import alert_row, say, tell_wandb
+from hf_monitor.callbacks._overlap import overlap_events
 from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_dir_for
 from hf_monitor.callbacks._report import described, report_once
+from hf_monitor.callbacks._room import checkpoint_event, deadline_event
 from hf_monitor.diagnosis.alert_thresholds import AlertThresholds, thresholds_of
+from hf_monitor.diagnosis.checkpoint_files import checkpoint_files_problem
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rules import RULES
 from hf_monitor.diagnosis.rules.base import Rule
@@ -98,6 +101,8 @@ class AlertCallback(TrainerCallback):
         self._peers: Watcher | None = None  # on several processes: what all of them see alike
         self._recorder: Recorder | None = None
         self._stops = False
+        self._compared: set[str] = set()  # evaluation sets that were compared with the training set
+        self._saved = -1
 
     @property
     def findings(self) -> list[Finding]:
@@ -109,6 +114,7 @@ class AlertCallback(TrainerCallback):
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
         self.stopped_by, self._stops, self._watcher, self._peers = None, False, None, None
+        self._compared, self._saved = set(), -1
         if args.world_size > 1 and self.stop_on:
             self._peers = Watcher(
                 thresholds=self.thresholds,
@@ -120,6 +126,7 @@ class AlertCallback(TrainerCallback):
         if self._recorder is None:
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
         recorder = self._recorder
+        recorder.alerts_of_nan = "nan" not in self.mute
         recorder.begin(args, state, **kwargs)
         self._watcher = Watcher(
             recorder.writer.facts, thresholds=self.thresholds, mute=self.mute, on_error=self._failed
@@ -140,6 +147,7 @@ class AlertCallback(TrainerCallback):
             rows = lineage(rows_on_disk(writer.run_dir)) or rows
         for row in rows:
             watcher.see(row)
+        self._compared = {str(row.get("name")) for row in rows if row.get("event") == "data_overlap"}
         reference = weakref.WeakMethod(self._hear)
 
         def on_row(row: dict[str, Any]) -> None:
@@ -148,6 +156,22 @@ class AlertCallback(TrainerCallback):
                 hear(row)
 
         writer.on_row = on_row
+        if (deadline := deadline_event(os.environ, self.time_limit_s)) is not None:
+            writer.event("deadline", state.global_step, **deadline)
+        self._compare(state, self._recorder.eval_dataset, **kwargs)
+
+    def _compare(self, state: Any, evaluation: Any, **kwargs: Any) -> None:
+        """Record which evaluation samples stand in the training set, once an evaluation set."""
+        train = getattr(kwargs.get("train_dataloader"), "dataset", None)
+        assert self._recorder is not None
+        sets = evaluation if isinstance(evaluation, Mapping) else {"": evaluation}
+        new = {name: dataset for name, dataset in sets.items() if _prefix(name) not in self._compared}
+        if evaluation is None or not new:
+            return
+        self._compared |= {_prefix(name) for name in new}
+        pad_id = getattr(kwargs.get("processing_class"), "pad_token_id", None)
+        for values in overlap_events(train, new if isinstance(evaluation, Mapping) else evaluation, pad_id=pad_id):
+            self._recorder.writer.row("event", state.global_step, values)
 
     def _hear(self, row: dict[str, Any]) -> None:
         """Show a row that was just written to the rules; never raises."""
@@ -202,13 +226,25 @@ class AlertCallback(TrainerCallback):
                 self._recorder = recorder_for(run_dir_for(self.run_dir, args))
             self._recorder.ensure_attempt(args, kwargs.get("model"))
             self._recorder.values(self, "evaluate", "eval", state, metrics)
+            if self._watcher is not None and self._recorder.eval_dataset is None:  # attach() knows it from the start
+                self._compare(state, getattr(kwargs.get("eval_dataloader"), "dataset", None), **kwargs)
         return self._steer(control)
 
     @guarded
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave in the checkpoint to which run it belongs, unless another callback has."""
-        if state.is_world_process_zero and self._recorder is not None:
-            self._recorder.save(args, state)
+        """Look whether the checkpoint can be loaded back, and what room is left for more.
+
+        And leave in it to which run it belongs, unless another callback has.
+        """
+        if not state.is_world_process_zero or self._recorder is None:
+            return
+        checkpoint = self._recorder.save(args, state)
+        if self._watcher is not None and self._saved != state.global_step:
+            self._saved = state.global_step
+            problem = checkpoint_files_problem(checkpoint)
+            self._recorder.writer.event(
+                "checkpoint", state.global_step, **checkpoint_event(args, state, checkpoint, problem)
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """End the training where that was asked for."""
@@ -226,7 +262,11 @@ class AlertCallback(TrainerCallback):
         self._stops = False
         if state.is_world_process_zero and self._recorder is not None:
             self._recorder.end(state)
-            self._recorder.writer.on_row = None
+            self._recorder.writer.on_row, self._recorder.alerts_of_nan = None, False
+
+
+def _prefix(name: str) -> str:
+    return f"eval_{name}" if name else "eval"
 
 
 def _stopping(names: Collection[str]) -> frozenset[str]:

@@ -266,6 +266,7 @@ class Monitor:
                 raw_dataset=raw_dataset,
                 name=prefix,
                 tokenizer=self._trainer.processing_class,
+                model=self._trainer.model,
             )
         except Exception as error:  # noqa: BLE001 - the policy: nothing of ours may end an evaluation
             log.warning(

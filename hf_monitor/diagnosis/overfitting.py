@@ -18,7 +18,7 @@ from hf_monitor.diagnosis.thresholds import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["OverfittingOnset", "overfitting_onset"]
+__all__ = ["OverfittingOnset", "overfitting_onset", "scatter", "trend"]
 
 _NORMAL = 1.4826  # median absolute deviation -> standard deviation
 _LONGEST = 500  # values between which pairs are counted
@@ -81,11 +81,10 @@ def overfitting_onset(
     if len(after) < OVERFITTING_EVALUATIONS:
         return None
     lowest, last = float(losses[best]), float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
-    # Second differences hold little of a smooth curve. The lowest of m that scatter is sqrt(2 ln m) deviations below.
-    noise = _NORMAL * float(np.median(np.abs(np.diff(losses, 2)))) / math.sqrt(6)
-    chance = noise * (math.sqrt(2 * math.log(len(losses))) + OVERFITTING_NOISE)
-    trend = OVERFITTING_TREND if best else OVERFITTING_TREND_FROM_FIRST
-    if last - lowest <= max(OVERFITTING_RISE * abs(lowest), chance) or _trend(after) < trend:
+    # The lowest of m that scatter is sqrt(2 ln m) deviations below.
+    chance = scatter(losses) * (math.sqrt(2 * math.log(len(losses))) + OVERFITTING_NOISE)
+    least = OVERFITTING_TREND if best else OVERFITTING_TREND_FROM_FIRST
+    if last - lowest <= max(OVERFITTING_RISE * abs(lowest), chance) or trend(after) < least:
         return None
     step = int(steps[best])
     before = train[(x > (steps[best - 1] if best else -math.inf)) & (x <= step)]
@@ -95,7 +94,14 @@ def overfitting_onset(
     return OverfittingOnset(step, lowest, last, float(np.mean(before)), float(np.mean(end)), len(after), best == 0)
 
 
-def _trend(values: npt.NDArray[np.float64]) -> float:
+def scatter(values: npt.NDArray[np.float64]) -> float:
+    """Estimate the standard deviation of three values or more about a smooth curve: their second differences hold
+    little of it.
+    """
+    return _NORMAL * float(np.median(np.abs(np.diff(values, 2)))) / math.sqrt(6)
+
+
+def trend(values: npt.NDArray[np.float64]) -> float:
     """Kendall's tau of values against their order: 1 where each is above all before it."""
     n = len(values)
     if n > _LONGEST:

@@ -288,7 +288,16 @@ def test_what_a_window_saw_is_drained(fake_nvml, start):
         (5, 20000, "other"),
     ):
         sampler.sample()
-    assert sampler.drain() == {"gpu_samples": 2, "gpu_utilization_percent": 75.0, "gpu_memory_used_mib": 3000.0}
+    assert sampler.drain() == {
+        "gpu_samples": 2,
+        "gpu_utilization_percent": 75.0,
+        "gpu_sm_clock_mhz": float(gpu.sm_clock),
+        "gpu_memory_used_mib": 3000.0,
+        "gpu_memory_total_mib": gpu.total_mib,
+        "gpu_memory_beside_mib": max(0.0, 2000.0 - TORCH["torch_reserved_mib"]),
+        "torch_allocated_peak_mib": TORCH["torch_allocated_peak_mib"],
+        "torch_reserved_peak_mib": TORCH["torch_reserved_peak_mib"],
+    }
     assert sampler.drain() == {}
 
 

@@ -1,0 +1,81 @@
+"""What several rules suggest, as the run's own arguments have it; and which checkpoints there are to go back to."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.rules.base import About, Row
+
+__all__ = ["Saves", "clipping", "lower_rate", "shown", "warm_up"]
+
+_REMEMBERED = 1000  # checkpoints: more than a disk holds
+
+
+def shown(value: float) -> str:
+    """Say a loss, a norm or a rate."""
+    return f"{value:.4g}"
+
+
+def lower_rate(about: About, rate: float | None = None, *, factor: float = 10.0) -> str | None:
+    """Suggest a lower learning rate.
+
+    Parameters
+    ----------
+    about : About
+    rate : float, optional
+        That to take; without it, a `factor`-th of the present one.
+    factor : float
+    """
+    now = number(about.argument("learning_rate"))
+    if rate is None:
+        return f"learning_rate={now / factor:.2g} (now {now:.4g})" if now else f"a learning rate {factor:g} times lower"
+    present = f" (now {now:.4g})" if now else ""
+    return f"learning_rate={rate:.2g}{present}" if not now or rate < now else None
+
+
+def clipping(about: About) -> str | None:
+    """Suggest to clip the gradient, where it is not."""
+    limit = number(about.argument("max_grad_norm"))
+    return None if limit is None or limit > 0 else "max_grad_norm=1.0 (now 0: the gradient is not clipped)"
+
+
+def warm_up(about: About) -> str | None:
+    """Suggest a warm-up, where there is none."""
+    steps, ratio = number(about.argument("warmup_steps")), number(about.argument("warmup_ratio")) or 0.0
+    if steps is None or steps > 0 or ratio > 0 or not about.max_steps:
+        return None
+    return f"warmup_steps={max(1, about.max_steps // 20)} (now 0)"
+
+
+class Saves:
+    """The checkpoints of a training, by its ``save`` events."""
+
+    def __init__(self, about: About) -> None:
+        self._about = about
+        self._steps: deque[int] = deque(maxlen=_REMEMBERED)
+
+    def see(self, row: Row) -> None:
+        """Look at an event."""
+        if row.get("event") == "save" and (step := number(row.get("step"))) is not None:
+            self._steps.append(int(step))
+
+    @property
+    def kept(self) -> list[int]:
+        """Steps of those that ``save_total_limit`` has left."""
+        limit = number(self._about.argument("save_total_limit"), 1.0)
+        steps = sorted(set(self._steps))
+        return steps if limit is None else steps[-int(limit) :]
+
+    def before(self, step: float, *, going_back: str = "go back to") -> str | None:
+        """Suggest the last checkpoint up to `step`, if there is one."""
+        earlier = [saved for saved in self.kept if saved <= step]
+        return f"{going_back} checkpoint-{earlier[-1]}" if earlier else None
+
+    def says_of(self, step: int) -> str:
+        """Say whether there is a checkpoint of a step, as the end of a sentence."""
+        if step in self.kept:
+            return f"checkpoint-{step} has been saved"
+        if step in self._steps:
+            return f"checkpoint-{step} was saved, and is deleted since (save_total_limit)"
+        return f"no checkpoint of step {step} was saved"

@@ -1,0 +1,143 @@
+"""A loss that is driven up again and again: the learning rate is too high."""
+
+from __future__ import annotations
+
+from math import inf, isfinite
+from typing import ClassVar
+
+from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.rules.advice import Saves, lower_rate, shown, warm_up
+from hf_monitor.diagnosis.rules.base import About, Row, Rule
+from hf_monitor.diagnosis.rules.best_evaluation import BestEvaluation
+from hf_monitor.diagnosis.rules.loss_level import LossLevel
+from hf_monitor.diagnosis.wording import percent, rounded
+
+__all__ = ["LearningRateHigh"]
+
+_PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+
+
+class LearningRateHigh(Rule):
+    """Finds a training loss that is clearly above its own lowest level for a good part of the time.
+
+    A rate that fits lets the level of the loss fall, or rest. One that is too high lets it wander: up and down, or up
+    since the warm-up, when the rate was a fraction of its peak. What counts is the share of the logs since the peak
+    rate was reached whose level (a median) is above the lowest level before by much more than single logs scatter, and
+    by a part of that level and of what was learnt.
+    """
+
+    name: ClassVar[str] = "learning_rate_high"
+    kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+
+    def __init__(self, about: About) -> None:
+        super().__init__(about)
+        self._saves = Saves(about)
+        self._level = LossLevel()
+        self._evaluations = BestEvaluation()
+        self._rate = self._peak_step = -1.0
+        self._n = self._n_high = 0  # logs since the peak
+        self._first_high = -1.0
+        self._highest = 0.0  # of what the level was above its lowest
+
+    def see(self, row: Row) -> Finding | None:
+        """Look at a loss and its rate."""
+        kind = row.get("kind")
+        if kind == "eval":
+            if self._evaluations.as_good_as_ever(row) and self._first_high >= 0:
+                # These weights are as good as ever: it is the training data that became harder, for a while at least.
+                self._level.rebase()
+                self._forget()
+            return None
+        if kind != "train":
+            self._saves.see(row)
+            return None
+        loss, step, rate = row.get("loss"), row.get("step"), row.get("learning_rate")
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or type(rate) is not float:
+            return None
+        if rate * _PEAK > self._rate and rate < inf:
+            self._rate, self._peak_step = rate, step
+            self._forget()
+        level = self._level
+        now, above = level.look(loss), 0.0
+        if level.n > 5:
+            above = now - level.best
+        self._n += 1
+        if above > self._height():
+            self._n_high += 1
+            if self._first_high < 0:
+                self._first_high = step
+            self._highest = max(self._highest, above)
+            return self._judge(step)
+        level.learn(step, rate)
+        return None
+
+    def _forget(self) -> None:
+        self._n = self._n_high = 0
+        self._first_high = -1.0
+        self._highest = 0.0
+
+    def _height(self) -> float:
+        level, limits = self._level, self.limits
+        return max(
+            limits.learning_rate_high_noise * level.noise,
+            limits.learning_rate_high_rise * abs(level.best),
+            limits.learning_rate_high_lost * (level.start - level.best),
+            1e-12,
+        )
+
+    def _judge(self, step: int) -> Finding | None:
+        limits = self.limits
+        if self._n_high < limits.learning_rate_high_logs or self._n_high < limits.learning_rate_high_share * self._n:
+            return None
+        if step - self._peak_step < max(
+            limits.learning_rate_high_steps, limits.learning_rate_high_part * self.about.max_steps
+        ):
+            return None
+        return self._found(step)
+
+    def _found(self, step: int) -> Finding:
+        level, share = self._level, self._n_high / self._n
+        best_rate = level.best_rate or 0.0
+        in_warm_up = 0.0 < best_rate <= 0.5 * self._rate and level.best_step < self._peak_step
+        why = f"The lowest was {shown(level.best)} at step {level.best_step}, by up to {shown(self._highest)} above it since."
+        if in_warm_up:
+            why = (
+                f"It was lowest during the warm-up, {shown(level.best)} at step {level.best_step} with a rate of "
+                f"{shown(best_rate)}; the peak is {shown(self._rate)}."
+            )
+        found = [
+            lower_rate(self.about, best_rate) if in_warm_up else lower_rate(self.about),
+            warm_up(self.about),
+            self._saves.before(level.best_step),
+        ]
+        return Finding(
+            rule=self.name,
+            verdict="found",
+            severity="warning",
+            sentence=f"The learning rate is too high: in {percent(share)} of the logs since it reached its peak (step "
+            f"{self._peak_step:.0f}) the level of the training loss was clearly above its lowest before. {why}",
+            value=share,
+            unit="share",
+            threshold=self.limits.learning_rate_high_share,
+            n_samples=self._n,
+            steps=(int(self._first_high), step),
+            suggestions=tuple(one for one in found if one)[:3],
+            evidence=rounded(lowest=level.best, start=level.start, level=level.level, highest_above=self._highest)
+            | {"noise": level.noise, "lowest_step": level.best_step, "rate_at_lowest": level.best_rate}
+            | {"rate_peak": self._rate, "clearly_above": self._height()},
+        )
+
+    def verdict(self) -> Finding:
+        """Say that the level did not rise, or what was missing to say so."""
+        if self._peak_step < 0 or self._n < self.limits.learning_rate_high_logs:
+            missing = "no training log with a learning rate." if self._peak_step < 0 else f"{self._n} logs at the peak."
+            return self.nothing("Whether the learning rate is too high is not known.", missing=missing, n=self._n)
+        share = self._n_high / self._n
+        return self.nothing(
+            f"The level of the training loss was clearly above its lowest in {percent(share)} of the logs since the "
+            "learning rate reached its peak.",
+            n=self._n,
+            value=share,
+            unit="share",
+            threshold=self.limits.learning_rate_high_share,
+        )

@@ -1,0 +1,152 @@
+"""A training that changes nothing from its start on."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import ClassVar
+
+from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.rules.advice import shown
+from hf_monitor.diagnosis.rules.base import About, Row, Rule, eval_values
+from hf_monitor.diagnosis.rules.line import Line
+from hf_monitor.diagnosis.wording import percent, rounded
+
+__all__ = ["LearningRateIneffective"]
+
+_MOST_SETS = 100
+_PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+_SEEN = 2.0  # standard errors (95 %)
+
+
+class LearningRateIneffective(Rule):
+    """Finds a loss that stays where it began: a rate near 0, frozen parameters, an optimizer of other parameters.
+
+    That nothing changes has to be known, not only that no change is seen: the change along a straight line through all
+    training losses is bounded from above, so that a noisy loss needs more logs; an evaluation is always of the same
+    samples, so that a few of them tell. Logs before the highest rate count for little: nothing is said until most of
+    the steps were taken at that rate or after it.
+    """
+
+    name: ClassVar[str] = "learning_rate_ineffective"
+    kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval"})
+
+    def __init__(self, about: About) -> None:
+        super().__init__(about)
+        self._line = Line()
+        self._first_step = self._peak_step = -1.0
+        self._rate = self._norm = 0.0  # the highest of all
+        self._rates = self._norms = 0
+        self._sets: dict[str, tuple[float, float, float, int]] = {}  # first, lowest, highest, number
+        self._changed = False
+
+    def see(self, row: Row) -> Finding | None:
+        """Look at a loss; what has changed once is no longer looked at."""
+        if self._changed:
+            return None
+        if row.get("kind") == "eval":
+            self._evaluation(row)
+            return None
+        loss, step = row.get("loss"), row.get("step")
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < 10**15:
+            return None
+        if self._first_step < 0:
+            self._first_step = self._peak_step = step
+        rate, norm = number(row.get("learning_rate")), number(row.get("grad_norm"))
+        if rate is not None:
+            self._rates += 1
+            if rate * _PEAK > self._rate:
+                self._rate, self._peak_step = rate, step
+        if norm is not None:
+            self._norms += 1
+            self._norm = max(self._norm, norm)
+        self._line.add(step - self._first_step, loss)
+        return self._judge(step)
+
+    def _evaluation(self, row: Row) -> None:
+        for name, loss in eval_values(row):
+            if name in self._sets:
+                first, low, high, n = self._sets[name]
+                self._sets[name] = first, min(low, loss), max(high, loss), n + 1
+            elif len(self._sets) < _MOST_SETS:
+                self._sets[name] = loss, loss, loss, 1
+
+    @property
+    def _moved(self) -> float | None:
+        """How far an evaluation set's loss moved, as a share: of the set that moved most."""
+        return max(
+            ((high - low) / max(abs(first), 1e-9) for first, low, high, n in self._sets.values() if n >= 3),
+            default=None,
+        )
+
+    def _judge(self, step: float) -> Finding | None:
+        limits, line = self.limits, self._line
+        if line.n < limits.learning_rate_ineffective_logs:
+            return None
+        off = (self._rates >= line.n and not self._rate) or (self._norms >= line.n and not self._norm)
+        since = step - self._peak_step
+        share = limits.learning_rate_ineffective_share * self.about.max_steps
+        enough = since >= limits.learning_rate_ineffective_steps and since >= 0.5 * (step - self._first_step)
+        if not enough or (not off and since < share):
+            return None
+        change, error = line.change()
+        limit = limits.learning_rate_ineffective_change * abs(line.mean)
+        moved = self._moved
+        if abs(change) - _SEEN * error > limit or (moved or 0.0) > limits.learning_rate_ineffective_change:
+            self._changed = True
+            return None
+        still = moved is not None and moved <= limits.learning_rate_ineffective_evaluations
+        if abs(change) + _SEEN * error > limit and not still and not off:
+            return None
+        return self._found(int(step), change, error, limit, moved)
+
+    def _found(self, step: int, change: float, error: float, limit: float, moved: float | None) -> Finding:
+        line = self._line
+        rate, norm = number(self.about.argument("learning_rate")), self._norm
+        frozen = (
+            "look which parameters are trained: requires_grad, and whether the optimizer got this model's parameters"
+        )
+        if self._rates and not self._rate:
+            why = "The learning rate was 0 in all logs."
+            found = [f"look at learning_rate ({'not known' if rate is None else f'{rate:g}'}) and the schedule", frozen]
+        elif self._norms and not norm:
+            why = "The norm of the gradient was 0 in all logs."
+            found = [frozen, "look whether the loss depends on the parameters (detach, no_grad)"]
+        else:
+            why = f"The learning rate was not 0 ({shown(self._rate)} at most)"
+            why += f", nor was the gradient (norm {shown(norm)} at most)." if self._norms else "."
+            found = [
+                f"learning_rate={100 * self._rate:.2g} (now {self._rate:.2g})" if self._rate < 1e-5 else None,
+                frozen,
+                None if self._rate < 1e-5 else f"learning_rate={10 * self._rate:.2g} (now {self._rate:.2g})",
+            ]
+        said = f", the validation loss by {percent(moved)}" if moved is not None else ""
+        return Finding(
+            rule=self.name,
+            verdict="found",
+            severity="warning",
+            sentence=f"Nothing has changed in {step - int(self._first_step)} steps: the training loss moved by "
+            f"{shown(abs(change))} (± {shown(_SEEN * error)}) about {shown(line.mean)}{said}. {why}",
+            value=abs(change) / max(abs(line.mean), 1e-9),
+            unit="share",
+            threshold=self.limits.learning_rate_ineffective_change,
+            n_samples=line.n,
+            steps=(int(self._first_step), step),
+            suggestions=tuple(one for one in found if one)[:3],
+            evidence=rounded(change=change, error=error, mean=line.mean, validation_moved_share=moved)
+            | {"learning_rate_max": self._rate, "grad_norm_max": norm if self._norms else None},
+        )
+
+    def verdict(self) -> Finding:
+        """Say that something changed, or that it cannot be said."""
+        line = self._line
+        if self._changed:
+            return self.nothing("The loss changed beyond its scatter: the learning rate has an effect.", n=line.n)
+        if line.n < self.limits.learning_rate_ineffective_logs:
+            missing = f"{line.n} training logs; {self.limits.learning_rate_ineffective_logs:.0f} are needed."
+        else:
+            change, error = line.change()
+            missing = (
+                f"the loss moved by {shown(abs(change))} (± {shown(_SEEN * error)}) so far: more steps are needed."
+            )
+        return self.nothing("Whether the training has an effect is not known.", missing=missing, n=line.n)
