@@ -68,7 +68,9 @@ class BestEvaluation:
             good = good or above <= _NEAR
             if above > self.rise and isfinite(above):
                 self.rise = above
-            worse = worse or (above > self._worse and mean >= _STILL * min(mean_then, previous) and mean >= _GAP * lowest)
+            worse = worse or (
+                above > self._worse and mean >= _STILL * min(mean_then, previous) and mean >= _GAP * lowest
+            )
             if loss < lowest:
                 self._lowest[name] = loss, mean
         self.n_worse += worse

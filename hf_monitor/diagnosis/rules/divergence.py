@@ -122,14 +122,6 @@ class Divergence(Rule):
                 return self._found_by_evaluations(name, known, loss, step)
         return None
 
-    def _found(self, step: int) -> Finding:
-        level, since = self._level, int(self._since or 0)
-        compared = (
-            "its start" if level.best >= level.start else f"its lowest, {shown(level.best)} at step {level.best_step}"
-        )
-        sentence = (
-            f"The training loss has been far above {compared} since step {since}: {shown(level.level)} now (median of "
-            f"the last logs); it began at {shown(level.start)}."
     def _exploded(self, known: _Set, loss: float) -> bool:
         """Judge by evaluations alone, as long as few training losses came since the lowest."""
         limits = self.limits
@@ -210,9 +202,7 @@ class Divergence(Rule):
         """Say that it did not rise, or that there is too little to say so."""
         level = self._level
         if level.n < self.limits.divergence_logs:
-            return self.nothing(
-                "Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n
-            )
+            return self.nothing("Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n)
         return self.nothing(
             f"The training loss did not rise lastingly: its level is {shown(level.level)}, its lowest was "
             f"{shown(level.best)} at step {level.best_step}.",
