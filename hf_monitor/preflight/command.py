@@ -19,7 +19,7 @@ _WRONG_USAGE = 2
 
 # What goes to Seq2SeqTrainingArguments under its own name: (name, type, help).
 _TRAINING: tuple[tuple[str, Any, str], ...] = (
-    ("output_dir", str, "where checkpoints would go"),
+    ("output_dir", str, "where checkpoints would go; with RUN: where they are, if not beside it"),
     ("gradient_accumulation_steps", int, "default: 1"),
     ("num_train_epochs", float, "default: 3"),
     ("max_steps", int, "wins over --num_train_epochs"),
@@ -106,15 +106,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _after(options: argparse.Namespace) -> Checklist:
-    from importlib import import_module
+    from hf_monitor.preflight.after import check_after
 
-    named = [
-        name for name in ("model", "tokenizer", "train_file", "validation_file", "output_dir") if getattr(options, name)
-    ]
+    named = [name for name in ("model", "tokenizer", "train_file", "validation_file") if getattr(options, name)]
     if named:
         raise InputError(f"a RUN is checked after its training, --{named[0]} before one: leave one of the two out.")
-    checklist: Checklist = import_module("hf_monitor.preflight.after").check_after(options.run)
-    return checklist
+    return check_after(options.run, options.output_dir)
 
 
 def _before(options: argparse.Namespace) -> Checklist:

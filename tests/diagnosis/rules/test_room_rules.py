@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from hf_monitor.diagnosis.diagnose import diagnose
+from hf_monitor.diagnosis.findings import diagnose
 from hf_monitor.diagnosis.rules.room import checkpoints_to_come
 from hf_monitor.diagnosis.watcher import Watcher
 
