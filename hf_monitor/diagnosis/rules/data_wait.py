@@ -28,6 +28,7 @@ class DataBound(Rule):
 
     name: ClassVar[str] = "data_bound"
     kinds: ClassVar[frozenset[str]] = frozenset({"timing", "event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

@@ -74,6 +74,7 @@ class SlowerSteps(Rule):
 
     name: ClassVar[str] = "slower_steps"
     kinds: ClassVar[frozenset[str]] = frozenset({"timing", "event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
