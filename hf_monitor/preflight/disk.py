@@ -132,7 +132,7 @@ def checkpoint_count(args: Any, schedule: Schedule | None) -> int | None:
     limit: int | None = args.save_total_limit
     if not limit or limit < 0:
         return saves
-    kept = max(limit, 2) if args.load_best_model_at_end else limit  # the best and the last
+    kept = max(limit, 2) if args.metric_for_best_model else limit  # the best and the last are always kept
     return kept + 1 if saves is None else min(saves, kept + 1)
 
 

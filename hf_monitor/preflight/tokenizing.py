@@ -207,7 +207,8 @@ def _ends(tokenizer: Any, rows: Sequence[Any]) -> Check:
     eos = tokenizer.eos_token_id
     if eos is None or "labels" not in rows[0]:
         return skipped(name, "there is no end token, or no labels.")
-    labels = [[token for token in row["labels"] if token not in (-100, tokenizer.pad_token_id)] for row in rows]
+    padding = {-100, tokenizer.pad_token_id} - {eos}  # some pad with the end token
+    labels = [[token for token in row["labels"] if token not in padding] for row in rows]
     ended = sum(bool(ids) and eos in (ids[-1], *ids[-2:-1]) for ids in labels)  # mBART: the language comes after it
     sentence = f"{ended:,} of {len(labels):,} labels end with the end token ({tokenizer.eos_token})."
     if ended < len(labels) / 2:

@@ -20,7 +20,7 @@ GIB = 2**30
 def args(**given):
     settings = {
         "optim": "adamw_torch_fused", "save_only_model": False, "save_strategy": "steps", "save_steps": 10,
-        "save_total_limit": None, "load_best_model_at_end": False, "dataloader_num_workers": 0,
+        "save_total_limit": None, "metric_for_best_model": None, "dataloader_num_workers": 0,
         "dataloader_prefetch_factor": None, "per_device_train_batch_size": 8, **given,
     }  # fmt: skip
     return SimpleNamespace(**settings)
@@ -75,7 +75,7 @@ def test_an_adapter_saves_what_it_trains_only(large):
         ({}, 95, 10),  # every 10, and one at the end
         ({"save_total_limit": 2}, 95, 3),  # the new one is written before the old one is deleted
         ({"save_total_limit": 2}, 10, 1),
-        ({"save_total_limit": 1, "load_best_model_at_end": True}, 95, 3),
+        ({"save_total_limit": 1, "metric_for_best_model": "loss"}, 95, 3),
         ({"save_strategy": "epoch"}, 95, 3),
         ({"save_strategy": "no"}, 95, 0),
         ({"save_steps": 0.5}, 95, 2),

@@ -138,6 +138,10 @@ def test_ids_alone_tell_unknown_tokens_foreign_ids_and_missing_ends(without_kore
     good = without_korean(ENGLISH)["input_ids"]
     found = states(without_korean, [{"input_ids": ids, "labels": [*ids, eos, -100]} for ids in good])
     assert {check.state for check in found.values()} == {"ok"}
+    padded_with_the_end = make(ENGLISH)
+    padded_with_the_end.pad_token = "</s>"
+    found = states(padded_with_the_end, [{"input_ids": ids, "labels": [*ids, eos, -100]} for ids in good])
+    assert found["tokenizer: ends"].state == "ok"
     found = states(without_korean, [{"input_ids": [9999], "labels": [eos]}])
     assert "token id 9999 is none of the tokenizer's" in found["tokenizer: inputs"].sentence
 
