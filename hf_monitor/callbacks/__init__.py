@@ -5,6 +5,7 @@ from hf_monitor._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "AlertCallback": "hf_monitor.callbacks.alerts",
         "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
         "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "Monitor": "hf_monitor.callbacks.attach",

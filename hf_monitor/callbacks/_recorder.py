@@ -86,6 +86,9 @@ class Recorder:
         self._saved: tuple[int, int] | None = None
         self.callers: list[str] = []  # of the method of the Trainer that failed; set by attach()
         self.recorded_error = 0  # its id, not itself: its frames hold the model
+        self.begin_row: dict[str, Any] = {}  # the running training's first
+        self.alerted: set[str] = set()  # rules that have spoken in this training, or are to be silent
+        self.alerts_of_nan = False  # does an AlertCallback say what is said of values that are not finite?
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
@@ -110,15 +113,17 @@ class Recorder:
             self.writer.begin_attempt(facts)
         self.trained = True
         self.kept, self._saved = {}, None
-        self.writer.event(
-            "train_begin",
-            state.global_step,
-            max_steps=state.max_steps,
-            epochs=state.num_train_epochs,
-            training=next_training(self.writer.run_dir),
-            signals=watch(self.writer.run_dir),
+        values = {
+            "event": "train_begin",
+            "max_steps": state.max_steps,
+            "epochs": state.num_train_epochs,
+            "training": next_training(self.writer.run_dir),
+            "signals": watch(self.writer.run_dir),
             **self._goes_on_from(args, state),
-        )
+        }
+        head = {"time": time.time(), "attempt": self.writer.attempt, "step": state.global_step, "kind": "event"}
+        self.begin_row = head | values
+        self.writer.row("event", state.global_step, values, now=head["time"])
         watch_exit(self)
 
     def _goes_on_from(self, args: Any, state: Any) -> dict[str, Any]:
@@ -280,12 +285,13 @@ class Recorder:
         news = self.loss.news
         assert news is not None
         shown = ", ".join(f"{name} {value}" for name, value in news.items())
-        report_once(
-            self,
-            "nonfinite",
-            f"step {step}: not a finite number: {shown}. The Trainer goes on, and may log such a loss as 0.0 or as the "
-            "mean of the others (logging_nan_inf_filter).",
-        )
+        if not self.alerts_of_nan:
+            report_once(
+                self,
+                "nonfinite",
+                f"step {step}: not a finite number: {shown}. The Trainer goes on, and may log such a loss as 0.0 or as "
+                "the mean of the others (logging_nan_inf_filter).",
+            )
         self.writer.event("nonfinite", step, evidence=list(news), **news)
         self.loss.news = None
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
+from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.defaults import default_callbacks
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
 from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
@@ -265,6 +266,7 @@ class Monitor:
                 raw_dataset=raw_dataset,
                 name=prefix,
                 tokenizer=self._trainer.processing_class,
+                model=self._trainer.model,
             )
         except Exception as error:  # noqa: BLE001 - the policy: nothing of ours may end an evaluation
             log.warning(
@@ -404,7 +406,7 @@ def attach(
         )
     present = trainer.callback_handler.callbacks
     if run_dir is None:  # callbacks that the user made himself may name the folder already
-        ours = (FileLoggingCallback, TextMetricsCallback, PlottingCallback, GpuMonitorCallback)
+        ours = (FileLoggingCallback, TextMetricsCallback, PlottingCallback, AlertCallback, GpuMonitorCallback)
         run_dir = next((c.run_dir for c in present if isinstance(c, ours) and c.run_dir is not None), None)
     folder = run_dir_for(run_dir, trainer.args)
     earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from transformers.trainer_callback import TrainerCallback
 
+from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
 from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
@@ -33,17 +34,18 @@ def default_callbacks(
     Returns
     -------
     list of transformers.TrainerCallback
-        Log and rows, scores and texts, pictures, GPU and timing.
+        Log and rows, scores and texts, pictures, alerts, GPU and timing.
 
     Examples
     --------
     >>> callbacks = default_callbacks("outputs/monitor")
     >>> [type(callback).__name__ for callback in callbacks]
-    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback', 'GpuMonitorCallback']
+    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback', 'AlertCallback', 'GpuMonitorCallback']
     """
     return [
         FileLoggingCallback(run_dir),
         TextMetricsCallback(run_dir, text_metrics),
         PlottingCallback(run_dir),
+        AlertCallback(run_dir),
         GpuMonitorCallback(run_dir),  # last: what the others do at a step's end is then no wait for data
     ]

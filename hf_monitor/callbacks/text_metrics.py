@@ -14,6 +14,7 @@ from hf_monitor.callbacks._facts import length_of
 from hf_monitor.callbacks._policy import guarded
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 from hf_monitor.callbacks._report import described, report_once
+from hf_monitor.metrics.decoding import Ending
 
 if TYPE_CHECKING:
     from hf_monitor.metrics.text_metrics import TextMetrics
@@ -97,7 +98,14 @@ class TextMetricsCallback(TrainerCallback):
                 self._recorder.kept["text_metrics"] = kept
 
     def begin_evaluation(
-        self, args: Any, dataloader: Any, *, raw_dataset: Any = None, name: str = "", tokenizer: Any = None
+        self,
+        args: Any,
+        dataloader: Any,
+        *,
+        raw_dataset: Any = None,
+        name: str = "",
+        tokenizer: Any = None,
+        model: Any = None,
     ) -> None:
         """Tell TextMetrics about the evaluation that is about to run: its length, inputs and references.
 
@@ -112,6 +120,8 @@ class TextMetricsCallback(TrainerCallback):
             The prefix of the metrics: ``eval``, ``eval_korean``, ``test``.
         tokenizer : optional
             What decodes the inputs.
+        model : optional
+            Its generation settings tell which texts were cut at the length limit.
         """
         metrics = self.text_metrics
         self._loader = dataloader
@@ -171,6 +181,7 @@ class TextMetricsCallback(TrainerCallback):
             references=references,
             references_from=f"column {column!r}",
             name=name,
+            ending=_ending(args, model),
             on_problem=on_problem,
         )
 
@@ -186,7 +197,7 @@ class TextMetricsCallback(TrainerCallback):
         """At the first batch of an evaluation: the data loader is seen here, before ``compute_metrics`` is called."""
         loader = kwargs.get("eval_dataloader")
         if loader is not self._loader:
-            self.begin_evaluation(args, loader, tokenizer=kwargs.get("processing_class"))
+            self.begin_evaluation(args, loader, tokenizer=kwargs.get("processing_class"), model=kwargs.get("model"))
 
     @guarded
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
@@ -243,6 +254,7 @@ class TextMetricsCallback(TrainerCallback):
             "sampled": last.sampled,
             "counts": last.counts,
             **last.scores,
+            "texts": last.texts,
             **outside,
         }
         if by_language := last.by_language:
@@ -299,6 +311,20 @@ def _are_texts(column: Sequence[Any]) -> bool:
     entries = [entry if isinstance(entry, list) else [entry] for entry in column]
     texts = [text for entry in entries for text in entry if text is not None]
     return bool(texts) and all(isinstance(text, str) for text in texts)
+
+
+def _ending(args: Any, model: Any) -> Ending | None:
+    """Tell how the model ends a text, as its generation settings and the Trainer's arguments have it."""
+    settings = getattr(model, "generation_config", None)
+    if settings is None:
+        return None
+    ends = settings.eos_token_id
+    end_ids = tuple(int(one) for one in ends) if isinstance(ends, list | tuple) else (ends,)
+    limit = None
+    if getattr(settings, "forced_eos_token_id", None) is not None:
+        new = settings.max_new_tokens
+        limit = getattr(args, "generation_max_length", None) or (settings.max_length if new is None else new + 1)
+    return Ending(tuple(one for one in end_ids if isinstance(one, int)), limit)
 
 
 def _input_reader(dataset: Any, tokenizer: Any) -> Callable[[int], str] | None:

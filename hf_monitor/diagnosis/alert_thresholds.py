@@ -216,7 +216,109 @@ class AlertThresholds:
 
     # texts: collapse, overlap (texts7)
 
-    # time and machine (time7)
+    collapse_texts: float = _limit(10, "Texts of an evaluation: half of ten is known to 0.26 only (Wilson, 95 %).")
+    collapse_share: float = _limit(
+        0.5,
+        "Share of the texts that are empty, that repeat themselves, or that are one and the same, beyond the share "
+        "among the references: most of them.",
+    )
+    collapse_shared: float = _limit(
+        0.8,
+        "Share of the texts that stand for three different inputs or more, beyond that among the references: a model "
+        "that changes between a few texts has none that is most frequent.",
+    )
+    collapse_fit_z: float = _limit(
+        1.64,
+        "Texts that are the same for several inputs are no collapse where they fit their own references better than "
+        "those of others by more than chance: 1.64 standard errors (one-sided, 95 %). Of development runs whose texts "
+        "were so alike, those with shuffled labels or 100 times the learning rate had 0.7 at most, sound ones 2.4 and "
+        "more.",
+    )
+    collapse_fit_gain: float = _limit(
+        0.1, "By so much better, too: among many samples a trace of the input is more than chance, and no use."
+    )
+    collapse_at_limit: float = _limit(
+        0.8, "Share of the texts that the length limit ended. Short limits cut some texts of a sound model, too."
+    )
+    collapse_in_a_row: float = _limit(
+        2, "Evaluations in a row of which most texts are so: one may be a bad moment that the next one ends."
+    )
+    collapse_late: float = _limit(
+        0.5,
+        "Share of the training after which such texts are no beginning. Each seq2seq model that starts from random "
+        "weights gives everybody the same text at first.",
+    )
+    collapse_evaluations: float = _limit(
+        6, "Evaluations after which the same holds where the length of the training is not known."
+    )
+    collapse_drop: float = _limit(
+        10,
+        "Points (0 to 100) and half of its value: what the score has lost since an evaluation with sound texts where a "
+        "collapse is found at once.",
+    )
+
+    overlap_share: float = _limit(
+        0.01,
+        "Share of an evaluation set that stands in the training set. Learnt by heart, 1 % lifts a mean score of 40 by "
+        "up to 0.6 points, which is what differences between models are about. Lee et al. (2022), Deduplicating "
+        "training data makes language models better (ACL), found over 4 % in standard sets; of the dialogues of "
+        "DialogSum's test split 1.2 % stand in its development split (measured).",
+    )
+    overlap_samples: float = _limit(
+        2, "Evaluation samples in the training set: one may be chance, and is over 1 % of any set below 100 samples."
+    )
+
+    # time and machine
+
+    data_bound_share: float = _limit(
+        0.20, "share of the time spent waiting for batches: TensorFlow's highly input-bound (DATA_WAIT_HIGH_SHARE)"
+    )
+    data_bound_windows: float = _limit(
+        8,
+        "logged windows after the first, as it is asked again and again. Simulated, windows that wait 15 % with 10 % "
+        "of scatter, asked 150 times: 1 of 500 trainings is called so (from 3 windows on: 4); of 25 %, all by the 14th",
+    )
+    data_bound_steps: float = _limit(40, "steps in these windows: one slow batch is then no fifth of the time")
+
+    memory_edge_share: float = _limit(
+        0.95, "peak of the memory used, of the total (MEMORY_EDGE_SHARE): the rest is for a longer batch"
+    )
+    memory_headroom_share: float = _limit(
+        0.70, "peak below which at least a third more fits (MEMORY_HEADROOM_SHARE, SageMaker Debugger's BatchSize rule)"
+    )
+    memory_headroom_samples: float = _limit(60, "samples of the GPU: a minute of training at 1 Hz")
+    memory_headroom_windows: float = _limit(5, "logged windows: long batches come by chance, window by window")
+    memory_headroom_progress: float = _limit(
+        0.25, "share of the steps: the longest batch of all may still come, and what is saved is more, the earlier"
+    )
+
+    slower_steps_factor: float = _limit(
+        1.5, "of the start's time a step: clocks that sink as a card warms up cost 10 to 20 %; our own choice"
+    )
+    slower_steps_seconds: float = _limit(
+        60.0,
+        "of a spell: ten are the start, ten are now. Simulated: of 60 times two hours at an even pace with 25 % of "
+        "scatter (autocorrelation 0.9 from log to log) none was called slower, with spells of 20 s nine",
+    )
+    slower_steps_steps: float = _limit(5, "of a spell: one slow step is then no more than a fifth of it")
+    slower_steps_scatter: float = _limit(
+        3.0,
+        "standard deviations of the spells before, which the factor must be above. Simulated as above, but 40 % "
+        "and drifts of minutes (autocorrelation 0.99): 8 of 60 instead of 20; twice as slow is found in 40 of 40",
+    )
+
+    disk_short_margin: float = _limit(
+        1.02, "of the size of the checkpoints to come: the Trainer's state in them grows with each log"
+    )
+
+    time_short_seconds: float = _limit(120.0, "from the begin: the first minutes have warm-up and no evaluation")
+    time_short_progress: float = _limit(
+        0.05, "of the steps, or of the time that there is: by then an evaluation has mostly been seen"
+    )
+    time_short_logs: float = _limit(4, "logs after the first, for an interval of the pace that is of any use")
+    time_short_margin: float = _limit(
+        1.02, "of the time left, that the lower end of the time needed must be above: an alarm for minutes is none"
+    )
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hf_monitor.diagnosis import suggestions
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
+from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.readings import Readings
 from hf_monitor.diagnosis.rows import number, numbers, steps_of
 from hf_monitor.diagnosis.thresholds import (
@@ -18,9 +19,23 @@ from hf_monitor.diagnosis.thresholds import (
 )
 from hf_monitor.diagnosis.wording import mib, of_samples, percent, rounded
 
-__all__ = ["memory", "other_process"]
+__all__ = ["Peaks", "judge_memory", "memory", "other_process"]
 
 _Row = dict[str, Any]
+
+
+class Peaks(NamedTuple):
+    """The highest that a device's memory came to, in MiB; None: the hardware does not say."""
+
+    total: float | None
+    used: float | None
+    """By whomever."""
+    allocated: float | None
+    reserved: float | None
+    """By torch, in this process."""
+    n: int
+    """Samples."""
+    steps: tuple[int, int] | None = None
 
 
 def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
@@ -28,36 +43,60 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
 
     Peaks count from the first step on: a warm-up's memory is memory, too.
     """
-    rows, info = readings.gpus[gpu], readings.gpu_info(gpu)
-    total = number(info.get("memory_total_mib"), 1.0)
-    used = numbers(rows, "memory_used_mib")
-    peak, allocated, reserved = _peaks(rows)
-    rules = (("memory_headroom", MEMORY_HEADROOM_SHARE), ("memory_edge", MEMORY_EDGE_SHARE))
+    rows = readings.gpus[gpu]
+    total = number(readings.gpu_info(gpu).get("memory_total_mib"), 1.0)
+    peaks = Peaks(total, *_peaks(rows), len(numbers(rows, "memory_used_mib")), steps_of(rows))
+    why = readings.missing(gpu, "memory_total_mib" if total is None else "memory_used_mib").rstrip(".")
+    return judge_memory(readings, gpu, peaks, why)
+
+
+def judge_memory(
+    known: Known,
+    gpu: int | None,
+    peaks: Peaks,
+    why: str = "",
+    *,
+    low: float = MEMORY_HEADROOM_SHARE,
+    high: float = MEMORY_EDGE_SHARE,
+) -> tuple[Finding, Finding]:
+    """Give ``memory_headroom`` and ``memory_edge`` of a device's peaks.
+
+    Parameters
+    ----------
+    known : Known
+    gpu : int or None
+        Its number, where known.
+    peaks : Peaks
+    why : str
+        Why the hardware does not say what is missing.
+    low, high : float
+        Shares of the memory.
+    """
+    peak, total = peaks.used, peaks.total
+    rules = (("memory_headroom", low), ("memory_edge", high))
     if total is None or peak is None:
         what = "how much memory the card has" if total is None else "how much memory is used"
-        metric = "memory_total_mib" if total is None else "memory_used_mib"
-        why = readings.missing(gpu, metric).rstrip(".")
         reason = f"the hardware does not say {what}{f' ({why})' if why else ''}."
         unknown = "How full the memory was is not known."
         headroom, edge = (
-            inconclusive(rule, unknown, reason, unit="share", threshold=threshold, n=len(used), gpu=gpu)
+            inconclusive(rule, unknown, reason, unit="share", threshold=threshold, n=peaks.n, gpu=gpu)
             for rule, threshold in rules
         )
         return headroom, edge
     share = peak / total
-    sentence = f"At its peak {mib(peak)} of {mib(total)} were used ({percent(share)}; {of_samples(len(used))})."
+    sentence = f"At its peak {mib(peak)} of {mib(total)} were used ({percent(share)}; {of_samples(peaks.n)})."
     # What the allocator keeps without a tensor in it, it gives back before it fails.
-    kept = 0.0 if allocated is None or reserved is None else max(0.0, reserved - allocated)
-    spare = (peak - kept) / total <= MEMORY_EDGE_SHARE
-    if share > MEMORY_EDGE_SHARE and spare:
+    kept = 0.0 if peaks.allocated is None or peaks.reserved is None else max(0.0, peaks.reserved - peaks.allocated)
+    spare = (peak - kept) / total <= high
+    if share > high and spare:
         sentence += f" Of these torch's allocator kept {mib(kept)} that no tensor was in at the worst moment."
     evidence = rounded(
         memory_peak_mib=peak,
         memory_total_mib=total,
-        torch_allocated_peak_mib=allocated,
-        torch_reserved_peak_mib=reserved,
+        torch_allocated_peak_mib=peaks.allocated,
+        torch_reserved_peak_mib=peaks.reserved,
     )
-    few = f"{of_samples(len(used))}; {MIN_MEMORY_SAMPLES} are needed." if len(used) < MIN_MEMORY_SAMPLES else ""
+    few = f"{of_samples(peaks.n)}; {MIN_MEMORY_SAMPLES} are needed." if peaks.n < MIN_MEMORY_SAMPLES else ""
 
     def finding(rule: str, threshold: float, found: bool, clear: bool, advice: tuple[str, ...]) -> Finding:
         verdict: Verdict = "found" if found else "clear" if clear and not few else "inconclusive"
@@ -70,18 +109,17 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
             value=share,
             unit="share",
             threshold=threshold,
-            n_samples=len(used),
-            steps=steps_of(rows),
+            n_samples=peaks.n,
+            steps=peaks.steps,
             suggestions=advice if found else (),
             reason="" if verdict != "inconclusive" else few or near,
             evidence=evidence,
             gpu=gpu,
         )
 
-    low, high = MEMORY_HEADROOM_SHARE, MEMORY_EDGE_SHARE
-    advice = suggestions.for_memory_headroom(readings, share)
+    advice = suggestions.for_memory_headroom(known, share)
     headroom = finding("memory_headroom", low, share < low and not few, share >= low + MEMORY_BAND, advice)
-    advice = suggestions.for_memory_edge(readings, gpu, kept_share=kept / total)
+    advice = suggestions.for_memory_edge(known, gpu, kept_share=kept / total)
     return headroom, finding("memory_edge", high, share > high, share <= high - MEMORY_BAND, advice)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.ranks import Rank, Window, cuda_index, rank_of, same_machine, warmed, window_of
-from hf_monitor.diagnosis.rows import mapping, number
+from hf_monitor.diagnosis.rows import entries, mapping, number
 from hf_monitor.diagnosis.thresholds import WARM_UP_WINDOWS
 from hf_monitor.run import Run
 
@@ -16,7 +17,7 @@ _Row = Mapping[str, Any]
 _TRAINING = ("train", "data")
 
 
-class Readings:
+class Readings(Known):
     """The latest training of a run, as its rules need it.
 
     Attributes
@@ -32,8 +33,6 @@ class Readings:
         Those of these after the first window, where that is left out.
     n_samples : int
         All samples of the attempt, of any phase.
-    device : str or None
-        ``"cuda:0"``, ``"cpu"``; None where nothing says it.
     """
 
     def __init__(self, run: Run) -> None:
@@ -94,10 +93,8 @@ class Readings:
             self._unavailable[gpu, row["metric"]] = str(row.get("reason") or "")[:200]
 
     def _device(self) -> str | None:
-        for value in (self._sampler.get("device"), mapping(self.fact("devices")).get("device")):
-            if isinstance(value, str):
-                return value
-        return None
+        value = self._sampler.get("device")
+        return value if isinstance(value, str) else super()._device()
 
     def fact(self, name: str) -> Any:
         """Give a fact as it was in this attempt: what a later one has otherwise stands with the one before it."""
@@ -109,30 +106,10 @@ class Readings:
         return self._facts.get(name)
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The training arguments; empty where they are not known."""
-        return mapping(self.fact("arguments"))
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes; 1 where nothing says it."""
-        return int(number(mapping(self.fact("devices")).get("world_size"), 1.0, 1e6) or 1)
-
-    @property
     def cpu_count(self) -> int | None:
         """Logical cores of the machine."""
-        found = number(self._sampler.get("cpu_count"), 1.0, 1e6) or number(self.fact("cpu_count"), 1.0, 1e6)
-        return int(found) if found else None
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the training surely ran without a GPU."""
-        return self.device is not None and self.device.split(":")[0] == "cpu"
-
-    @property
-    def on_cuda(self) -> bool:
-        """Whether the training surely ran on a CUDA device."""
-        return self.device is not None and self.device.split(":")[0] == "cuda"
+        found = number(self._sampler.get("cpu_count"), 1.0, 1e6)
+        return int(found) if found else super().cpu_count
 
     @property
     def own_gpu(self) -> int | None:
@@ -172,9 +149,8 @@ class Readings:
 
     def gpu_info(self, gpu: int) -> dict[str, Any]:
         """Give what is known of a device for good: name, total memory, power limit, whether it can do bf16 ..."""
-        found = _entries(mapping(self.fact("devices")).get("gpus"))
-        known = dict(found[gpu]) if gpu < len(found) else {}
-        for entry in _entries(self._sampler.get("gpus")):
+        known = super().gpu_info(gpu)
+        for entry in entries(self._sampler.get("gpus")):
             if number(entry.get("gpu")) == gpu:
                 known |= {key: value for key, value in entry.items() if value is not None}
         return known
@@ -187,10 +163,6 @@ class Readings:
 def read(run: Run) -> Readings:
     """Read what the rules need from a run; nothing in its rows makes it raise."""
     return Readings(run)
-
-
-def _entries(value: Any) -> list[dict[str, Any]]:
-    return [mapping(entry) for entry in value] if isinstance(value, list) else []
 
 
 def _attempt(row: _Row) -> int:

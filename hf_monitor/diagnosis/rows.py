@@ -8,7 +8,7 @@ from typing import Any
 from hf_monitor.diagnosis.thresholds import MIN_SAMPLES, MIN_SECONDS
 from hf_monitor.diagnosis.wording import of_samples
 
-__all__ = ["mapping", "number", "numbers", "steps_of", "too_few"]
+__all__ = ["entries", "mapping", "number", "numbers", "steps_of", "too_few"]
 
 _Row = Mapping[str, Any]
 _HUGE = 1e15  # beyond any step, MiB or second; a float of it is exact
@@ -32,6 +32,11 @@ def numbers(rows: Iterable[_Row], key: str, high: float = _HUGE) -> list[float]:
 def mapping(value: Any) -> dict[str, Any]:
     """Give a value if it is a dict, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def entries(value: Any) -> list[dict[str, Any]]:
+    """Give a list of dicts, empty ones in the place of what is none; an empty list for anything else."""
+    return [mapping(entry) for entry in value] if isinstance(value, list) else []
 
 
 def steps_of(rows: Sequence[_Row]) -> tuple[int, int] | None:

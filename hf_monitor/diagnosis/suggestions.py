@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_monitor.diagnosis.readings import Readings
+from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.rows import mapping, number, numbers
 from hf_monitor.diagnosis.thresholds import (
     BUSY_HOST_PERCENT,
@@ -15,22 +15,22 @@ from hf_monitor.diagnosis.thresholds import (
 __all__ = ["for_data", "for_memory_edge", "for_memory_headroom", "for_speed"]
 
 
-def for_data(readings: Readings) -> tuple[str, ...]:
+def for_data(known: Known) -> tuple[str, ...]:
     """Suggest how batches can be made faster."""
-    return tuple(filter(None, (_workers(readings), _cached_samples(readings), _pinned(readings))))
+    return tuple(filter(None, (_workers(known), _cached_samples(known), _pinned(known))))
 
 
-def for_speed(readings: Readings, gpu: int | None) -> tuple[str, ...]:
+def for_speed(known: Known, gpu: int | None) -> tuple[str, ...]:
     """Suggest how the same steps can take less computing."""
-    return tuple(filter(None, (_bf16(readings, gpu), _by_length(readings))))
+    return tuple(filter(None, (_bf16(known, gpu), _by_length(known))))
 
 
-def for_memory_edge(readings: Readings, gpu: int, *, kept_share: float) -> tuple[str, ...]:
+def for_memory_edge(known: Known, gpu: int | None, *, kept_share: float) -> tuple[str, ...]:
     """Suggest what needs less memory.
 
     Parameters
     ----------
-    readings : Readings
+    known : Known
     gpu : int
     kept_share : float
         Of the card's memory, what torch's allocator keeps without a tensor in it.
@@ -40,36 +40,34 @@ def for_memory_edge(readings: Readings, gpu: int, *, kept_share: float) -> tuple
         if kept_share > 1 - MEMORY_EDGE_SHARE
         else None
     )
-    found = (allocator, _checkpointing(readings), _smaller_batch(readings), _bf16(readings, gpu), _by_length(readings))
+    found = (allocator, _checkpointing(known), _smaller_batch(known), _bf16(known, gpu), _by_length(known))
     return tuple(filter(None, found))
 
 
-def for_memory_headroom(readings: Readings, peak_share: float) -> tuple[str, ...]:
+def for_memory_headroom(known: Known, peak_share: float) -> tuple[str, ...]:
     """Suggest how memory that lies idle buys speed."""
-    name = _checkpointing_name(readings)
+    name = _checkpointing_name(known)
     off = f"{name}=False (it saves memory that is not short, and costs about a fifth of the speed)"
-    return tuple(
-        filter(None, (off if readings.config.get(name) is True else None, _larger_batch(readings, peak_share)))
-    )
+    return tuple(filter(None, (off if known.config.get(name) is True else None, _larger_batch(known, peak_share))))
 
 
-def _workers(readings: Readings) -> str | None:
-    workers = number(readings.config.get("dataloader_num_workers"))
-    cores = readings.cpu_count
+def _workers(known: Known) -> str | None:
+    workers = number(known.config.get("dataloader_num_workers"))
+    cores = known.cpu_count
     if workers is None or workers > FEW_WORKERS or cores is None:
         return None
-    used = numbers(readings.host, "cpu_percent", 100.0)
+    used = numbers(known.host, "cpu_percent", 100.0)
     if used and sum(used) / len(used) >= BUSY_HOST_PERCENT:
         return None  # no core is left for them
-    advised = min(USUAL_WORKERS, cores // readings.world_size - 1)
+    advised = min(USUAL_WORKERS, cores // known.world_size - 1)
     if advised <= workers:
         return None
     now = "it is 0: the training process makes the batches itself" if workers == 0 else f"it is {workers:.0f}"
     return f"dataloader_num_workers={advised} ({now}; the machine has {cores} cores)"
 
 
-def _cached_samples(readings: Readings) -> str | None:
-    data = mapping(mapping(readings.fact("data")).get("train"))
+def _cached_samples(known: Known) -> str | None:
+    data = mapping(mapping(known.fact("data")).get("train"))
     found = data.get("columns")
     columns = [column.lower() for column in found if isinstance(column, str)] if isinstance(found, list) else []
     if "input_ids" in columns:
@@ -87,58 +85,60 @@ def _cached_samples(readings: Readings) -> str | None:
     )
 
 
-def _pinned(readings: Readings) -> str | None:
-    off = readings.on_cuda and readings.config.get("dataloader_pin_memory") is False
+def _pinned(known: Known) -> str | None:
+    off = known.on_cuda and known.config.get("dataloader_pin_memory") is False
     return "dataloader_pin_memory=True (it is off; copies to the GPU then run beside the computing)" if off else None
 
 
-def _bf16(readings: Readings, gpu: int | None) -> str | None:
-    config = readings.config
+def _bf16(known: Known, gpu: int | None) -> str | None:
+    config = known.config
     if gpu is None or not config or config.get("bf16") or config.get("fp16"):
         return None
-    if readings.fact("precision") in ("bf16", "fp16"):
+    if known.fact("precision") in ("bf16", "fp16"):
         return None
-    return "bf16=True (the card computes in it, and it is off)" if _can_bf16(readings, gpu) else None
+    return "bf16=True (the card computes in it, and it is off)" if _can_bf16(known, gpu) else None
 
 
-def _can_bf16(readings: Readings, gpu: int) -> bool:
-    info = readings.gpu_info(gpu)
+def _can_bf16(known: Known, gpu: int) -> bool:
+    info = known.gpu_info(gpu)
     if isinstance(info.get("bf16"), bool):
         return bool(info["bf16"])
     capability = info.get("compute_capability")
+    if isinstance(capability, str):  # as the facts have it: "8.9"
+        capability = [int(part) for part in capability.split(".") if part.isdecimal()]
     # 8.0 (Ampere) is the first with bf16 in hardware.
     return isinstance(capability, list) and bool(capability) and (number(capability[0]) or 0.0) >= 8.0
 
 
-def _by_length(readings: Readings) -> str | None:
-    config = readings.config
+def _by_length(known: Known) -> str | None:
+    config = known.config
     if "train_sampling_strategy" in config:
         free = config["train_sampling_strategy"] == "random"
         return 'train_sampling_strategy="group_by_length" (less padding)' if free else None
     return "group_by_length=True (less padding)" if config.get("group_by_length") is False else None
 
 
-def _checkpointing_name(readings: Readings) -> str:
+def _checkpointing_name(known: Known) -> str:
     """Give the argument's name: transformers 5.23 renamed it, and the old name mirrors the new one there."""
     name = "activation_checkpointing"
-    return name if name in readings.config else "gradient_checkpointing"
+    return name if name in known.config else "gradient_checkpointing"
 
 
-def _checkpointing(readings: Readings) -> str | None:
-    name = _checkpointing_name(readings)
-    off = readings.config.get(name) is False
+def _checkpointing(known: Known) -> str | None:
+    name = _checkpointing_name(known)
+    off = known.config.get(name) is False
     return f"{name}=True (gradient checkpointing: much less memory, steps about a fifth slower)" if off else None
 
 
-def _batch(readings: Readings) -> tuple[int, int] | None:
+def _batch(known: Known) -> tuple[int, int] | None:
     """Give batch size and gradient accumulation; None where they are not known."""
-    batch = number(readings.config.get("per_device_train_batch_size"), 1.0, 1e6)
-    accumulation = number(readings.config.get("gradient_accumulation_steps"), 1.0, 1e6)
+    batch = number(known.config.get("per_device_train_batch_size"), 1.0, 1e6)
+    accumulation = number(known.config.get("gradient_accumulation_steps"), 1.0, 1e6)
     return None if batch is None or accumulation is None else (int(batch), int(accumulation))
 
 
-def _smaller_batch(readings: Readings) -> str | None:
-    found = _batch(readings)
+def _smaller_batch(known: Known) -> str | None:
+    found = _batch(known)
     if found is None or found[0] < 2:
         return None
     total = found[0] * found[1]
@@ -146,9 +146,9 @@ def _smaller_batch(readings: Readings) -> str | None:
     return _batch_words(batch, total // batch, total)
 
 
-def _larger_batch(readings: Readings, peak_share: float) -> str | None:
+def _larger_batch(known: Known, peak_share: float) -> str | None:
     """Memory is a fixed part and one that grows with the batch, so that ``budget / peak`` times the batch fits."""
-    found = _batch(readings)
+    found = _batch(known)
     if found is None or peak_share <= 0:
         return None
     batch, accumulation = found

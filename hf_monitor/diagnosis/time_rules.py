@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from hf_monitor.diagnosis import suggestions
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
 from hf_monitor.diagnosis.intervals import Interval, mean_interval
+from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.readings import Readings
 from hf_monitor.diagnosis.rows import mapping, number, numbers, steps_of, too_few
 from hf_monitor.diagnosis.thresholds import (
@@ -18,11 +19,11 @@ from hf_monitor.diagnosis.thresholds import (
 from hf_monitor.diagnosis.waits import Wait, wait_of
 from hf_monitor.diagnosis.wording import evidence_of, of_samples, percent, too_near
 
-__all__ = ["time_findings"]
+__all__ = ["Load", "gpu_load", "judge_data_bound", "time_findings"]
 
 
-class _Load(NamedTuple):
-    """How busy the device was while training."""
+class Load(NamedTuple):
+    """How busy a device was while training."""
 
     idle: Interval | None
     """Share of its capacity that was not used."""
@@ -44,17 +45,18 @@ class _Load(NamedTuple):
 def time_findings(readings: Readings) -> list[Finding]:
     """Say whether the training was data-bound, and whether it was compute-bound."""
     wait = wait_of(readings)
-    data_bound = _data_bound(readings, wait)
+    gpu = readings.gpu_of(wait.rank)
+    # The card of the rank that waits: those of the others are busy with waiting for it, by NCCL's kernels.
+    load = None if wait.share is None else _load(readings, gpu)
+    data_bound = judge_data_bound(readings, wait, load, gpu)
     return [data_bound, _compute_bound(readings, wait, data_bound)]
 
 
-def _load(readings: Readings, gpu: int | None) -> _Load:
+def _load(readings: Readings, gpu: int | None) -> Load:
     if readings.on_cpu:
         return _cpu_load(readings)
-    what = "the GPU" if gpu is None else f"GPU {gpu}"
     if gpu is None:
-        reason = "there are no readings of the training's GPU."
-        return _Load(None, 100.0, "%", BUSY_GPU_PERCENT, what, reason)
+        return gpu_load(None, None, "there are no readings of the training's GPU.")
     rows = readings.rows_of(gpu)
     values = numbers(rows, "utilization_percent", 100.0)
     if rows and not values:
@@ -62,11 +64,15 @@ def _load(readings: Readings, gpu: int | None) -> _Load:
         reason += f" ({why})." if (why := readings.missing(gpu, "utilization_percent").rstrip(".")) else "."
     else:
         reason = too_few(rows, len(values))
-    idle = None if reason else mean_interval([1 - value / 100.0 for value in values])
-    return _Load(idle, 100.0, "%", BUSY_GPU_PERCENT, what, reason)
+    return gpu_load(gpu, None if reason else mean_interval([1 - value / 100.0 for value in values]), reason)
 
 
-def _cpu_load(readings: Readings) -> _Load:
+def gpu_load(gpu: int | None, idle: Interval | None, reason: str = "") -> Load:
+    """Make the load of a GPU of the share of its time in which it did nothing."""
+    return Load(idle, 100.0, "%", BUSY_GPU_PERCENT, "the GPU" if gpu is None else f"GPU {gpu}", reason)
+
+
+def _cpu_load(readings: Readings) -> Load:
     threads = number(mapping(readings.fact("devices")).get("threads"), 1.0, 1e6)
     cores = int(threads or readings.cpu_count or 0)
     what = f"the CPU ({cores} cores for torch)"
@@ -80,10 +86,10 @@ def _cpu_load(readings: Readings) -> _Load:
         reason = too_few(rows, len(values))
     # More than torch's threads run where Python and the data loader have work of their own.
     idle = None if reason else mean_interval([max(0.0, 1 - value / (100.0 * cores)) for value in values])
-    return _Load(idle, 1.0, "share", BUSY_CPU_SHARE, what, reason)
+    return Load(idle, 1.0, "share", BUSY_CPU_SHARE, what, reason)
 
 
-def _evidence(wait: Wait, load: _Load) -> dict[str, Any]:
+def _evidence(wait: Wait, load: Load) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if wait.share is not None:
         found |= {"data_wait_share": round(wait.share.value, 4), "data_wait_interval": evidence_of(wait.share)}
@@ -97,31 +103,44 @@ def _evidence(wait: Wait, load: _Load) -> dict[str, Any]:
     return found
 
 
-def _data_bound(readings: Readings, wait: Wait) -> Finding:
+def judge_data_bound(
+    known: Known, wait: Wait, load: Load | None, gpu: int | None, threshold: float = DATA_WAIT_SHARE
+) -> Finding:
+    """Say whether a training was data-bound.
+
+    Parameters
+    ----------
+    known : Known
+    wait : Wait
+    load : Load or None
+        Of the device of the rank that waited most; None where the wait is not known.
+    gpu : int or None
+        That device, where it is a GPU and known.
+    threshold : float
+        Share of the time.
+    """
     rule, unit = "data_bound", "share"
-    gpu = readings.gpu_of(wait.rank)
-    if wait.share is None:
+    if wait.share is None or load is None:
         sentence = "How long the training waited for data is not known."
-        return inconclusive(rule, sentence, wait.reason, unit=unit, threshold=DATA_WAIT_SHARE, gpu=gpu)
-    # The card of the rank that waits: those of the others are busy with waiting for it, by NCCL's kernels.
-    share, load = wait.share, _load(readings, gpu)
+        return inconclusive(rule, sentence, wait.reason, unit=unit, threshold=threshold, gpu=gpu)
+    share = wait.share
     # On the CPU the process itself is busy when it makes the batches, so that its load says nothing.
-    idle = None if readings.on_cpu else load.idle
+    idle = None if known.on_cpu else load.idle
     busy = f"{load.what} busy {percent(1 - idle.value)} of it" if idle is not None else ""
     verdict: Verdict = "inconclusive"
     reason = more = ""
-    if share.below(DATA_WAIT_SHARE):
+    if share.below(threshold):
         verdict = "clear"
     elif idle is not None and idle.below(load.allowed):
         verdict, more = "clear", f", with {busy} all the same"
-    elif not share.above(DATA_WAIT_SHARE):
-        reason = too_near(share.low, share.high, DATA_WAIT_SHARE)
+    elif not share.above(threshold):
+        reason = too_near(share.low, share.high, threshold)
     elif idle is not None and not idle.above(load.allowed):
         more, reason = f", with {busy}", _near_busy(idle, load)
     else:
         verdict, more = "found", f", with {busy}" if busy else ""
         if idle is not None and idle.value > 2 * share.value:  # so that nobody hopes for more than the wait can give
-            more += f"; something else leaves it idle too: {_small_steps(readings)}"
+            more += f"; something else leaves it idle too: {_small_steps(known)}"
     if wait.unheard and verdict == "clear":
         verdict, reason = "inconclusive", f"{wait.unheard}; all wait for the one whose data comes last."
     if wait.world_size > 1:
@@ -135,10 +154,10 @@ def _data_bound(readings: Readings, wait: Wait) -> Finding:
         sentence=sentence,
         value=share.value,
         unit=unit,
-        threshold=DATA_WAIT_SHARE,
+        threshold=threshold,
         n_samples=share.n,
         steps=wait.steps,
-        suggestions=suggestions.for_data(readings) if verdict == "found" else (),
+        suggestions=suggestions.for_data(known) if verdict == "found" else (),
         reason=reason,
         evidence=_evidence(wait, load),
         gpu=gpu,
@@ -199,11 +218,11 @@ def _compute_bound(readings: Readings, wait: Wait, data_bound: Finding) -> Findi
     )
 
 
-def _small_steps(readings: Readings) -> str:
-    if readings.world_size == 1 and len(readings.used_gpus) > 1:
+def _small_steps(known: Known) -> str:
+    if known.world_size == 1 and len(known.used_gpus) > 1:
         return "the cards that share the model take turns, steps are small, or the host is slow to start them"
     return "steps are small, or the host is slow to start them"
 
 
-def _near_busy(idle: Interval, load: _Load) -> str:
+def _near_busy(idle: Interval, load: Load) -> str:
     return too_near(1 - idle.high, 1 - idle.low, load.threshold / load.full, f"how busy {load.what} was")

@@ -13,7 +13,7 @@ from hf_monitor.diagnosis.rows import steps_of, too_few
 from hf_monitor.diagnosis.thresholds import MANY_STEPS, MIN_STEPS, MIN_WINDOWS
 from hf_monitor.diagnosis.wording import of_samples
 
-__all__ = ["Wait", "wait_of"]
+__all__ = ["Wait", "too_few_windows", "wait_of", "windows_words"]
 
 
 class Wait(NamedTuple):
@@ -61,7 +61,7 @@ def wait_of(readings: Readings) -> Wait:
         own = windows[rank]
         return Wait(
             shares[rank],
-            f"{_counted(len(own))} of {_steps(own)} steps",
+            windows_words(len(own), _steps(own)),
             (min(window.step for window in own), max(window.step for window in own)),
             rank=rank,
             shares={rank: share.value for rank, share in shares.items()},
@@ -71,16 +71,30 @@ def wait_of(readings: Readings) -> Wait:
     if not any(windows.values()) and not too_few(rows, len(rows)):
         share = share_interval([row.get("phase") == "data" for row in rows])
         return Wait(share, of_samples(len(rows)), steps_of(rows), shares={0: share.value}, world_size=world_size)
-    n = len(windows[0])
-    reason = (
-        f"{n} logged windows with {_steps(windows[0])} steps in all after the warm-up; {MIN_WINDOWS} windows "
-        f"with {MIN_STEPS} steps are needed, or fewer with {MANY_STEPS}"
-    )
-    return Wait(
-        None,
-        reason=reason + (" (a smaller logging_steps gives more)." if n < MIN_WINDOWS else "."),
-        world_size=world_size,
-    )
+    reason = too_few_windows(len(windows[0]), _steps(windows[0]), MIN_WINDOWS, MIN_STEPS, MANY_STEPS)
+    return Wait(None, reason=reason, world_size=world_size)
+
+
+def too_few_windows(n: int, n_steps: int, windows: int, steps: int, many_steps: int | None = None) -> str:
+    """Say why so many windows after the warm-up are too few.
+
+    Parameters
+    ----------
+    n, n_steps : int
+        What there is.
+    windows, steps : int
+        What is needed.
+    many_steps : int, optional
+        From so many steps on fewer windows would be enough.
+    """
+    reason = f"{n} logged windows with {n_steps} steps in all after the warm-up; {windows} windows with {steps} steps"
+    reason += " are needed" + (f", or fewer with {many_steps}" if many_steps else "")
+    return reason + (" (a smaller logging_steps gives more)." if n < windows else ".")
+
+
+def windows_words(n: int, n_steps: int) -> str:
+    """Say of how many windows something is made."""
+    return f"{'1 window' if n == 1 else f'{n} windows'} of {n_steps} steps"
 
 
 def _share(windows: Sequence[Window]) -> Interval | None:
@@ -94,7 +108,3 @@ def _share(windows: Sequence[Window]) -> Interval | None:
 
 def _steps(windows: Sequence[Window]) -> int:
     return sum(window.steps for window in windows)
-
-
-def _counted(n: int) -> str:
-    return "1 window" if n == 1 else f"{n} windows"

@@ -186,6 +186,8 @@ class SystemSampler:
         self._cost_s = 0.0
         self._look_around_at = 0.0
         self._window = Window()
+        self._used_gpus: Any = None
+        self._totals_mib: dict[Any, float | None] = {}
         self._longest_s = 0.0  # between two words of the training
         self._seen: tuple[int, str] = (0, "")
         self._reported: set[str] = set()
@@ -196,7 +198,7 @@ class SystemSampler:
         Parameters
         ----------
         **facts
-            What else the row ``sampler_begin`` should say.
+            What else the row ``sampler_begin`` should say; of ``used_gpus`` alone :meth:`drain` tells.
 
         Raises
         ------
@@ -219,6 +221,7 @@ class SystemSampler:
             before.stop()  # its training ended with an error, most likely, of which nobody has told it
         _running[key] = self
         facts = {"device": f"cuda:{self._own[0]}" if self._own else "cpu", **facts}
+        self._used_gpus = facts.get("used_gpus")
         self._thread = threading.Thread(target=self._run, args=(self._ended, devices, facts), daemon=True)
         self._thread.name = "hf_monitor sampler"
         self._thread.start()
@@ -259,13 +262,15 @@ class SystemSampler:
         self.heard_at, self.phase = now, phase
 
     def drain(self) -> dict[str, float]:
-        """Give what the GPUs did while training since the last call, in short: for the row of a logged window.
+        """Give what the training's GPUs did while training since the last call, in short: for the row of a window.
 
         Returns
         -------
         dict
-            ``gpu_utilization_percent`` (mean over samples and GPUs), ``gpu_memory_used_mib`` (largest of one GPU),
-            ``gpu_samples``; empty where nothing is known.
+            ``gpu_samples``; ``gpu_utilization_percent`` and ``gpu_sm_clock_mhz`` (means over samples and GPUs); of the
+            fullest GPU ``gpu_memory_used_mib``, ``gpu_memory_total_mib``, and of torch's allocator
+            ``torch_allocated_peak_mib``, ``torch_reserved_peak_mib`` (since the training began); the least memory used
+            beside torch's, ``gpu_memory_beside_mib``. Without what is not known.
         """
         window, self._window = self._window, Window()
         return window.values()
@@ -308,7 +313,8 @@ class SystemSampler:
             if devices:
                 self._launch = _pids_of_launch()
                 readers = open_devices(devices)
-                begin["gpus"] = [_facts_of(reader) for reader in readers.readers]
+                begin["gpus"] = gpus = [_facts_of(reader) for reader in readers.readers]
+                self._totals_mib = {gpu["gpu"]: gpu["memory_total_mib"] for gpu in gpus}
                 begin |= {"driver_version": readers.driver_version, "nvml_problem": readers.problem}
         self._host.read(), self._host.read_process()  # shares of time begin here
         self._readers = readers
@@ -339,8 +345,10 @@ class SystemSampler:
                 row |= reader.read_processes(self._launch)
             if self._all_own or reader.index in self._own:
                 row |= self._allocator.read(reader.index)
-            if training:
-                self._window.add(row.get("utilization_percent"), row.get("memory_used_mib"))
+            if training and (
+                self._used_gpus is None or reader.index in self._used_gpus or row.get("torch_allocated_mib")
+            ):
+                self._window.add(row, self._totals_mib.get(reader.index))
             lines.append(orjson.dumps(row, option=_LINE))
         if look_around:
             self._look_around_at = time.monotonic() + _LOOK_AROUND_EVERY_S

@@ -12,7 +12,24 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DecodedTexts", "TokenDecoder", "id_batches"]
+__all__ = ["DecodedTexts", "Ending", "TokenDecoder", "id_batches"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a model ends a text.
+
+    Parameters
+    ----------
+    end_ids
+        Its end tokens, besides the tokenizer's.
+    forced_at
+        Tokens (the first one included) at which the end token is forced upon it (``forced_eos_token_id``): a text of
+        that length was cut. None: it is not forced.
+    """
+
+    end_ids: tuple[int, ...] = ()
+    forced_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -27,11 +44,15 @@ class DecodedTexts:
         Tokens per sample that are not padding (start and end tokens count, as in Hugging Face's ``gen_len``).
     ids_beyond_vocabulary
         Ids for which the tokenizer has no token: left out of the texts.
+    ended
+        Per sample whether it has an end token, apart from one that begins a prediction; None where there is none to
+        look for.
     """
 
     texts: list[str]
     lengths: list[int]
     ids_beyond_vocabulary: int
+    ended: list[bool | None]
 
 
 def id_batches(value: Any, what: str, *, nested: bool = False) -> list[NDArray[np.int64]]:
@@ -113,7 +134,7 @@ class TokenDecoder:
         self.tokenizer = tokenizer
         self._known: NDArray[np.bool_] | None = None
 
-    def decode(self, value: Any, what: str) -> DecodedTexts:
+    def decode(self, value: Any, what: str, ending: Ending | None = None) -> DecodedTexts:
         """Decode predictions or labels.
 
         Parameters
@@ -122,6 +143,8 @@ class TokenDecoder:
             See `id_batches`.
         what
             ``"predictions"`` or ``"labels"``.
+        ending
+            How the model ends a text; None: with the tokenizer's end token.
 
         Returns
         -------
@@ -141,12 +164,14 @@ class TokenDecoder:
         control = self._control_ids(special)
         texts: list[str] = []
         lengths: list[int] = []
+        ended: list[bool | None] = []
         beyond = 0
         for ids in id_batches(value, what):
             unknown = self._unknown(ids)
             negative = ids < 0
             beyond += int((unknown & ~negative).sum())
-            lengths += self._lengths(ids, negative)
+            lengths += (n_tokens := self._lengths(ids, negative))
+            ended += self._ended(ids, n_tokens, what, ending or Ending())
             drop = unknown if control is None else unknown | np.isin(ids, control)
             if not drop.any():
                 rows = ids.tolist()
@@ -157,7 +182,7 @@ class TokenDecoder:
             if rows:
                 decoded = self.tokenizer.batch_decode(rows, skip_special_tokens=control is None)
                 texts += [str(text).strip() for text in decoded]
-        return DecodedTexts(texts, lengths, beyond)
+        return DecodedTexts(texts, lengths, beyond, ended)
 
     def _control_ids(self, special: set[int]) -> NDArray[np.int64] | None:
         """Give the special ids to drop by hand, or None if the tokenizer may drop all of its special tokens itself."""
@@ -188,6 +213,20 @@ class TokenDecoder:
                 n -= 1
             lengths.append(n)
         return lengths
+
+    def _ended(self, ids: NDArray[np.int64], n_tokens: list[int], what: str, ending: Ending) -> list[bool | None]:
+        import numpy as np
+
+        own = getattr(self.tokenizer, "eos_token_id", None)
+        ends = [*ending.end_ids, *([own] if isinstance(own, int) else [])]
+        if not ends:
+            return [None] * len(ids)
+        looked_at = ids[:, 1:] if what == "predictions" else ids  # BART's decoder starts with the end token
+        found = np.asarray(np.isin(looked_at, ends).any(axis=1))
+        if ending.forced_at is not None and what == "predictions":
+            n_with_start = np.asarray(n_tokens) + np.isin(ids[:, :1], [self.tokenizer.pad_token_id]).any(axis=1)
+            found &= n_with_start < ending.forced_at
+        return [bool(one) for one in found]
 
     def _unknown(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Mark what cannot be decoded: negatives (-100) and ids without a token (T5 heads are wider than its words)."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.errors import InputError
+from hf_monitor.metrics.decoding import Ending
 
 __all__ = ["DecodedSoFar", "Inputs", "Link", "error_words", "world_size"]
 
@@ -24,6 +25,7 @@ class Link:
     references: Sequence[Any] | None = None
     references_from: str = "given texts"
     name: str = ""
+    ending: Ending | None = None
     on_problem: Callable[[str], None] | None = None
 
 
@@ -33,7 +35,9 @@ class DecodedSoFar:
 
     predictions: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    ended: list[bool | None] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    labels_ended: list[bool | None] = field(default_factory=list)
     beyond: int = 0
 
 

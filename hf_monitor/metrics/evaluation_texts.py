@@ -67,6 +67,8 @@ class EvaluationTexts:
         The samples that `rows` gives.
     seed
         With which they were chosen.
+    texts
+        What the texts are like as a whole, see `text_statistics`.
     """
 
     name: str
@@ -82,6 +84,7 @@ class EvaluationTexts:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     indices: list[int] = field(default_factory=list)
     seed: int = 0
+    texts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:

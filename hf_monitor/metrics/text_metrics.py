@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hf_monitor.errors import InputError
-from hf_monitor.metrics.decoding import TokenDecoder
+from hf_monitor.metrics.decoding import Ending, TokenDecoder
 from hf_monitor.metrics.evaluation_state import DecodedSoFar, Inputs, Link, error_words, world_size
 from hf_monitor.metrics.evaluation_texts import EvaluationTexts, sample_indices
 from hf_monitor.metrics.extra import ExtraMetrics, check_extra, run_extra
@@ -18,6 +18,7 @@ from hf_monitor.metrics.language import judge_language
 from hf_monitor.metrics.rouge import ROUGE_KEYS
 from hf_monitor.metrics.scoring import ScoreOptions, check_lengths, score_samples
 from hf_monitor.metrics.signature import Signature
+from hf_monitor.metrics.text_statistics import text_statistics
 from hf_monitor.metrics.texts import clean_predictions, clean_references
 from hf_monitor.metrics.tokenization import Tokenization, resolve_tokenization
 
@@ -132,6 +133,7 @@ class TextMetrics:
         references: Sequence[Any] | None = None,
         references_from: str = "given texts",
         name: str = "",
+        ending: Ending | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
         """Tell what is known about the evaluation that comes next; valid for that one only.
@@ -149,13 +151,16 @@ class TextMetrics:
             Where they come from, for the signature.
         name
             Name of the evaluation set; language and tokenizer are decided once per name.
+        ending
+            How the model ends a text, so that those cut at the length limit can be told; None: with the tokenizer's end
+            token.
         on_problem
             Given inside a training: a problem is told to it (each once) and the text scores are left out. None:
             problems raise.
         """
         self.reset()
         self.last = None
-        self._link = Link(n_samples, inputs, references, references_from, name, on_problem)
+        self._link = Link(n_samples, inputs, references, references_from, name, ending, on_problem)
 
     def reset(self) -> None:
         """Forget batches of an evaluation that did not end, and what `begin_evaluation` said about it."""
@@ -216,14 +221,16 @@ class TextMetrics:
             predictions, labels = eval_prediction.predictions, eval_prediction.label_ids
         else:
             predictions, labels = eval_prediction
-        decoded = self._decoder.decode(predictions, "predictions")
+        decoded = self._decoder.decode(predictions, "predictions", link.ending)
         texts = self._texts = self._texts or DecodedSoFar()
         texts.predictions += decoded.texts
         texts.lengths += decoded.lengths
+        texts.ended += decoded.ended
         texts.beyond += decoded.ids_beyond_vocabulary
         if link.references is None and labels is not None:
             truth = self._decoder.decode(labels, "labels")
             texts.labels += truth.texts
+            texts.labels_ended += truth.ended
             texts.beyond += truth.ids_beyond_vocabulary
         return texts
 
@@ -263,10 +270,11 @@ class TextMetrics:
         indices = sample_indices(n, self._max_predictions, self._options.seed)
         self.signature = scores.signature
         self._keys = tuple(values)
+        inputs = self._inputs(n, indices, link)
         self.last = EvaluationTexts(
             name=link.name,
             n_samples=n,
-            inputs=self._inputs(n, indices, link),
+            inputs=inputs,
             predictions=predictions,
             references=references,
             per_sample=scores.per_sample,
@@ -277,6 +285,13 @@ class TextMetrics:
             intervals=scores.intervals,
             indices=indices,
             seed=self._options.seed,
+            texts=text_statistics(
+                predictions,
+                references,
+                ended=texts.ended[:n],
+                references_ended=texts.labels_ended[:n],
+                inputs=inputs,
+            ),
         )
 
     def _given_references(self, n: int, link: Link) -> tuple[Sequence[Any] | None, str]:

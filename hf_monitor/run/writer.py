@@ -21,7 +21,7 @@ from hf_monitor.run.facts import process_facts
 from hf_monitor.run.files import AppendFile
 from hf_monitor.run.forks import renew_in_children
 from hf_monitor.run.process import is_alive
-from hf_monitor.run.rows import encode_row, plain
+from hf_monitor.run.rows import decode_line, encode_row, plain
 from hf_monitor.run.run_json import FORMAT, RunJson, rows_on_disk
 from hf_monitor.run.secret_sources import environment_values, public_words
 from hf_monitor.run.secrets import SecretMask
@@ -79,6 +79,8 @@ class RunWriter:
         from :meth:`begin_attempt` on, and what it was told (``writer.learn``).
     plain_names : set of str
         Names of values in rows so far that hold no secret.
+    on_row : callable or None
+        Told each row of ``metrics.jsonl`` after it was written, as a reader will find it. It must not raise.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str]) -> None:
@@ -96,6 +98,7 @@ class RunWriter:
         self._step = 0
         self._pid = -1
         self._told: tuple[int, int] | None = None
+        self.on_row: Callable[[dict[str, Any]], None] | None = None
         renew_in_children(self, _renew_locks)
 
     @property
@@ -274,6 +277,8 @@ class RunWriter:
         else:
             line = encode_row(row)
         self._put("metrics.jsonl", line)
+        if self.on_row is not None:
+            self.on_row(decode_line(line))
 
     def _masked(self, row: Mapping[str, Any]) -> bytes:
         """Encode a row whose values may hold secrets; first plain, so that those within any object are seen."""
@@ -299,8 +304,10 @@ class RunWriter:
             self.row(kind, step, values)
             return
         self._step = step
-        head = {"time": time.time(), "attempt": attempt, "step": step, "kind": kind}
-        self._put("metrics.jsonl", orjson.dumps({**head, **values}, option=orjson.OPT_APPEND_NEWLINE))
+        row = {"time": time.time(), "attempt": attempt, "step": step, "kind": kind, **values}
+        self._put("metrics.jsonl", orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        if self.on_row is not None:
+            self.on_row(row)
 
     def _put(self, name: str, lines: bytes, *, patience: float = 0.0) -> None:
         if monotonic() >= self._tend_at + patience:

@@ -70,6 +70,10 @@ def test_predictions_are_those_that_were_scored(make_trainer, tokenizer):
     scores = run.rows.of("text_scores")
     assert [row["n_samples"] for row in scores] == [5, 5]
     assert scores[-1]["best"]["value"] == max(row["score"] for row in scores)
+    texts = scores[-1]["texts"]
+    assert (texts["n"], texts["n_distinct"]) == (5, len({" ".join(row["prediction"].split()) for row in last}))
+    assert texts["at_limit"] == 1.0  # a model without training does not end a text in 20 tokens
+    assert texts["references"]["at_limit"] == 0.0
 
 
 def test_the_result_of_the_training_is_the_same_bit_for_bit(make_trainer, make_model, tokenizer, tmp_path):

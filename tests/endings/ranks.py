@@ -1,6 +1,7 @@
 # ruff: noqa: E402 - garbage collections are off before what is imported
 """A training under a launcher, for test_ranks.py: ranks.py FOLDER WHAT, where WHAT says what rank 1 does at step 3."""
 
+import functools
 import gc
 
 gc.disable()  # a second of the six that the imports take
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import T5Config, T5ForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
 
-from hf_monitor import attach
+from hf_monitor import AlertCallback, attach
 
 gc.enable()
 gc.freeze()  # as in nursery.py
@@ -60,10 +61,22 @@ args = TrainingArguments(
     ddp_find_unused_parameters=False,
 )
 trainer = Trainer(model=T5ForConditionalGeneration(config), args=args, train_dataset=Data(), callbacks=[At3()])
+if WHAT == "nan":
+    trainer.add_callback(AlertCallback(stop_on={"nan", "divergence"}))
+    forward = trainer.model.forward
+
+    @functools.wraps(forward)  # the Trainer looks at its signature
+    def broken(*args, **kwargs):
+        found = forward(*args, **kwargs)
+        if trainer.state.global_step == 2 and trainer.args.process_index:
+            found.loss = found.loss * float("nan")
+        return found
+
+    trainer.model.forward = broken
 attach(trainer)
 if WHAT == "term" and args.process_index == 0:
     Path(FOLDER + ".pid").write_text(str(os.getppid()))
 if WHAT == "term":
     trainer.add_callback(type("Slow", (TrainerCallback,), {"on_step_end": lambda *a, **k: time.sleep(2)})())
 trainer.train()
-print(f"world size {args.world_size}")
+print(f"world size {args.world_size}, ended at step {trainer.state.global_step}")

@@ -69,6 +69,17 @@ def test_the_rank_that_failed_is_named_with_its_error(tmp_path):
     assert "bad sample on this rank" in (run.path / "rank1.log").read_text()
 
 
+def test_all_ranks_stop_at_the_same_step_for_a_nan_of_one(tmp_path):
+    """Each decides by itself, by what the Trainer logs alike on all: no collective of ours, and nobody waits."""
+    with start(tmp_path / "out", "nan") as launch:
+        out, err = launch.communicate(timeout=200)
+    assert launch.returncode == 0, err
+    assert out.count("world size 2, ended at step 3") == 2
+    run = load_run(tmp_path / "out")
+    assert run.status == "finished"
+    assert [(row["rule"], row["step"], row["stops_training"]) for row in run.rows.of("alert")] == [("nan", 3, True)]
+
+
 def test_a_rank_that_is_gone_without_a_word_is_named(tmp_path):
     """As the kernel does when memory is short."""
     with start(tmp_path / "out", "kill") as launch:

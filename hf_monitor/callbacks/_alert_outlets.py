@@ -1,0 +1,48 @@
+"""Where an alert goes: the record, the console and its log file, the W&B run that is open."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hf_monitor.callbacks._report import described, report_once
+from hf_monitor.diagnosis.finding import Finding
+
+__all__ = ["alert_row", "say", "tell_wandb"]
+
+log = logging.getLogger("hf_monitor")
+
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+_WANDB_LEVELS = {"error": "ERROR", "warning": "WARN"}
+
+
+def alert_row(finding: Finding, *, stops: bool) -> dict[str, Any]:
+    """Give the values of a row of kind ``alert``."""
+    values = finding.to_dict()
+    del values["verdict"], values["reason"]
+    return {**values, "stops_training": stops}
+
+
+def say(finding: Finding, *, stops: bool) -> None:
+    """Tell whoever sits there; the log file has it too, since it takes what is logged."""
+    end = "\n    The training ends here (stop_on)." if stops else ""
+    log.log(_LEVELS[finding.severity], "hf_monitor: %s%s", finding, end)
+
+
+def tell_wandb(finding: Finding, mask: Callable[[str], str], owner: Any) -> None:
+    """Send an alert to the W&B run of this process, if there is one; wandb hands it on by itself, nobody waits.
+
+    Nothing is imported: who has a run open has imported wandb.
+    """
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    if run is None or finding.severity not in _WANDB_LEVELS:
+        return
+    text = finding.sentence
+    if finding.suggestions:
+        text += f"\nTry: {'; '.join(finding.suggestions)}"
+    try:
+        run.alert(title=f"hf_monitor: {finding.rule}", text=mask(text), level=_WANDB_LEVELS[finding.severity])
+    except Exception as error:  # noqa: BLE001 - the policy: wandb raises what it likes once its run is over
+        report_once(owner, "wandb", f"an alert could not be sent to W&B: {described(error)}")

@@ -1,0 +1,183 @@
+"""The checks after a training that need the run folder only: its end, findings, rows, log, texts and pictures."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.diagnosis.findings import diagnose
+from hf_monitor.diagnosis.finding import Finding, Severity
+from hf_monitor.preflight.checklist import Check, State, failed, ok, skipped, warning
+from hf_monitor.run.reader import Run
+
+__all__ = ["check_run", "png_problem"]
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_SHOWN = 3
+_STATES: dict[Severity, State] = {"info": "ok", "warning": "warning", "error": "failed"}
+_DRAW = "Draw them: hf_monitor.create_training_visualizations(history_data=hf_monitor.load_run(folder))."
+
+
+def check_run(run: Run) -> Iterator[Check]:
+    """Do the checks."""
+    yield _ending(run)
+    yield from _findings(run)
+    yield _rows(run)
+    yield _log(run)
+    yield _predictions(run)
+    yield _charts(run)
+    yield _report(run)
+
+
+def _ending(run: Run) -> Check:
+    ending = run.ending
+    planned = run.facts.get("max_steps")
+    of = f" of {planned:,}" if isinstance(planned, int) and planned > 0 else ""
+    rank = f" (rank {ending.rank})" if ending.rank else ""
+    cause = ": ".join(part for part in (ending.type, " ".join((ending.message or "").split())) if part)
+    sentence = f"{ending.status}{rank} at step {run.last_step:,}{of}, attempt {len(run.attempts) or 1}"
+    sentence += f": {cause}" if cause else "."
+    evidence: dict[str, Any] = {
+        "status": ending.status,
+        "step": run.last_step,
+        "max_steps": planned,
+        "attempts": len(run.attempts),
+    }
+    if ending.status == "finished":
+        return ok("ending", sentence, **evidence)
+    if ending.status == "running":
+        return warning(
+            "ending", sentence, "It is still going: what follows may change. Check again at its end.", **evidence
+        )
+    if ending.status == "unknown":
+        return warning(
+            "ending", sentence, "Its process cannot be seen from here: check on the machine it ran on.", **evidence
+        )
+    resume = "Mend the cause, then resume from the last checkpoint: train(resume_from_checkpoint=True)."
+    make = failed if ending.status in ("crashed", "killed") else warning
+    return make("ending", sentence, resume, **evidence)
+
+
+def _findings(run: Run) -> Iterator[Check]:
+    found = [finding for finding in diagnose(run) if finding.verdict == "found"]
+    if not found:
+        yield ok("findings", "none: no rule found anything.") if run.rows else skipped("findings", "there are no rows.")
+    for finding in found:
+        yield _finding(finding)
+
+
+def _finding(finding: Finding) -> Check:
+    state = _STATES[finding.severity]
+    place = "" if finding.gpu is None else f" (GPU {finding.gpu})"
+    name, suggestion = f"finding: {finding.rule}{place}", "; ".join(finding.suggestions)
+    return Check(name, state, finding.sentence, suggestion, finding.to_dict())
+
+
+def _rows(run: Run) -> Check:
+    counts = {"metrics.jsonl": len(run.rows), "predictions.jsonl": len(run.predictions)}
+    counts |= {"system.jsonl": len(run.system), "trials.jsonl": len(run.trials)}
+    broken = {name: n for name, n in run.broken_lines.items() if n}
+    gone = sum(row.get("lost_rows") or 0 for row in run.events if row.get("event") == "recording_resumed")
+    said = ", ".join(f"{n:,} in {name}" for name, n in counts.items() if n)
+    again = f" {len(run.lost):,} are of steps that a resumed attempt did again." if run.lost else ""
+    sentence = f"{said or 'none'}.{again}"
+    evidence: dict[str, Any] = {"rows": counts, "broken_lines": broken, "lost_rows": gone, "done_again": len(run.lost)}
+    if not run.rows:
+        return failed(
+            "rows", "there is no row in metrics.jsonl.", "Was the callback attached? attach(trainer).", **evidence
+        )
+    if gone:
+        suggestion = "The disk could not be written for long: look at it (df -h), and at train.log."
+        return warning(
+            "rows", f"{sentence} {gone:,} rows could not be kept, the disk was full or gone.", suggestion, **evidence
+        )
+    if broken:
+        n = sum(broken.values())
+        told = f"{n} broken line{'s' if n > 1 else ''} ({', '.join(f'{k}: {v}' for k, v in sorted(broken.items()))})"
+        if n == 1 and run.status != "finished":
+            return ok("rows", f"{sentence} {told}: the process was ended while it wrote.", **evidence)
+        return warning("rows", f"{sentence} {told} cannot be read; they are skipped.", **evidence)
+    return ok("rows", sentence, **evidence)
+
+
+def _log(run: Run) -> Check:
+    size = _size(run.path / "train.log")
+    if size is None:
+        return skipped("log", "there is no train.log (FileLoggingCallback writes it).")
+    if not size:
+        return warning("log", "train.log is empty.", "Was the disk full? Look at it: df -h.")
+    return ok("log", f"train.log, {size / 1024:,.0f} KiB.", bytes=size)
+
+
+def _predictions(run: Run) -> Check:
+    scored = run.rows.of("text_scores")
+    rows = run.predictions
+    if not rows:
+        if not scored:
+            return skipped("predictions", "no texts were generated (TextMetrics and predict_with_generate make them).")
+        return warning(
+            "predictions",
+            f"{len(scored)} evaluations scored texts, and predictions.jsonl holds none.",
+            "Was the file deleted, or the disk full? Evaluate again: trainer.evaluate().",
+        )
+    latest = scored[-1] if scored else rows[-1]
+    name = str(latest.get("name"))
+    texts = run.latest_predictions(name)
+    empty = sum(not str(row.get("prediction") or "").strip() for row in texts)
+    sentence = f"{len(rows):,} texts; the latest of {name!r}: {len(texts):,} at step {latest.get('step')}."
+    if texts and empty == len(texts):
+        return warning("predictions", f"{sentence} All of them are empty.", "Look at predictions.jsonl.", n=len(rows))
+    return ok("predictions", sentence, n=len(rows), latest=len(texts), empty=empty)
+
+
+def _charts(run: Run) -> Check:
+    pictures = sorted((run.path / "plots").rglob("*.png"))
+    if not pictures:
+        return skipped("charts", "there are none in plots/.", _DRAW)
+    bad = {path.name: problem for path in pictures if (problem := png_problem(path)) is not None}
+    if bad:
+        told = ", ".join(f"{name} {problem}" for name, problem in list(bad.items())[:_SHOWN])
+        return warning("charts", f"{len(bad)} of {len(pictures)} cannot be opened: {told}.", _DRAW, damaged=bad)
+    return ok(
+        "charts",
+        f"{len(pictures)} in plots/: {', '.join(path.name for path in pictures[:_SHOWN])}"
+        + (" ..." if len(pictures) > _SHOWN else "."),
+        n=len(pictures),
+    )
+
+
+def png_problem(path: Path) -> str | None:
+    """Say why a picture cannot be opened, by its first and last bytes; None where nothing is wrong with them."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if not data:
+        return "is empty"
+    if not data.startswith(_PNG) or len(data) < 33 or data[12:16] != b"IHDR":
+        return "is no PNG"
+    width, height = struct.unpack(">II", data[16:24])
+    if not (width and height):
+        return "has no size"
+    return None if data.endswith(_PNG_END) else "is cut off"
+
+
+def _report(run: Run) -> Check:
+    path = run.path / "report.html"
+    size = _size(path)
+    if size is None:
+        return skipped("report", "not made.")
+    end = path.read_bytes()[-200:].rstrip().lower()
+    if not end.endswith(b"</html>"):
+        return warning("report", f"report.html is cut off ({size:,} bytes).", "Make it again.", bytes=size)
+    return ok("report", f"report.html, {size / 1024:,.0f} KiB.", bytes=size)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

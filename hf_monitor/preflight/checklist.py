@@ -1,0 +1,220 @@
+"""Check and Checklist: what was looked at before or after a training, and what came of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TextIO, get_args
+
+from hf_monitor.gpu.report_text import one_line
+
+__all__ = ["Check", "Checklist", "State", "failed", "ok", "print_checklist", "skipped", "warning"]
+
+State = Literal["ok", "warning", "failed", "skipped"]
+
+_STYLES = {"ok": "green", "warning": "bold yellow", "failed": "bold red", "skipped": "dim"}
+_LONGEST = 600  # characters of a sentence: paths and what a library said stand in it
+_WIDEST = 110  # longer lines are hard to read, however wide the terminal
+_NARROWEST = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+        What was looked at, short and stable: ``"disk"``, ``"tokenizer: input"`` ...
+    state : str
+        ``"ok"``; ``"warning"`` (the training works, its result may not be what is wanted); ``"failed"`` (the training
+        would break, or is worth nothing); ``"skipped"`` (not looked at, `sentence` says why).
+    sentence : str
+        What was seen, with numbers and units.
+    suggestion : str
+        What to do, or the command that mends it; empty where there is nothing to do.
+    evidence : mapping
+        The numbers behind the sentence, plain values.
+    """
+
+    name: str
+    state: State
+    sentence: str
+    suggestion: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.state not in get_args(State):
+            raise ValueError(f"state must be one of {', '.join(get_args(State))}, got {self.state!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the check as plain values, for JSON."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "sentence": self.sentence,
+            "suggestion": self.suggestion,
+            "evidence": _plain(self.evidence),
+        }
+
+
+def ok(name: str, sentence: str, suggestion: str = "", **evidence: Any) -> Check:
+    """Make a check that found all well; keywords are its evidence."""
+    return Check(name, "ok", sentence, suggestion, evidence)
+
+
+def warning(name: str, sentence: str, suggestion: str = "", **evidence: Any) -> Check:
+    """Make a check after which a training works, but perhaps not as it is meant; keywords are its evidence."""
+    return Check(name, "warning", sentence, suggestion, evidence)
+
+
+def failed(name: str, sentence: str, suggestion: str = "", **evidence: Any) -> Check:
+    """Make a check after which a training should not be started; keywords are its evidence."""
+    return Check(name, "failed", sentence, suggestion, evidence)
+
+
+def skipped(name: str, reason: str, suggestion: str = "", **evidence: Any) -> Check:
+    """Make a check that was not done; `reason` says why."""
+    return Check(name, "skipped", reason, suggestion, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """All checks, in the order in which they were done.
+
+    Attributes
+    ----------
+    title : str
+        What was checked: ``"Before the training"`` ...
+    checks : tuple of Check
+    """
+
+    title: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True where no check failed; warnings do not count."""
+        return not any(check.state == "failed" for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where no check failed, 1 where one did."""
+        return 0 if self.ok else 1
+
+    def counts(self) -> dict[str, int]:
+        """Give how many checks came to which state; states without a check are 0."""
+        found = Counter(check.state for check in self.checks)
+        return {state: found[state] for state in get_args(State)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the checklist as plain values, for JSON."""
+        return {
+            "title": self.title,
+            "ok": self.ok,
+            "counts": self.counts(),
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+    def with_checks(self, checks: Iterable[Check]) -> Checklist:
+        """Give a checklist with other checks in the place of those of the same name; new ones come first."""
+        others = {check.name: check for check in checks}
+        kept = [others.pop(check.name, check) for check in self.checks]
+        return Checklist(self.title, (*others.values(), *kept))
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self.checks)
+
+    def __len__(self) -> int:
+        return len(self.checks)
+
+    def __getitem__(self, name: str) -> Check:
+        """Give the check of a name."""
+        for check in self.checks:
+            if check.name == name:
+                return check
+        raise KeyError(f"there is no check {name!r}; there are: {', '.join(check.name for check in self.checks)}")
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+class _Line(NamedTuple):
+    head: str  # the state, or blanks
+    label: str
+    text: str
+    style: str = ""
+
+
+def as_text(checklist: Checklist, width: int = 100) -> str:
+    """Give a checklist in words, without colour; sentences are wrapped at `width` columns."""
+    return "\n".join(f"{line.head}{line.label}{line.text}".rstrip() for line in _lines(checklist, width))
+
+
+def print_checklist(checklist: Checklist, file: TextIO | None = None) -> None:
+    """Print a checklist, in colour where `file` is a terminal and ``NO_COLOR`` is not set.
+
+    Parameters
+    ----------
+    checklist : Checklist
+    file : text file, optional
+        Standard output where None.
+    """
+    file = sys.stdout if file is None else file
+    if file is None:  # a process without standard output
+        return
+    width = shutil.get_terminal_size().columns
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    if not file.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        file.write(as_text(checklist, width).encode(encoding, "replace").decode(encoding) + "\n")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
+    for line in _lines(checklist, width):
+        parts = [(part.encode(encoding, "replace").decode(encoding)) for part in line[:3]]
+        console.print(Text.assemble((parts[0], line.style), parts[1], parts[2]), soft_wrap=True)
+
+
+def _lines(checklist: Checklist, width: int) -> Iterator[_Line]:
+    yield _Line(f"{checklist.title}: {_summary(checklist.counts())}", "", "", "bold")
+    label_width = max((len(check.name) for check in checklist.checks), default=0) + 2
+    indent = " " * (2 + 9 + label_width)
+    room = max(min(width, _WIDEST) - len(indent), _NARROWEST)
+    for check in checklist.checks:
+        first, *rest = textwrap.wrap(
+            one_line(check.sentence, _LONGEST), room, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+        yield _Line(f"  {check.state:<9}", f"{check.name:<{label_width}}", first, _STYLES[check.state])
+        yield from (_Line(indent, "", text) for text in rest)
+        if check.suggestion:  # never cut: a command in it is there to be copied
+            for number, text in enumerate(
+                textwrap.wrap(
+                    " ".join(check.suggestion.split()), room - 3, break_long_words=False, break_on_hyphens=False
+                )
+            ):
+                yield _Line(indent, "-> " if number == 0 else "   ", text)
+
+
+def _summary(counts: Mapping[str, int]) -> str:
+    plural = {"warning": "warnings"}
+    said = [f"{n} {plural.get(state, state) if n != 1 else state}" for state, n in counts.items() if n]
+    return ", ".join(said) or "nothing was checked"
+
+
+def _plain(value: Any) -> Any:
+    """Give values that strict JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
