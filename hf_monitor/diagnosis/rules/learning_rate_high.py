@@ -6,6 +6,7 @@ from math import inf, isfinite, log
 from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.rules.advice import Saves, lower_rate, shown, warm_up
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.diagnosis.rules.best_evaluation import BestEvaluation
@@ -16,7 +17,9 @@ __all__ = ["LearningRateHigh"]
 
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
 _HUGE = 10**15  # beyond any step
-_FIRST = 5  # logs that make a level
+_FIRST = 10  # logs that make a level and a scatter
+_MANY = 10_000  # parameters
+_LASTING = 0.8  # of the logs since the peak
 _FEW = 3  # logs that are a sign, where one is enough
 _SPIKE = log(10.0)  # above the usual norm of the gradient (geometric mean)
 _HORIZON = 50  # logs of which that mean is
@@ -32,7 +35,7 @@ class LearningRateHigh(Rule):
     evaluations themselves get worse again and again while the training loss does not fall.
 
     Of a rate that no transformer is trained with under Adam, whose step is about the rate itself in each weight (Kingma
-    & Ba 2015, section 2.1), one such sign is enough.
+    & Ba 2015, section 2.1), one such sign is enough; where a whole model is trained, none is needed.
     """
 
     name: ClassVar[str] = "learning_rate_high"
@@ -88,7 +91,7 @@ class LearningRateHigh(Rule):
         above = now - level.best if level.n > _FIRST else 0.0
         if above <= self._height():
             level.learn(step, rate)
-            return None
+            return self._judge() if rate >= self.limits.learning_rate_high_extreme else None
         self._n_high += 1
         if self._first_high < 0:
             self._first_high = step
@@ -117,6 +120,13 @@ class LearningRateHigh(Rule):
         )
 
     @property
+    def _is_whole(self) -> bool:
+        """Whether a whole model is trained: no adapter, no prompt, no head alone."""
+        model = mapping(self.about.facts.get("model"))
+        trained, of = number(model.get("n_trainable")), number(model.get("n_parameters"))
+        return trained is not None and of is not None and trained >= max(_MANY, 0.5 * of)
+
+    @property
     def _is_extreme(self) -> bool:
         optimizer = self.about.argument("optim")
         return (
@@ -133,12 +143,14 @@ class LearningRateHigh(Rule):
         wanders = self._n_high >= max(limits.learning_rate_high_logs, limits.learning_rate_high_share * self._n)
         # Evaluations that all came after a rise cannot tell of it: then it has to last.
         told = evaluations.n_worse or not evaluations.n
-        if (wanders and (told or (not self._evaluated_before and 2 * self._n_high >= self._n))) or (
+        if (wanders and (told or (not self._evaluated_before and self._n_high >= _LASTING * self._n))) or (
             self._is_extreme and max(self._n_high, self._n_spikes, _FEW * evaluations.n_worse) >= _FEW
         ):
             return self._found(self._n_high / self._n, "share", limits.learning_rate_high_share)
         if evaluations.n_far >= limits.learning_rate_high_times:
             return self._found(evaluations.n_far, "evaluations", limits.learning_rate_high_times)
+        if self._is_extreme and self._is_whole:
+            return self._found(self._rate, "learning rate", limits.learning_rate_high_extreme)
         return None
 
     def _signs(self) -> str:

@@ -34,6 +34,7 @@ class Overfitting(Rule):
         super().__init__(about)
         self._saves = Saves(about)
         self._training = RunningMean()
+        self._undetermined = False  # the training loss may be too large by the accumulation
         self._sets: dict[str, Evaluations] = {}
 
     def see(self, row: Row) -> Finding | None:
@@ -43,6 +44,7 @@ class Overfitting(Rule):
             loss = number(row.get("loss"), -1e300, 1e300)
             if loss is not None:
                 self._training.add(loss)
+                self._undetermined = row.get("loss_scale") == "undetermined"
         elif kind == "eval":
             step = number(row.get("step"))
             for name, loss in eval_values(row):
@@ -72,6 +74,8 @@ class Overfitting(Rule):
         limits, losses = self.limits, np.asarray(known.values)
         before, now = _training(known, best)
         if before is None or now is None or not now < before:
+            return None
+        if now >= known.values[best] and not self._undetermined:  # then no sample is known by heart
             return None
         after = known.values[best + 1 :]
         lowest, last = known.values[best], float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))

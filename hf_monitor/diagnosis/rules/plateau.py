@@ -74,7 +74,10 @@ class Plateau(Rule):
         left = 1.0 - step / self.about.max_steps
         considerable = type(rate) is float and self._rate > 0 and rate >= limits.plateau_rate * self._rate
         learnt = level.start - self._reference
-        if left < limits.plateau_left or not considerable or learnt <= limits.plateau_learnt * abs(level.start):
+        least = max(limits.plateau_learnt * abs(level.start), limits.plateau_noise * level.noise)
+        if left < limits.plateau_left or not considerable or learnt <= least:
+            return None
+        if level.slow > self._reference + limits.plateau_rest * learnt:  # it rises
             return None
         change, error = self._line.change()
         if 2.0 * error - change > limits.plateau_rest * learnt:  # it may fall, and the scatter hide it
