@@ -22,9 +22,11 @@ NAMES = (
 )
 OURS = [rule for rule in RULES if rule.name in NAMES]
 KEYS = st.sampled_from(
-    ["step", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_ko_loss", "eval_rougeL"]
-    + ["max_steps", "nonfinite_steps", "n_trainable", "n_parameters", "class", "fp16", "optim", "max_grad_norm"]
-    + ["save_total_limit", "weight_decay", "warmup_steps"]
+    [
+        *("step", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_ko_loss", "eval_rougeL", "max_steps"),
+        *("nonfinite_steps", "loss_scale", "n_trainable", "n_parameters", "class", "fp16", "optim", "max_grad_norm"),
+        *("save_total_limit", "weight_decay", "warmup_steps"),
+    ]
 )
 KINDS = st.sampled_from(
     [
@@ -250,6 +252,14 @@ def test_a_training_that_changes_nothing_is_told_and_why(more, said):
     finding = only(watch(training(lambda done: 6.9, eval_loss=lambda done: 6.9, evaluations=0, n=300, **more)))
     assert (finding.rule, finding.severity) == ("learning_rate_ineffective", "warning")
     assert finding.sentence.endswith(said)
+
+
+def test_where_a_whole_model_is_trained_such_a_rate_needs_no_sign():
+    whole = {"class": "T5ForConditionalGeneration", "n_parameters": 127_440, "n_trainable": 127_440}
+    finding = alarm(watch(training(falls, rate=0.5), model=whole, learning_rate=0.5))
+    assert (finding.rule, finding.value, finding.threshold) == ("learning_rate_high", 0.5, 0.1)
+    assert finding.suggestions[0] == "learning_rate=0.05 (now 0.5)"
+    assert watch(training(falls, rate=0.5), model=whole | {"n_trainable": 4_000}).findings == []
 
 
 def test_one_layer_norm_alone_is_next_to_nothing_but_an_adapter_is_not():
