@@ -32,7 +32,8 @@ def test_one_line_and_the_run_records_itself(make_trainer, tokenizer, tmp_path):
     assert [strip(row) for row in logged] == trainer.state.log_history
     assert [row["step"] for row in run.rows.of("eval")] == [0, 2, 4]
     assert run.rows.of("train_summary")[0]["train_loss"] == result.training_loss
-    assert [row["event"] for row in run.events] == ["train_begin", "save", "train_end"]
+    events = [row["event"] for row in run.events]
+    assert events == ["train_begin", "data_overlap", "save", "checkpoint", "train_end"]
 
     facts = run.facts
     assert facts["seed"] == 7
@@ -138,7 +139,8 @@ def test_training_twice_is_two_attempts(make_trainer, tokenizer):
     trainer.evaluate()
     trainer.train()
     run = monitor.run()
-    assert [row["attempt"] for row in run.events] == [1, 1, 2, 2]
+    once = ["train_begin", "data_overlap", "train_end"]
+    assert [(row["attempt"], row["event"]) for row in run.events] == [(n, event) for n in (1, 2) for event in once]
     assert run.status == "finished"
     assert len(run.attempts) == 2
     second = [strip(row) for row in run.metrics if row["kind"] in ("train", "train_summary")]

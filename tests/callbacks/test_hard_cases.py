@@ -101,6 +101,7 @@ def test_a_refused_second_training_does_not_make_the_first_one_a_crash(make_trai
     run = monitor.run()
     assert [(row["attempt"], row["event"]) for row in run.events] == [
         (1, "train_begin"),
+        (1, "data_overlap"),
         (1, "train_end"),
         (2, "error"),
     ]
