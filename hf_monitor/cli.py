@@ -14,6 +14,7 @@ from typing import Any
 from hf_monitor._version import __version__
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.preflight.backup_command import add_backup
+from hf_monitor.preflight.command import add_check
 
 __all__ = ["main"]
 
@@ -32,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does), 2 for wrong
-        usage and for a report that cannot be written, 130 after Ctrl-C.
+        What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does; ``check``: 0
+        nothing failed, 1 something did; ``backup``: 0 packed, 1 ``--verify`` found damage), 2 for wrong usage and for a
+        report that cannot be written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     gpu.set_defaults(command=_gpu)
     _add_plan(commands)
+    add_check(commands)
     add_backup(commands)
     return parser
 

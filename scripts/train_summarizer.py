@@ -7,10 +7,11 @@
     python scripts/train_summarizer.py config.yaml --learning_rate 1e-4  # a YAML or JSON file; options win over it
     python scripts/train_summarizer.py --train_file train.jsonl --num_folds 5  # cross-validation, each fold a run
     python scripts/train_summarizer.py config.yaml --auto_batch              # batch and accumulation are measured first
+    python scripts/train_summarizer.py config.yaml --check                   # what would go wrong; trains nothing
     ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 scripts/train_summarizer.py --use_cpu
 
 Without --do_train, --do_eval and --do_predict: what there is data for. Bad input: one sentence and exit code 2. Out of
-memory: what did not fit, what to run instead, and exit code 3.
+memory: what did not fit, what to run instead, and exit code 3. --check: exit code 0 if nothing failed, else 1.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def plan_batches(
     data_args: DataArguments,
     training_args: Any,
     given: dict[str, Any],
-    run_dir: Path,
+    run_dir: Path | None,
 ) -> tuple[Any, Any]:
     """Measure what fits, with the samples that will be trained on and evaluated; give what follows, and the plan."""
     import dataclasses
@@ -367,26 +368,33 @@ def leave_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
+def text_metrics(tokenizer: Any, data_args: DataArguments, training_args: Any) -> Any:
+    """Make what scores the generated texts; None where nothing is generated."""
+    from hf_monitor import TextMetrics
+
+    if not training_args.predict_with_generate:
+        return None
+    return TextMetrics(
+        tokenizer,
+        korean_tokenizer=data_args.korean_tokenizer,
+        multi_reference=data_args.multi_reference,
+        max_predictions=data_args.max_predictions,
+        seed=training_args.seed,
+    )
+
+
 def make_trainer(
     model: Any, tokenizer: Any, datasets: dict[str, Any], data_args: DataArguments, training_args: Any
 ) -> tuple[Any, Any, Any]:
     from transformers import Seq2SeqTrainer
 
-    from hf_monitor import TextMetrics, attach
+    from hf_monitor import attach
     from hf_monitor.seq2seq.checks import check_best_metric, words_of
 
     if not training_args.remove_unused_columns:
         training_args.remove_unused_columns = True  # the column of references is for the scores, not for the model
         tell("--remove_unused_columns false is ignored: the data has a column that no model takes")
-    metrics = None
-    if training_args.predict_with_generate:
-        metrics = TextMetrics(
-            tokenizer,
-            korean_tokenizer=data_args.korean_tokenizer,
-            multi_reference=data_args.multi_reference,
-            max_predictions=data_args.max_predictions,
-            seed=training_args.seed,
-        )
+    metrics = text_metrics(tokenizer, data_args, training_args)
     check_best_metric(training_args.metric_for_best_model, metrics and metrics.keys)
     try:
         trainer = Seq2SeqTrainer(
@@ -775,6 +783,119 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+# ---------------------------------------------------------------- the checklist
+
+
+class Checking:
+    """The checklist of --check: of exactly what would be trained. What cannot be loaded is a line of it."""
+
+    def __init__(
+        self, given: dict[str, Any], model_args: ModelArguments, data_args: DataArguments, training_args: Any
+    ) -> None:
+        self.given, self.model_args, self.data_args, self.training_args = given, model_args, data_args, training_args
+        self.others: list[Any] = []
+
+    def attempt(self, name: str, do: Callable[[], Any]) -> Any:
+        """Do something; what is refused becomes a failed line, and None."""
+        from hf_monitor.preflight.checklist import failed
+
+        try:
+            return do()
+        except HfMonitorError as error:
+            self.others.append(failed(name, str(error)))
+        return None
+
+    def run(self, wanted: dict[str, int | None]) -> int:
+        """Check, print, and give the exit code; of several processes only the first does."""
+        from hf_monitor.preflight.before import check_before
+        from hf_monitor.preflight.checklist import print_checklist
+
+        model_args, data_args, training_args = self.model_args, self.data_args, self.training_args
+        if not is_main_process():
+            return 0
+        self.attempt("arguments", lambda: check_early(self.given, data_args, training_args))
+        if training_args.do_train and data_args.num_folds is None:
+            self.attempt("checkpoint", lambda: checkpoint_to_resume(training_args))
+        splits = self.splits(wanted)
+        train, evaluation = splits.get("train"), {name: part for name, part in splits.items() if name != "train"}
+        found = self.attempt("model", lambda: prepare_model(model_args, data_args, training_args, train))
+        model, tokenizer = found or (None, None)
+        metrics = plan = None
+        if model is not None:
+            self.attempt("limits", lambda: settle_generation(data_args, training_args, model, tokenizer))
+            metrics = self.attempt("scores", lambda: text_metrics(tokenizer, data_args, training_args))
+            plan = self.attempt("memory", lambda: self.plan(model, tokenizer, splits))
+        checklist = check_before(
+            model=model,
+            tokenizer=tokenizer,
+            train=train,
+            evaluation=evaluation if len(evaluation) > 1 else next(iter(evaluation.values()), None),
+            args=self.training_args,
+            source_prefix=data_args.source_prefix or "",
+            max_source_length=data_args.max_source_length,
+            max_target_length=data_args.max_target_length,
+            compute_metrics=metrics,
+            plan=plan,
+            seed=training_args.seed,
+        )
+        print_checklist(checklist.with_checks(self.others))
+        return checklist.with_checks(self.others).exit_code
+
+    def splits(self, wanted: dict[str, int | None]) -> dict[str, Pairs]:
+        """Read each part on its own: one that is missing hides none of the others."""
+        from hf_monitor.seq2seq.folds import split_folds
+        from hf_monitor.seq2seq.sources import load_demo_splits, load_splits
+
+        if is_demo(self.given):
+            splits = load_demo_splits(wanted)[0]
+        else:
+            options = {"cache_dir": self.model_args.cache_dir, "token": self.model_args.token}
+            names = {"train": "training data", "validation": "evaluation data", "test": "test data"}
+            splits = {}
+            for split, limit in wanted.items():
+                found = self.attempt(
+                    names[split],
+                    lambda part={split: limit}: load_splits(  # type: ignore[misc]
+                        self.data_args, part, tell=lambda message: None, hub_options=options
+                    ),
+                )
+                splits |= found or {}
+        if self.data_args.num_folds is not None and "train" in splits:
+            pairs, n_folds, seed = splits["train"], self.data_args.num_folds, self.training_args.seed
+            folds = self.attempt("folds", lambda: split_folds(pairs.texts, n_folds, seed))
+            if folds:  # one stands for all
+                splits = {"train": part_of(pairs, folds[0].train), "validation": part_of(pairs, folds[0].held_out)}
+        return splits
+
+    def plan(self, model: Any, tokenizer: Any, splits: dict[str, Pairs]) -> Any:
+        """Measure for --auto_batch as the training would, on a GPU; on the CPU that takes too long for a check."""
+        import dataclasses
+
+        from hf_monitor.preflight.checklist import skipped
+
+        data_args, training_args = self.data_args, self.training_args
+        if not data_args.auto_batch or "train" not in splits:
+            return None
+        if training_args.device.type == "cuda" and training_args.world_size == 1:
+            datasets = encode_splits(splits, data_args, training_args, model, tokenizer)
+            self.training_args, plan = plan_batches(
+                model, tokenizer, datasets, data_args, training_args, self.given, None
+            )
+            return plan
+        known = defaults_for(self.given).get("per_device_train_batch_size")
+        effective = data_args.effective_batch_size or known or 128
+        # The steps are those of the whole batch, however it will be split.
+        self.training_args = dataclasses.replace(training_args, per_device_train_batch_size=effective)
+        sentence = f"--auto_batch will measure how the {effective} samples of an update are split; here it does not."
+        self.others.append(skipped("memory", sentence))
+        return None
+
+
+def part_of(pairs: Pairs, numbers: Sequence[int]) -> Pairs:
+    references = None if pairs.references is None else [pairs.references[number] for number in numbers]
+    return Pairs([pairs.texts[number] for number in numbers], references, pairs.columns)
+
+
 # ---------------------------------------------------------------- all of it
 
 
@@ -784,7 +905,8 @@ def run(argv: Sequence[str]) -> int:
     given = given_arguments(argv, PROG)
     demo = is_demo(given)
     model_args, data_args, training_args = build_arguments(defaults_for(given) | given)
-    check_early(given, data_args, training_args)
+    if not data_args.check:
+        check_early(given, data_args, training_args)
     set_up_logging(training_args)
     if "dataloader_pin_memory" not in given:  # torch warns where there is nothing to pin it for
         training_args.dataloader_pin_memory = training_args.device.type == "cuda"
@@ -799,6 +921,8 @@ def run(argv: Sequence[str]) -> int:
     wanted = {split: limit for split, (asked, limit) in limits.items() if asked}
     if not wanted:
         raise InputError("there is nothing to do: give a --train_file, --validation_file or --test_file.")
+    if data_args.check:
+        return Checking(given, model_args, data_args, training_args).run(wanted)
     languages: dict[str, list[str]] = {}
     if demo:
         splits, languages = load_demo_splits(wanted)

@@ -106,10 +106,10 @@ def make_model(tokenizer):
 
 @pytest.fixture
 def make_dataset(tokenizer):
-    def make(n: int = 8, **columns):
+    def make(n: int = 8, *, opening: str = "", **columns):
         from datasets import Dataset
 
-        pairs = [TEXTS[i % len(TEXTS)] for i in range(n)]
+        pairs = [(opening + dialogue, summary) for dialogue, summary in (TEXTS[i % len(TEXTS)] for i in range(n))]
         encoded = [
             {
                 "input_ids": tokenizer(dialogue)["input_ids"],
@@ -161,7 +161,7 @@ def make_trainer(tokenizer, make_model, make_dataset, tmp_path):
         return (cls or Seq2SeqTrainer)(
             model=model,
             args=arguments,
-            train_dataset=train if train is not None else make_dataset(8),
+            train_dataset=train if train is not None else make_dataset(8, opening="Later. "),  # no overlap
             eval_dataset=evaluation if evaluation is not None else make_dataset(5),
             data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
             processing_class=tokenizer,

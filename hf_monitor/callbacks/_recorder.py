@@ -87,6 +87,7 @@ class Recorder:
         self.callers: list[str] = []  # of the method of the Trainer that failed; set by attach()
         self.recorded_error = 0  # its id, not itself: its frames hold the model
         self.begin_row: dict[str, Any] = {}  # the running training's first
+        self.alerted: set[str] = set()  # rules that have spoken in this training, or are to be silent
         self.alerts_of_nan = False  # does an AlertCallback say what is said of values that are not finite?
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on

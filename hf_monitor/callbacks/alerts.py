@@ -19,6 +19,7 @@ from hf_monitor.callbacks._room import checkpoint_event, deadline_event
 from hf_monitor.diagnosis.alert_thresholds import AlertThresholds, thresholds_of
 from hf_monitor.diagnosis.checkpoint_files import checkpoint_files_problem
 from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.hardware import HARDWARE_RULES
 from hf_monitor.diagnosis.rules import RULES
 from hf_monitor.diagnosis.rules.base import Rule
 from hf_monitor.diagnosis.watcher import Watcher, lineage, muted_of
@@ -31,6 +32,8 @@ log = logging.getLogger("hf_monitor")
 
 STOPPING = frozenset({"nan", "divergence"})
 """Rules that may stop a training: they need only what the Trainer itself logs, so that all processes judge alike."""
+
+_NAMES = frozenset(rule.name for rule in RULES)
 
 
 class AlertCallback(TrainerCallback):
@@ -54,7 +57,7 @@ class AlertCallback(TrainerCallback):
     thresholds : AlertThresholds or mapping of str to float, optional
         Those that are to be others: ``{"overfitting_rise": 0.1}`` (docs/alerts.md has all).
     mute : collection of str
-        Rules that are left out.
+        Rules that are left out; of those of :func:`hf_monitor.hardware_findings` also at the end of the training.
     time_limit_s : float, optional
         Seconds that the training may take from its beginning, for the rule ``time_short``; by default what the batch
         system says, where it says so (``SLURM_JOB_END_TIME``).
@@ -88,7 +91,7 @@ class AlertCallback(TrainerCallback):
         self.run_dir = run_dir
         self.stop_on = _stopping(stop_on)
         self.thresholds = thresholds_of(thresholds)
-        self.mute = muted_of(mute, {rule.name for rule in RULES})
+        self.mute = muted_of(mute, _NAMES | set(HARDWARE_RULES))
         if both := self.stop_on & self.mute:
             raise InputError(f"{sorted(both)[0]!r} is both in stop_on and in mute: a rule that is muted stops nothing.")
         if time_limit_s is not None and (
@@ -127,9 +130,10 @@ class AlertCallback(TrainerCallback):
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
         recorder = self._recorder
         recorder.alerts_of_nan = "nan" not in self.mute
+        recorder.alerted = set(self.mute)
         recorder.begin(args, state, **kwargs)
         self._watcher = Watcher(
-            recorder.writer.facts, thresholds=self.thresholds, mute=self.mute, on_error=self._failed
+            recorder.writer.facts, thresholds=self.thresholds, mute=self.mute & _NAMES, on_error=self._failed
         )
         self._begin(args, state, control, **kwargs)
 
@@ -147,6 +151,7 @@ class AlertCallback(TrainerCallback):
             rows = lineage(rows_on_disk(writer.run_dir)) or rows
         for row in rows:
             watcher.see(row)
+        self._recorder.alerted.update(finding.rule for finding in watcher.findings)
         self._compared = {str(row.get("name")) for row in rows if row.get("event") == "data_overlap"}
         reference = weakref.WeakMethod(self._hear)
 
@@ -193,6 +198,7 @@ class AlertCallback(TrainerCallback):
         stops = finding.rule in self.stop_on
         if stops and self._peers is None:
             self._stop(finding)
+        self._recorder.alerted.add(finding.rule)
         writer = self._recorder.writer
         say(finding, stops=stops)
         writer.row("alert", int(row.get("step") or 0), alert_row(finding, stops=stops))

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_callback import TrainerCallback
@@ -218,10 +218,11 @@ class GpuMonitorCallback(TrainerCallback):
         if self._main and self._recorder is not None:
             self._recorder.end(state)
             if state.global_step:
-                self._conclude(self._recorder.writer)
+                self._conclude(self._recorder.writer, self._recorder.alerted)
 
     @staticmethod
-    def _conclude(writer: RunWriter) -> None:
+    def _conclude(writer: RunWriter, said: Collection[str] = ()) -> None:
+        """Say what stood out, apart from what alerts have said while there was still something to be done about it."""
         say = log.warning if writer.announce is announce_by_logging else writer.announce
         size = sum(path.stat().st_size for path in writer.run_dir.glob("*.jsonl") if path.name != "predictions.jsonl")
         if size > MOST_BYTES:
@@ -236,7 +237,7 @@ class GpuMonitorCallback(TrainerCallback):
         run = Run(writer.run_dir)
         run.facts = dict(writer.facts)  # as they are, whatever the disk says now
         for finding in hardware_findings(run):
-            if finding.verdict == "found" and finding.severity == "warning":
+            if finding.verdict == "found" and finding.severity == "warning" and finding.rule not in said:
                 say(f"hf_monitor: {finding}")
 
     def count(self, inputs: Any) -> None:

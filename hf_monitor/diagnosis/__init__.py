@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "AlertThresholds": "hf_monitor.diagnosis.alert_thresholds",
         "Finding": "hf_monitor.diagnosis.finding",
-        "diagnose": "hf_monitor.diagnosis.diagnose",
+        "diagnose": "hf_monitor.diagnosis.findings",
         "hardware_findings": "hf_monitor.diagnosis.hardware",
     },
 )

@@ -32,7 +32,8 @@ def muted_of(mute: Collection[str], known: Collection[str]) -> frozenset[str]:
 class Watcher:
     """Shows rows to the rules.
 
-    One watcher is for one training. Rows that it saw are not kept.
+    One watcher is for one training, with all attempts that it is made of (:func:`lineage`); at each begin the rules
+    about the machine start anew, with nothing found. Rows that it saw are not kept.
 
     Parameters
     ----------
@@ -66,10 +67,15 @@ class Watcher:
         self._on_error = on_error
         muted = muted_of(mute, {rule.name for rule in rules})
         self._rules = [rule(self.about) for rule in rules if rule.name not in muted]
-        self._silent: set[str] = set()
+        self._failed: set[str] = set()
         self._listeners: dict[str, list[Rule]] = {}
+        self._listen()
+
+    def _listen(self) -> None:
+        silent = self._failed | {finding.rule for finding in self.findings}
+        self._listeners = {}
         for rule in self._rules:
-            for kind in rule.kinds:
+            for kind in rule.kinds if rule.name not in silent else ():
                 self._listeners.setdefault(kind, []).append(rule)
 
     def see(self, row: Row) -> list[Finding]:
@@ -92,15 +98,15 @@ class Watcher:
             except Exception as error:
                 if self._on_error is None:
                     raise
-                self._leave_out(rule)
+                self._failed.add(rule.name)
+                self._listen()
                 self._on_error(rule, error)
                 continue
             if finding is not None:
                 found.append(finding)
         if found:
             self.findings += found
-            for finding in found:
-                self._leave_out(next(rule for rule in self._rules if rule.name == finding.rule))
+            self._listen()
         return found
 
     def _begin(self, row: Row) -> None:
@@ -108,16 +114,15 @@ class Watcher:
             value = row.get(key)
             if type(value) is int and value >= 0:
                 setattr(self.about, name, value)
-
-    def _leave_out(self, rule: Rule) -> None:
-        self._silent.add(rule.name)
-        for kind in rule.kinds:
-            self._listeners[kind] = [other for other in self._listeners[kind] if other is not rule]
+        anew = {rule.name for rule in self._rules if rule.of_attempt}
+        self._rules = [type(rule)(self.about) if rule.name in anew else rule for rule in self._rules]
+        self.findings = [finding for finding in self.findings if finding.rule not in anew]
+        self._listen()
 
     def verdicts(self) -> list[Finding]:
         """Give one finding of each rule: found, in the order in which they came, then clear or inconclusive."""
         found = {finding.rule for finding in self.findings}
-        return [*self.findings, *(r.verdict() for r in self._rules if r.name not in found | self._silent)]
+        return [*self.findings, *(r.verdict() for r in self._rules if r.name not in found | self._failed)]
 
 
 def lineage(rows: Iterable[Row]) -> list[Row]:

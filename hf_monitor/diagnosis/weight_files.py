@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def torch_file_problem(path: str | os.PathLike[str]) -> str | None:
                     return "is a zip archive, but not one of torch.save (no data.pkl)"
     except OSError as error:
         return _unreadable(error)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, EOFError):
         return f"is cut off or damaged: {size:,} bytes, the directory at its end is missing"
     return None
 

@@ -222,9 +222,9 @@ class TokenDecoder:
         if not ends:
             return [None] * len(ids)
         looked_at = ids[:, 1:] if what == "predictions" else ids  # BART's decoder starts with the end token
-        found = np.isin(looked_at, ends).any(axis=1)
+        found = np.asarray(np.isin(looked_at, ends).any(axis=1))
         if ending.forced_at is not None and what == "predictions":
-            n_with_start = np.asarray(n_tokens) + (ids[:, :1] == self.tokenizer.pad_token_id).any(axis=1)
+            n_with_start = np.asarray(n_tokens) + np.isin(ids[:, :1], [self.tokenizer.pad_token_id]).any(axis=1)
             found &= n_with_start < ending.forced_at
         return [bool(one) for one in found]
 

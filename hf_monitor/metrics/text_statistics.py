@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from hf_monitor.metrics.text_errors import REPETITION_SHARE, SAME_TEXTS, has_loop, repetition
+from hf_monitor.metrics.text_errors import REPETITION_SHARE, SAME_TEXTS, has_loop, repetition, words
 
-__all__ = ["text_statistics"]
+__all__ = ["Fit", "fit_of", "text_statistics"]
 
 _EXAMINED = 200
 """Texts that are searched for repetition, at even distances: a share of 0.5 is then known to 0.07 (Wilson, 95 %)."""
@@ -17,9 +17,62 @@ _CHARACTERS = 1000
 """Of a text, for the same search: a text that repeats itself does so within them."""
 
 _EXAMPLE = 80
+_OTHERS = 5  # references of other samples that a text is compared with
 
 # Dots, one letter over and over: no words, and too narrow for a loop.
 _FEW_CHARACTERS, _LONG = 4, 40
+
+
+class Fit(NamedTuple):
+    """How well texts fit their own references, beside those of other inputs.
+
+    Attributes
+    ----------
+    own : float
+        Mean F1 of the words of a text and of its reference, 0 to 1.
+    others : float
+        The same with references of other samples.
+    z : float
+        Mean of the differences, sample by sample, over its standard error: above 1.64 chance alone is too little to
+        explain it (one-sided, 95 %). A model that does not look at its input has about 0.
+    """
+
+    own: float
+    others: float
+    z: float
+
+
+def fit_of(predictions: Sequence[str], references: Sequence[str]) -> Fit | None:
+    """Tell whether texts follow their inputs: whether they fit their own references better than those of others.
+
+    Parameters
+    ----------
+    predictions, references : sequence of str
+        One each a sample, of different inputs. At most 200 samples, at even distances, are looked at.
+
+    Returns
+    -------
+    Fit or None
+        None for less than three samples.
+    """
+    import numpy as np
+
+    places = _spread(len(predictions), _EXAMINED)
+    n = len(places)
+    if n < 3:
+        return None
+    said = [set(words(predictions[place][:_CHARACTERS])) for place in places]
+    wanted = [set(words(references[place][:_CHARACTERS])) for place in places]
+    steps = sorted({1 + (n - 1) * k // _OTHERS for k in range(_OTHERS)})
+    own = np.array([_f1(a, b) for a, b in zip(said, wanted, strict=True)])
+    others = np.array([sum(_f1(said[i], wanted[(i + k) % n]) for k in steps) / len(steps) for i in range(n)])
+    gain = own - others
+    error = float(gain.std(ddof=1)) / n**0.5
+    return Fit(float(own.mean()), float(others.mean()), float(gain.mean()) / error if error else 0.0)
+
+
+def _f1(a: set[str], b: set[str]) -> float:
+    return 2 * len(a & b) / (len(a) + len(b)) if a and b else 0.0
 
 
 def text_statistics(
@@ -48,23 +101,28 @@ def text_statistics(
     Returns
     -------
     dict
-        ``n``; ``n_examined`` (for `repeated`); shares, 0 to 1: ``empty``, ``repeated`` (a fifth of the 4-grams or a
-        loop, see `text_errors`; or four characters make up a long text), ``same`` (the most frequent text, apart from
-        empty ones), ``shared`` (texts that stand for three or more different inputs), ``at_limit`` (not ended by the model; None where not known for all); ``n_distinct`` texts of
-        ``n_inputs`` different inputs; ``words``, their mean number; ``references`` with ``empty``, ``repeated``,
-        ``same``, ``shared``, ``at_limit`` and ``words`` of the references; ``examples``: the most frequent text and the first one
-        that is repeated, 80 characters of each, where there are any.
+        ``n``; ``n_inputs`` that are different; ``n_distinct`` texts among these; ``n_examined`` (for `repeated`);
+        ``words``, their mean number. Shares, 0 to 1: ``empty``; ``repeated`` (a fifth of the 4-grams or a loop, see
+        `text_errors`; or four characters make up a long text); ``same`` (the most frequent text, apart from empty
+        ones); ``shared`` (texts that stand for three or more different inputs); ``at_limit`` (not ended by the model;
+        None where not known for all). ``fit``: see `Fit`; None where it is not known. ``references``: the shares and
+        ``words`` of the references. ``examples``: the most frequent text and the first one that is repeated, 80
+        characters of each, where there are any.
     """
     first = [sample[0] if sample else "" for sample in references]
     chosen = _different(inputs, len(predictions))
     found, examples = _shares([predictions[i] for i in chosen], predictions)
     truth, _ = _shares([first[i] for i in chosen if i < len(first)], first)
+    fit = (
+        fit_of([predictions[i] for i in chosen], [first[i] for i in chosen]) if len(first) == len(predictions) else None
+    )
     found["at_limit"] = _cut(ended)
     truth["at_limit"] = _cut(references_ended)
     return {
         "n": len(predictions),
         "n_inputs": len(chosen),
         **found,
+        "fit": None if fit is None else fit._asdict(),
         "references": {name: truth[name] for name in ("empty", "repeated", "same", "shared", "at_limit", "words")},
         "examples": examples,
     }

@@ -21,7 +21,7 @@ def check_after(
 ) -> Checklist:
     """Say what a training left behind, and whether it is of use.
 
-    Looked at are: how it ended; what :func:`hf_monitor.diagnosis.diagnose` finds, a line each; the record (rows, log,
+    Looked at are: how it ended; what :func:`hf_monitor.diagnosis.findings` finds, a line each; the record (rows, log,
     predictions, charts, report); the best and the last checkpoint and the model in ``output_dir``, which are loaded
     back; checkpoints of other runs beside them; the disk. Works on a run that is finished, still going or dead, and
     where the folders were moved since: then checkpoints are looked for beside the run folder. Nothing is written.

@@ -50,9 +50,9 @@ def _loaded(name: str, what: str, folder: Path, load: Callable[[Path], LoadedBac
         return failed(name, result.problem, **evidence)
     if not result.parts:
         return skipped(name, f"{what}: not loaded ({'; '.join(result.left_out)}).", **evidence)
-    done = "its files are whole" if result.parts == ("files",) else f"loads back: {', '.join(result.parts)}"
+    done = ": its files are whole" if result.parts == ("files",) else f" loads back: {', '.join(result.parts)}"
     rest = f" Not loaded: {'; '.join(result.left_out)}." if result.left_out else ""
-    return ok(name, f"{what} {done}.{rest}", **evidence)
+    return ok(name, f"{what}{done}.{rest}", **evidence)
 
 
 def _best(run: Run, checkpoints: Checkpoints, load: Callable[[Path], LoadedBack]) -> Check:
@@ -72,23 +72,23 @@ def _best(run: Run, checkpoints: Checkpoints, load: Callable[[Path], LoadedBack]
         return failed(name, sentence, f"It was deleted or moved. {_PASS}", step=step)
     if run.config.get("load_best_model_at_end") and (checkpoints.own or _saves(run)):
         return warning(name, "load_best_model_at_end is set, but no checkpoint knows which one is the best.", _PASS)
-    return _best_score(run, checkpoints) or skipped(
+    if not checkpoints.own:
+        return skipped(name, "no checkpoint is there.")
+    return _best_score(run, checkpoints, load) or skipped(
         name, "the Trainer kept none: it needs an evaluation before each save, and metric_for_best_model."
     )
 
 
-def _best_score(run: Run, checkpoints: Checkpoints) -> Check | None:
+def _best_score(run: Run, checkpoints: Checkpoints, load: Callable[[Path], LoadedBack]) -> Check | None:
     """Say, where the Trainer was given no metric, whether there is a checkpoint of the step with the best texts."""
     bests = [row["best"] for row in run.metrics.of("text_scores") if isinstance(row.get("best"), dict)]
     if not bests or not checkpoints.own:
         return None
     best = bests[-1]
-    step, said = best.get("step"), f"{best.get('metric')} {best.get('value'):.4g} at step {best.get('step')}"
+    step, said = best.get("step"), f"{best.get('metric')} {best.get('value')} at step {best.get('step')}"
     kept = next((one for one in checkpoints.own if one.step == step), None)
     if kept is not None:
-        return ok(
-            "best checkpoint", f"the Trainer was given no metric; the best {said} is {kept.path.name}.", step=step
-        )
+        return _loaded("best checkpoint", f"{kept.path.name} (best {said}; the Trainer had no metric)", kept.path, load)
     return warning(
         "best checkpoint",
         f"the best {said} was not kept: there is no checkpoint-{step}.",

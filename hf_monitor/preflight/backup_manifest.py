@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -26,6 +28,18 @@ FORMAT = 1
 MANIFEST, SUMS = "MANIFEST.json", "SHA256SUMS"
 
 _PIECE_BYTES = 1 << 20
+# What a damaged archive raises: a flipped bit turns a stored file into an encrypted one, or into one of another method.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 _SECRETS = (
     "hf_monitor masks secrets when it writes; files of others are not packed, nor is a checkpoint's training_args.bin"
 )
@@ -98,9 +112,7 @@ def verify_backup(path: str | os.PathLike[str]) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return list(_problems(archive))
-    except OSError as error:
-        return [f"{path.name} cannot be read: {error.strerror or error}."]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+    except _DAMAGED as error:
         return [f"{path.name} is no zip archive, or was cut off or damaged ({error}). Use another copy of it."]
 
 
@@ -115,7 +127,7 @@ def _problems(archive: zipfile.ZipFile) -> Iterator[str]:
         text = archive.read(f"{top}/{MANIFEST}")
         manifest = orjson.loads(text)
         files = {str(one["path"]): one for one in manifest["files"]}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+    except (*_DAMAGED, TypeError, KeyError) as error:
         yield f"{MANIFEST} is damaged ({error}): nothing can be said of the files."
         return
     if not isinstance(manifest.get("format"), int) or manifest["format"] > FORMAT:
@@ -137,7 +149,7 @@ def _problems(archive: zipfile.ZipFile) -> Iterator[str]:
         wanted = "".join(_sum_line(name, str(digest)) for name, digest in sums.items()).encode()
         try:
             same = archive.read(f"{top}/{SUMS}") == wanted
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
+        except _DAMAGED:
             same = False
         if not same:
             yield f"{SUMS} is damaged, or does not belong to the manifest."
@@ -150,7 +162,7 @@ def _differs(archive: zipfile.ZipFile, name: str, known: Mapping[str, Any]) -> s
             while piece := file.read(_PIECE_BYTES):
                 digest.update(piece)
                 size += len(piece)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         return f"is damaged ({error})"
     if size != known.get("bytes"):
         return f"has {size:,} bytes, it was packed with {known.get('bytes'):,}"

@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TextIO, get_args
 
@@ -121,6 +121,12 @@ class Checklist:
             "counts": self.counts(),
             "checks": [check.to_dict() for check in self.checks],
         }
+
+    def with_checks(self, checks: Iterable[Check]) -> Checklist:
+        """Give a checklist with other checks in the place of those of the same name; new ones come first."""
+        others = {check.name: check for check in checks}
+        kept = [others.pop(check.name, check) for check in self.checks]
+        return Checklist(self.title, (*others.values(), *kept))
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self.checks)

@@ -12,14 +12,20 @@ from typing import Any
 
 from hf_monitor.diagnosis.checkpoint_files import ADAPTERS, MODELS, checkpoint_files_problem
 from hf_monitor.diagnosis.weight_files import json_problem
+from hf_monitor.preflight.load_parts import (
+    BAD_WEIGHTS,
+    DIVERGED,
+    load_adapter,
+    load_states,
+    load_tokenizer,
+    not_finite,
+    said,
+    some,
+)
 
 __all__ = ["LoadedBack", "checkpoint_problem", "load_back"]
 
-_SHOWN = 3
 _ROOM = 1.2  # a model is read piece by piece: its weights once, and a little
-_BAD_WEIGHTS = "weights are NaN or infinite"
-_DIVERGED = "The training diverged before this was saved: go back to an earlier one."
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ def load_back(folder: str | os.PathLike[str]) -> LoadedBack:
     parts: list[str] = []
     left_out: list[str] = []
     with _quiet():
-        for load in (_model, _tokenizer, _states):
+        for load in (_model, load_tokenizer, load_states):
             problem = load(folder, parts, left_out)
             if problem is not None:
                 return LoadedBack(f"{folder.name}: {problem}", tuple(parts), tuple(left_out))
@@ -94,7 +100,7 @@ def load_back(folder: str | os.PathLike[str]) -> LoadedBack:
 def _model(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
     adapter = next((folder / name for name in ADAPTERS if (folder / name).exists()), None)
     if adapter is not None:
-        return _adapter(adapter, parts, left_out)
+        return load_adapter(adapter, parts, left_out)
     if not any((folder / name).exists() for name in MODELS):
         left_out.append("the model: its weights lie in shards of FSDP or DeepSpeed")
         return None
@@ -114,16 +120,16 @@ def _model(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
     try:
         model, info = _class_of(config).from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
-        return f"the model cannot be loaded: {_said(error)}. Go back to another checkpoint."
+        return f"the model cannot be loaded: {said(error)}. Go back to another checkpoint."
     for key, words in (("missing_keys", "are missing"), ("unexpected_keys", "have no place in the model")):
         if names := sorted(map(str, info.get(key) or ())):
             return (
-                f"{len(names)} of the model's weights {words} ({_some(names)}). Was it saved by another class than "
+                f"{len(names)} of the model's weights {words} ({some(names)}). Was it saved by another class than "
                 f"{type(model).__name__}? Go back to another checkpoint."
             )
     state = model.state_dict()
-    if bad := _not_finite(state):
-        return f"{_BAD_WEIGHTS}: {bad}. {_DIVERGED}"
+    if bad := not_finite(state):
+        return f"{BAD_WEIGHTS}: {bad}. {DIVERGED}"
     count = sum(parameter.numel() for parameter in model.parameters())
     parts.append(f"model ({type(model).__name__}, {count:,} parameters)")
     return None
@@ -140,92 +146,6 @@ def _class_of(config: dict[str, Any]) -> Any:
     return transformers.AutoModelForSeq2SeqLM if config.get("is_encoder_decoder") else transformers.AutoModel
 
 
-def _adapter(path: Path, parts: list[str], left_out: list[str]) -> str | None:
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            weights = load_file(path)
-        else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
-        return f"{path.name} cannot be loaded: {_said(error)}. Go back to another checkpoint."
-    if bad := _not_finite(weights):
-        return f"{_BAD_WEIGHTS}: {bad}. {_DIVERGED}"
-    parts.append(f"adapter ({sum(tensor.numel() for tensor in weights.values()):,} parameters)")
-    left_out.append("the model below the adapter")
-    return None
-
-
-def _tokenizer(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
-    if not any((folder / name).exists() for name in _TOKENIZERS):
-        return None
-    if json_problem(folder / "tokenizer_config.json")[0].get("auto_map"):
-        left_out.append("the tokenizer: it comes with code of its own (auto_map)")
-        return None
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        tokenizer.decode(tokenizer("안녕 hello")["input_ids"])
-    except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
-        return f"the tokenizer cannot be loaded: {_said(error)}. Save it again: tokenizer.save_pretrained(folder)."
-    embeddings = json_problem(folder / "config.json")[0].get("vocab_size")
-    if isinstance(embeddings, int) and len(tokenizer) > embeddings:
-        return (
-            f"the tokenizer has {len(tokenizer):,} tokens, the model embeddings for {embeddings:,}: a text with one of "
-            "the others ends in an IndexError. Is it another model's tokenizer?"
-        )
-    parts.append("tokenizer")
-    return None
-
-
-def _states(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
-    import torch
-
-    for name in ("optimizer.pt", "optimizer.bin", "scheduler.pt"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-        except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
-            return f"{name} cannot be loaded: {_said(error)}. The model can be used, but no training resumed from it."
-        what = path.stem
-        if what == "optimizer":
-            if not (isinstance(state, dict) and "state" in state and "param_groups" in state):
-                return f"{name} holds no optimizer's state. The model can be used, but no training resumed from it."
-            tensors = {
-                f"{number}.{key}": value
-                for number, one in state["state"].items()
-                if isinstance(one, dict)
-                for key, value in one.items()
-            }
-            if bad := _not_finite(tensors):
-                return f"{name} has values that are NaN or infinite: {bad}. A training that resumes from it is lost."
-        parts.append(what)
-    return None
-
-
-def _not_finite(tensors: dict[str, Any]) -> str:
-    """Give how many values are not finite, and where; empty where all are."""
-    import torch
-
-    found: list[str] = []
-    count = total = 0
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            continue
-        total += tensor.numel()
-        tensor = tensor.float() if tensor.element_size() == 1 else tensor  # no arithmetic for 8 bits on the CPU
-        if not bool(torch.isfinite(tensor).all()):
-            count += int((~torch.isfinite(tensor)).sum())
-            found.append(name)
-    return f"{count:,} of {total:,} values, in {_some(found)}" if found else ""
-
-
 def _too_large(folder: Path) -> str | None:
     import psutil
 
@@ -234,21 +154,6 @@ def _too_large(folder: Path) -> str | None:
     if needed < free:
         return None
     return f"loading it takes {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free"
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
-def _said(error: Exception) -> str:
-    """Give an error's first lines, on one; libraries add whole manuals."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words[:200].rstrip('.')}{' ...' if len(words) > 200 else ''}"
 
 
 @contextlib.contextmanager

@@ -75,6 +75,7 @@ class DataArguments:
     effective_batch_size: int | None = _help(
         "With --auto_batch: samples of one update, over all processes. Default: 128; the demo's and the small T5's own."
     )
+    check: bool = _help("Go through the checklist before a training, say what is missing, and train nothing.", False)
     safe_factor: float = _help("With --auto_batch: the share of the memory that may be used, up to 1.", 0.95)
 
     @property

@@ -90,6 +90,21 @@ def test_a_rule_that_fails_is_left_out_and_the_others_go_on():
         Watcher(rules=[Failing]).see(train(1, 1.0))
 
 
+class OfTheMachine(Above):
+    name, of_attempt = "machine", True
+
+
+def test_what_is_about_the_machine_is_judged_anew_when_a_training_resumes():
+    watcher = Watcher(rules=[OfTheMachine, Above])
+    rows = [begin(0, 1), train(1, 6.0), begin(1, 2, resumed_attempt=1)]
+    assert [[finding.rule for finding in watcher.see(row)] for row in rows] == [[], ["machine", "above"], []]
+    assert [(finding.rule, finding.verdict) for finding in watcher.verdicts()] == [
+        ("above", "found"),
+        ("machine", "clear"),
+    ]
+    assert [finding.rule for finding in watcher.see(train(2, 7.0, 2))] == ["machine"]
+
+
 def steps(rows):
     return [(row["attempt"], row["step"], row["kind"]) for row in rows]
 

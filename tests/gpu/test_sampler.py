@@ -14,6 +14,7 @@ import pytest
 from hf_monitor import RunWriter, load_run
 from hf_monitor.gpu import sampler as sampler_module
 from hf_monitor.gpu.sampler import SystemSampler
+from hf_monitor.gpu.window import Window
 from hf_monitor.run.ranks import RankSamples
 
 TORCH = {
@@ -299,6 +300,38 @@ def test_what_a_window_saw_is_drained(fake_nvml, start):
         "torch_reserved_peak_mib": TORCH["torch_reserved_peak_mib"],
     }
     assert sampler.drain() == {}
+
+
+def test_a_window_is_of_the_cards_in_use_and_of_memory_tells_the_fullest():
+    window = Window()
+    window.add({"utilization_percent": 90, "memory_used_mib": 7000.0, "torch_reserved_peak_mib": 6500.0}, 8000.0)
+    window.add({"utilization_percent": None, "memory_used_mib": 9000.0, "torch_reserved_peak_mib": 8000.0}, 24000.0)
+    assert window.values() == {
+        "gpu_samples": 2,
+        "gpu_utilization_percent": 90.0,
+        "gpu_memory_used_mib": 7000.0,
+        "gpu_memory_total_mib": 8000.0,
+        "torch_reserved_peak_mib": 6500.0,
+    }
+
+
+@pytest.mark.parametrize(("used", "holds_mib", "expected"), [([0], 0.0, 1), ([0], 5.0, 3), (None, 0.0, 3)])
+def test_cards_that_the_training_leaves_alone_are_not_in_its_windows(fake_nvml, tmp_path, used, holds_mib, expected):
+    scenario = fake.three_unlike()
+    fake_nvml(scenario)
+    torch = (holds_mib, 10.0, holds_mib, 10.0)
+    sampler = SystemSampler(
+        RunWriter(tmp_path / "run"), interval_s=1000.0, devices=scenario.visible(), torch_memory=lambda index: torch
+    )
+    sampler.start(used_gpus=used)
+    try:
+        until(lambda: sampler.samples)
+        sampler.drain()
+        sampler.phase = "train"
+        sampler.sample()
+        assert sampler.drain()["gpu_samples"] == expected
+    finally:
+        sampler.stop()
 
 
 def test_peaks_of_an_earlier_training_are_not_this_ones(fake_nvml, start, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from hf_monitor.metrics import TextMetrics
 from hf_monitor.metrics.decoding import Ending, TokenDecoder
-from hf_monitor.metrics.text_statistics import text_statistics
+from hf_monitor.metrics.text_statistics import fit_of, text_statistics
 
 LOOP = "no no no no no no no no"
 
@@ -38,6 +38,22 @@ def test_the_same_input_counts_once():
     assert (found["n"], found["n_inputs"], found["same"]) == (4, 2, 0.5)
     assert found["shared"] == 0
     assert "same" not in found["examples"]  # no text stands for two inputs
+
+
+def test_fit_tells_whether_texts_follow_their_inputs():
+    references = [
+        f"{who} goes to the {where}" for who in ("Ann", "Bob", "Cho", "Dan") for where in ("zoo", "sea", "inn")
+    ]
+    perfect = fit_of(references, references)
+    assert perfect.own == 1.0 > perfect.others
+    assert perfect.z > 5
+    phrases = [f"Somebody goes to the {text.split()[-1]}" for text in references]  # three texts for twelve inputs
+    assert fit_of(phrases, references).z > 1.64
+    same = fit_of(["Ann goes to the zoo"] * 12, references)
+    assert same.own == pytest.approx(same.others, rel=0.1)
+    assert abs(same.z) < 1
+    assert fit_of([""] * 12, references) == (0.0, 0.0, 0.0)
+    assert fit_of(["a", "b"], ["a", "b"]) is None
 
 
 def test_shared_texts_stand_for_three_inputs_or_more():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_monitor.diagnosis.rules.base import Rule
+from hf_monitor.diagnosis.rules.collapse import GenerationCollapse
 from hf_monitor.diagnosis.rules.data_wait import DataBound
 from hf_monitor.diagnosis.rules.deadline import TimeShort
 from hf_monitor.diagnosis.rules.divergence import Divergence
@@ -12,6 +13,7 @@ from hf_monitor.diagnosis.rules.learning_rate_ineffective import LearningRateIne
 from hf_monitor.diagnosis.rules.memory import MemoryEdge, MemoryHeadroom
 from hf_monitor.diagnosis.rules.nan import NotFinite
 from hf_monitor.diagnosis.rules.overfitting import Overfitting
+from hf_monitor.diagnosis.rules.overlap import DataOverlap
 from hf_monitor.diagnosis.rules.plateau import Plateau
 from hf_monitor.diagnosis.rules.room import CheckpointBroken, DiskShort
 from hf_monitor.diagnosis.rules.rouge_falls import RougeFalls
@@ -28,6 +30,8 @@ RULES: tuple[type[Rule], ...] = (
     Plateau,
     Overfitting,
     RougeFalls,
+    GenerationCollapse,
+    DataOverlap,
     DataBound,
     MemoryEdge,
     MemoryHeadroom,

@@ -53,10 +53,13 @@ class Rule:
         Stable, for programs and for muting.
     kinds : frozenset of str
         Of the rows that it wants to see.
+    of_attempt : bool
+        Whether it is about the machine and the job, so that a training that resumes is judged anew.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
+    of_attempt: ClassVar[bool] = False
 
     def __init__(self, about: About) -> None:
         self.about = about

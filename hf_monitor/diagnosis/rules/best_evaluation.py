@@ -1,37 +1,82 @@
-"""BestEvaluation: whether the weights are as good as ever, by the evaluations."""
+"""BestEvaluation: what the evaluations say of the weights, where a training loss rises."""
 
 from __future__ import annotations
 
+from math import inf, isfinite
+
 from hf_monitor.diagnosis.rules.base import Row, eval_values
+from hf_monitor.diagnosis.rules.evaluations import RunningMean
 
 __all__ = ["BestEvaluation"]
 
 _MOST_SETS = 100
-_NEAR = 0.02  # of the lowest, or of what was learnt: within what an evaluation differs by anyway
+_NEAR = 0.02  # of the lowest: within what evaluations differ by anyway
+_STILL = 0.95  # of the training loss before, and when the evaluation was lowest: below that it has fallen
+_GAP = 0.7  # of the evaluation's loss: a training loss below that is of samples that are known by heart
 
 
 class BestEvaluation:
-    """Remembers the first and the lowest loss of each evaluation set."""
+    """Remembers the lowest loss of each evaluation set, and how often the losses were above it since.
 
-    __slots__ = ("_first", "_lowest")
+    Attributes
+    ----------
+    n : int
+        Sets that were evaluated, counted again each time.
+    rise : float
+        The most that a loss was above the lowest before, as a share of that, since :meth:`forget`.
+    n_worse : int
+        Evaluations since :meth:`forget` above the lowest by `worse` (a share of it), but those of an overfitting, in
+        which the training loss falls.
+    """
 
-    def __init__(self) -> None:
-        self._first: dict[str, float] = {}
-        self._lowest: dict[str, float] = {}
+    __slots__ = ("_before", "_lowest", "_means", "_training", "_worse", "n", "n_worse", "rise")
 
-    def as_good_as_ever(self, row: Row) -> bool:
-        """Take an evaluation; say whether one of its losses is as low as the lowest of that set before, or near it.
+    def __init__(self, worse: float = 0.03) -> None:
+        self._lowest: dict[str, tuple[float, float]] = {}  # with the training loss of that time
+        self._training = RunningMean()
+        self._before = (0.0, 0)
+        self._means = (inf, inf)  # training loss of the two last intervals
+        self._worse = worse
+        self.n = self.n_worse = 0
+        self.rise = 0.0
 
-        The first of a set says nothing: False.
+    def learn(self, loss: float) -> None:
+        """Take a finite training loss."""
+        self._training.add(loss)
+
+    def see(self, row: Row) -> bool:
+        """Take an evaluation; say whether one of its losses is the lowest of that set, or near it.
+
+        Then the weights are as good as ever, and a training loss that rose meanwhile is of harder data. The first
+        evaluation of a set says nothing.
         """
-        good = False
+        good = worse = False
+        total, n = self._before
+        training = self._training
+        if training.n > n:  # several sets are evaluated one after the other
+            self._before = training.total, training.n
+            self._means = self._means[1], (training.total - total) / (training.n - n)
+        previous, mean = self._means
         for name, loss in eval_values(row):
-            lowest = self._lowest.get(name)
+            self.n += 1
+            lowest, mean_then = self._lowest.get(name, (None, mean))
             if lowest is None:
-                if len(self._first) < _MOST_SETS:
-                    self._first[name] = self._lowest[name] = loss
+                if len(self._lowest) < _MOST_SETS:
+                    self._lowest[name] = loss, mean
                 continue
-            good = good or loss <= lowest + _NEAR * max(abs(lowest), self._first[name] - lowest)
+            above = (loss - lowest) / max(abs(lowest), 1e-9)
+            good = good or above <= _NEAR
+            if above > self.rise and isfinite(above):
+                self.rise = above
+            worse = worse or (
+                above > self._worse and mean >= _STILL * min(mean_then, previous) and mean >= _GAP * lowest
+            )
             if loss < lowest:
-                self._lowest[name] = loss
+                self._lowest[name] = loss, mean
+        self.n_worse += worse
         return good
+
+    def forget(self) -> None:
+        """Look anew for a rise."""
+        self.rise = 0.0
+        self.n_worse = 0

@@ -56,3 +56,7 @@ class Blocks:
             return None
         found = mean_interval([total / weight for total, weight in self._done], [weight for _, weight in self._done])
         return found._replace(n=self.n, long=False)
+
+    def lowest(self) -> float:
+        """Give the lower end of the interval if blocks count alike: one that weighs ten times the others is one."""
+        return mean_interval([total / weight for total, weight in self._done]).low

@@ -22,11 +22,13 @@ class DataBound(Rule):
     """Waiting for data takes a large share of the time, and the GPU, if its load is known, is not busy all the same.
 
     The first window is left out. The share is that of the whole training so far, of the process that writes the rows;
-    ``hardware_findings`` hears the other ranks, too. It must be above the threshold with the whole 95 % interval.
+    ``hardware_findings`` hears the other ranks, too. It must be above the threshold with the whole 95 % interval, both
+    by their seconds and if windows count alike: a stall of a minute is no slow loader.
     """
 
     name: ClassVar[str] = "data_bound"
     kinds: ClassVar[frozenset[str]] = frozenset({"timing", "event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
@@ -70,7 +72,13 @@ class DataBound(Rule):
         if self._waited <= self.limits.data_bound_share * self._seconds or self._few() is not None:
             return None
         finding = self._judge()
-        return finding if finding.verdict == "found" and self._looked_at_gpu() else None
+        return finding if finding.verdict == "found" and not self._unsure() else None
+
+    def _unsure(self) -> str:
+        """Say why what was found is not sure yet; empty where it is."""
+        if self._wait.lowest() <= self.limits.data_bound_share:
+            return "few windows hold most of the wait: that may have been a stall."
+        return "" if self._looked_at_gpu() else f"{of_samples(self._gpu_samples)} of the GPU; {MIN_SAMPLES} are needed."
 
     def _few(self) -> str | None:
         windows, steps = int(self.limits.data_bound_windows), int(self.limits.data_bound_steps)
@@ -107,10 +115,9 @@ class DataBound(Rule):
         finding = self._judge()
         if finding.verdict != "found":
             return finding
-        missing = f"{of_samples(self._gpu_samples)} of the GPU; {MIN_SAMPLES} are needed."
         return self.nothing(
             finding.sentence,
-            missing=missing,
+            missing=self._unsure() or "it came too late.",
             n=finding.n_samples,
             value=finding.value,
             unit=finding.unit,

@@ -23,6 +23,7 @@ class TimeShort(Rule):
 
     name: ClassVar[str] = "time_short"
     kinds: ClassVar[frozenset[str]] = frozenset({"train", "event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

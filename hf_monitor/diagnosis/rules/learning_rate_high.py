@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isfinite
+from math import inf, isfinite, log
 from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
@@ -15,6 +15,10 @@ from hf_monitor.diagnosis.wording import percent, rounded
 __all__ = ["LearningRateHigh"]
 
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+_FIRST = 5  # logs that make a level
+_FEW = 3  # logs that are a sign, where one is enough
+_SPIKE = log(10.0)  # above the usual norm of the gradient (geometric mean)
+_HORIZON = 50  # logs of which that mean is
 
 
 class LearningRateHigh(Rule):
@@ -23,7 +27,11 @@ class LearningRateHigh(Rule):
     A rate that fits lets the level of the loss fall, or rest. One that is too high lets it wander: up and down, or up
     since the warm-up, when the rate was a fraction of its peak. What counts is the share of the logs since the peak
     rate was reached whose level (a median) is above the lowest level before by much more than single logs scatter, and
-    by a part of that level and of what was learnt.
+    by a part of that level and of what was learnt; where there are evaluations, they have to confirm it. Or the
+    evaluations themselves get worse again and again while the training loss does not fall.
+
+    Of a rate that no transformer is trained with under Adam, whose step is about the rate itself in each weight (Kingma
+    & Ba 2015, section 2.1), one such sign is enough.
     """
 
     name: ClassVar[str] = "learning_rate_high"
@@ -33,21 +41,24 @@ class LearningRateHigh(Rule):
         super().__init__(about)
         self._saves = Saves(about)
         self._level = LossLevel()
-        self._evaluations = BestEvaluation()
-        self._rate = self._peak_step = -1.0
-        self._n = self._n_high = 0  # logs since the peak
+        self._evaluations = BestEvaluation(self.limits.learning_rate_high_evaluations)
+        self._rate = self._peak_step = self._last_step = -1.0
+        self._log_norm, self._n_norms = 0.0, 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin to count anew, at a new peak of the rate."""
+        self._n = self._n_high = self._n_spikes = 0
         self._first_high = -1.0
         self._highest = 0.0  # of what the level was above its lowest
+        self._evaluations.forget()
 
     def see(self, row: Row) -> Finding | None:
         """Look at a loss and its rate."""
         kind = row.get("kind")
         if kind == "eval":
-            if self._evaluations.as_good_as_ever(row) and self._first_high >= 0:
-                # These weights are as good as ever: it is the training data that became harder, for a while at least.
-                self._level.rebase()
-                self._forget()
-            return None
+            self._evaluations.see(row)
+            return self._judge() if self._n else None
         if kind != "train":
             self._saves.see(row)
             return None
@@ -57,24 +68,32 @@ class LearningRateHigh(Rule):
         if rate * _PEAK > self._rate and rate < inf:
             self._rate, self._peak_step = rate, step
             self._forget()
+        self._last_step = step
+        self._evaluations.learn(loss)
+        self._norm(row.get("grad_norm"))
         level = self._level
-        now, above = level.look(loss), 0.0
-        if level.n > 5:
-            above = now - level.best
+        now = level.look(loss)
         self._n += 1
-        if above > self._height():
-            self._n_high += 1
-            if self._first_high < 0:
-                self._first_high = step
-            self._highest = max(self._highest, above)
-            return self._judge(step)
-        level.learn(step, rate)
-        return None
+        above = now - level.best if level.n > _FIRST else 0.0
+        if above <= self._height():
+            level.learn(step, rate)
+            return None
+        self._n_high += 1
+        if self._first_high < 0:
+            self._first_high = step
+        self._highest = max(self._highest, above)
+        return self._judge()
 
-    def _forget(self) -> None:
-        self._n = self._n_high = 0
-        self._first_high = -1.0
-        self._highest = 0.0
+    def _norm(self, norm: object) -> None:
+        """Count gradients that are far longer than usual."""
+        if type(norm) is not float or not 0.0 < norm < inf:
+            return
+        found = log(norm)
+        if self._n_norms >= _FIRST and found - self._log_norm > _SPIKE:
+            self._n_spikes += 1
+            return
+        self._n_norms += 1
+        self._log_norm += (found - self._log_norm) / min(self._n_norms, _HORIZON)
 
     def _height(self) -> float:
         level, limits = self._level, self.limits
@@ -82,18 +101,30 @@ class LearningRateHigh(Rule):
             limits.learning_rate_high_noise * level.noise,
             limits.learning_rate_high_rise * abs(level.best),
             limits.learning_rate_high_lost * (level.start - level.best),
-            1e-12,
+            limits.learning_rate_high_least,
         )
 
-    def _judge(self, step: int) -> Finding | None:
-        limits = self.limits
-        if self._n_high < limits.learning_rate_high_logs or self._n_high < limits.learning_rate_high_share * self._n:
+    @property
+    def _is_extreme(self) -> bool:
+        optimizer = self.about.argument("optim")
+        return (
+            self._rate >= self.limits.learning_rate_high_extreme
+            and isinstance(optimizer, str)
+            and ("adamw" in optimizer or "adam_" in optimizer or "lion" in optimizer)
+        )
+
+    def _judge(self) -> Finding | None:
+        limits, evaluations = self.limits, self._evaluations
+        lasted = self._last_step - self._peak_step
+        if lasted < max(limits.learning_rate_high_steps, limits.learning_rate_high_part * self.about.max_steps):
             return None
-        if step - self._peak_step < max(
-            limits.learning_rate_high_steps, limits.learning_rate_high_part * self.about.max_steps
-        ):
-            return None
-        return self._found(step)
+        n_worse = evaluations.n_worse
+        if self._is_extreme and (self._n_high >= _FEW or n_worse or self._n_spikes >= _FEW):
+            return self._found(int(self._last_step))
+        if n_worse >= limits.learning_rate_high_worse:
+            return self._found(int(self._last_step))
+        wanders = self._n_high >= max(limits.learning_rate_high_logs, limits.learning_rate_high_share * self._n)
+        return self._found(int(self._last_step)) if wanders and (n_worse or not evaluations.n) else None
 
     def _found(self, step: int) -> Finding:
         level, share = self._level, self._n_high / self._n

@@ -7,7 +7,7 @@ from collections import deque
 __all__ = ["LossLevel"]
 
 _WINDOW = 5  # logs of a median: two spikes among them do not move it
-_HORIZON = 5  # logs that the slow mean remembers at least
+_HORIZON = 1.0  # logs that the slow mean remembers at least
 _SHARE = 0.05  # of all logs so far that it remembers later on
 _SD_OF_SECOND_DIFFERENCE = 0.5117  # E|x'' | = 0.7979 sqrt(6) sd of normal values
 _CLIP = 5.0  # deviations: a single leap says little about the scatter
@@ -24,8 +24,7 @@ class LossLevel:
     level : float
         Median of the last five.
     slow : float
-        Exponential mean of the levels over the last five logs, later over the last twentieth of all logs: with so many
-        logs its lowest value is no lucky one.
+        Exponential mean of the levels over the last twentieth of all logs: of so many its lowest value is no lucky one.
     start : float
         Median of the first three logs.
     best, best_step, best_rate : float, int, float or None
@@ -67,9 +66,13 @@ class LossLevel:
             bend = abs(recent[-1] - 2.0 * recent[-2] + recent[-3]) * _SD_OF_SECOND_DIFFERENCE
             if n > _WINDOW and bend > _CLIP * self.noise:
                 bend = _CLIP * self.noise if self.noise else bend
-            self.noise += (bend - self.noise) / min(n - 2, 2 * horizon)
-        self.slow += (self.level - self.slow) / min(n, horizon)
-        if n == 1 or self.slow < self.best:
+            self.noise += (bend - self.noise) / min(n - 2, max(10.0, horizon))
+        if n <= _WINDOW:  # a median of so few may be one lucky log
+            self.slow = self.best = self.level
+            self.best_step, self.best_rate = step, rate
+            return True
+        self.slow += (self.level - self.slow) / horizon
+        if self.slow < self.best:
             self.best, self.best_step, self.best_rate = self.slow, step, rate
             return True
         return False

@@ -18,6 +18,7 @@ class _MemoryRule(Rule):
     """Keeps the peaks of the fullest GPU."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"timing", "event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

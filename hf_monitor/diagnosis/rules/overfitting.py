@@ -13,7 +13,7 @@ from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.rules.advice import Saves, shown
 from hf_monitor.diagnosis.rules.base import About, Row, Rule, eval_values
 from hf_monitor.diagnosis.rules.evaluations import Evaluations, RunningMean
-from hf_monitor.diagnosis.wording import percent, rounded
+from hf_monitor.diagnosis.wording import percent
 
 __all__ = ["Overfitting"]
 
@@ -58,35 +58,76 @@ class Overfitting(Rule):
         return None
 
     def _judge(self, name: str, known: Evaluations) -> Finding | None:
-        limits = self.limits
-        best = _lowest(known.values)
-        after = known.values[best + 1 :]
-        if len(after) < limits.overfitting_evaluations or len(known.values) < 3:
+        """Judge after an evaluation: has the loss risen, or has it rested while the training set is learnt by heart?"""
+        n = len(known.values)
+        needed = int(self.limits.overfitting_evaluations)
+        if n <= max(needed, 2):
             return None
-        losses = np.asarray(known.values)
-        lowest, last = float(losses[best]), float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
+        best = _lowest(known.values)
+        if n - 1 - best >= needed and (found := self._rise(name, known, best)) is not None:
+            return found
+        return self._gap(name, known, n - 1 - max(needed, -(-n // 3)))
+
+    def _rise(self, name: str, known: Evaluations, best: int) -> Finding | None:
+        limits, losses = self.limits, np.asarray(known.values)
+        before, now = _training(known, best)
+        if before is None or now is None or not now < before:
+            return None
+        after = known.values[best + 1 :]
+        lowest, last = known.values[best], float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
+        by_heart = now < limits.overfitting_gap * lowest
+        share = limits.overfitting_rise_by_heart if by_heart else limits.overfitting_rise
         chance = scatter(losses[max(0, best - 1) :]) * (math.sqrt(2 * math.log(len(losses))) + limits.overfitting_noise)
-        least = max(limits.overfitting_rise * abs(lowest), limits.overfitting_least, chance)
+        least = max(share * abs(lowest), limits.overfitting_least, chance)
         if min(last, after[-1]) - lowest <= least:
             return None
         if trend(losses[best + 1 :]) < (limits.overfitting_trend if best else limits.overfitting_trend_from_first):
             return None
-        before = known.training_before(best)
-        now = known.training_before(len(losses) - 1, not_before=best)
-        if before is None or now is None or not now < before:
+        since = "before the first evaluation" if best == 0 else f"step {known.steps[best]}"
+        more = f" ({percent((last - lowest) / lowest)} more)" if lowest > 0 else ""
+        sentence = (
+            f"Overfitting since {since}: the validation loss of {name} was lowest at step {known.steps[best]}, "
+            f"{shown(lowest)}, and is {shown(last)} now{more}, while the training loss fell from {shown(before)} to "
+            f"{shown(now)}."
+        )
+        return self._found(
+            sentence, known, best, last - lowest, least, {"set": name, "lowest": lowest, "last": last}, before, now
+        )
+
+    def _gap(self, name: str, known: Evaluations, since: int) -> Finding | None:
+        """Judge whether a validation loss rests far above a training loss that falls on."""
+        limits = self.limits
+        before, now = _training(known, since) if since >= 0 else (None, None)
+        if before is None or now is None or now > (1.0 - limits.overfitting_fall) * before:
             return None
-        return self._found(name, known, best, last, least, before, now)
+        then, last = known.values[since], known.values[-1]
+        if min(known.values[since + 1 :]) < then - limits.overfitting_rest * abs(then):
+            return None
+        least = max((1.0 - limits.overfitting_gap) * last, limits.overfitting_gap_least)
+        if last - now <= least:
+            return None
+        best = _lowest(known.values)
+        sentence = (
+            f"The training set is being learnt by heart: since step {known.steps[since]} the training loss fell from "
+            f"{shown(before)} to {shown(now)}, while the validation loss of {name} rests ({shown(then)} then, "
+            f"{shown(last)} now; lowest {shown(known.values[best])} at step {known.steps[best]})."
+        )
+        return self._found(
+            sentence, known, best, last - now, least, {"set": name, "then": then, "last": last}, before, now
+        )
 
     def _found(
-        self, name: str, known: Evaluations, best: int, last: float, least: float, before: float, now: float
+        self,
+        sentence: str,
+        known: Evaluations,
+        best: int,
+        value: float,
+        threshold: float,
+        evidence: dict[str, Any],
+        before: float,
+        now: float,
     ) -> Finding:
-        step, lowest, latest = known.steps[best], known.values[best], known.steps[-1]
-        since = f"before step {step}, the first evaluation," if best == 0 else f"step {step}"
-        rise = f" ({percent((last - lowest) / lowest)} more)" if lowest > 0 else ""
-        sentence = (
-            f"Overfitting since {since}: the validation loss of {name} was lowest there, {shown(lowest)}, and is "
-            f"{shown(last)} now{rise}, while the training loss fell from {shown(before)} to {shown(now)}."
-        )
+        step, latest = known.steps[best], known.steps[-1]
         goes_back = self.about.argument("load_best_model_at_end") is True
         if goes_back:
             sentence += (
@@ -100,15 +141,16 @@ class Overfitting(Rule):
             verdict="found",
             severity="warning",
             sentence=sentence,
-            value=last - lowest,
+            value=value,
             unit="loss",
-            threshold=least,
+            threshold=threshold,
             n_samples=known.n,
             steps=(step, latest),
             suggestions=self._suggestions(step, goes_back=goes_back),
-            evidence={"set": name, "step": step, "n_after": len(known.steps) - best - 1, "is_first": best == 0}
+            evidence=evidence
+            | {"step": step, "n_after": len(known.steps) - best - 1, "is_first": best == 0}
             | {"checkpoint_kept": step in self._saves.kept, "goes_back_by_itself": goes_back}
-            | rounded(lowest=lowest, last=last, train_before=before, train_now=now),
+            | {"train_before": before, "train_now": now},
         )
 
     def _suggestions(self, step: int, *, goes_back: bool) -> tuple[str, ...]:
@@ -134,6 +176,11 @@ class Overfitting(Rule):
         if most < needed:
             return self.nothing(sentence, missing=f"{most} evaluations with a loss; {needed} are needed.", n=most)
         return self.nothing("No validation loss rose lastingly while the training loss fell.", n=most)
+
+
+def _training(known: Evaluations, index: int) -> tuple[float | None, float | None]:
+    """Give the training loss of the interval up to an evaluation, and of the latest since."""
+    return known.training_before(index), known.training_before(len(known.values) - 1, not_before=index)
 
 
 def _lowest(values: list[float]) -> int:

@@ -43,6 +43,7 @@ class DiskShort(Rule):
 
     name: ClassVar[str] = "disk_short"
     kinds: ClassVar[frozenset[str]] = frozenset({"event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import exp, log, sqrt
 from statistics import median
 from typing import ClassVar, NamedTuple
 
@@ -14,8 +15,7 @@ from hf_monitor.diagnosis.wording import percent, rounded
 
 __all__ = ["SlowerSteps"]
 
-_START_BLOCKS = 3
-_LATE_BLOCKS = 9
+_START_BLOCKS = _LATE_BLOCKS = 10
 
 
 class _Block(NamedTuple):
@@ -64,15 +64,17 @@ class _Sums:
 
 
 class SlowerSteps(Rule):
-    """The median of the last minutes is above the start's by a factor, and none of them was near the start's.
+    """The median of the last minutes is above the start's by a factor, and each of them above all of the start.
 
-    Windows are put together to blocks of at least so many steps and seconds; the start are the first three after the
-    first window, "now" are the last nine. Where tokens are counted, a token must take longer, too: longer texts alone
-    make no training slow. What is not a step (waiting for data, evaluation, saving) does not count.
+    Windows are put together to blocks of at least so many steps and seconds; the start are the first ten after the
+    first window, "now" are the last ten. On a machine whose speed goes up and down the factor must be more than three
+    standard deviations of the blocks before. Where tokens are counted, a token must take longer, too: longer texts
+    alone make no training slow. What is not a step (waiting for data, evaluation, saving) does not count.
     """
 
     name: ClassVar[str] = "slower_steps"
     kinds: ClassVar[frozenset[str]] = frozenset({"timing", "event"})
+    of_attempt: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
@@ -84,6 +86,8 @@ class SlowerSteps(Rule):
         self._start: list[_Block] = []
         self._late: deque[_Block] = deque(maxlen=_LATE_BLOCKS)
         self._n_windows = 0
+        self._n = 0  # of the blocks that are not "now", and of the logarithm of their step's time:
+        self._mean = self._squares = 0.0
 
     def see(self, row: Row) -> Finding | None:
         """Look at a row ``timing``."""
@@ -105,9 +109,25 @@ class SlowerSteps(Rule):
         block, self._sums = sums.block(int(number(row.get("step")) or 0)), _Sums()
         if len(self._start) < _START_BLOCKS:
             self._start.append(block)
+            self._leave(block)
             return None
+        if len(self._late) == _LATE_BLOCKS:
+            self._leave(self._late[0])
         self._late.append(block)
         return self._judge() if len(self._late) == _LATE_BLOCKS else None
+
+    def _leave(self, block: _Block) -> None:
+        """Take a block into the scatter (Welford's way)."""
+        value = log(block.step_seconds)
+        self._n += 1
+        off = value - self._mean
+        self._mean += off / self._n
+        self._squares += off * (value - self._mean)
+
+    def _threshold(self) -> float:
+        """Give the factor that is asked for: more, where the speed went up and down before."""
+        scatter = sqrt(self._squares / max(1, self._n - 1))
+        return max(self.limits.slower_steps_factor, exp(min(self.limits.slower_steps_scatter * scatter, 700.0)))
 
     def _factors(self) -> tuple[float, float]:
         """Give by how much steps are slower now: in the median and at least."""
@@ -122,10 +142,13 @@ class SlowerSteps(Rule):
             ]
         return median(ratios), min(ratios)
 
+    def _apart(self) -> bool:
+        return min(block.step_seconds for block in self._late) > max(block.step_seconds for block in self._start)
+
     def _judge(self) -> Finding | None:
         factor, least = self._factors()
-        threshold = self.limits.slower_steps_factor
-        if factor < threshold or least < (1 + threshold) / 2:
+        threshold = self._threshold()
+        if factor < threshold or least < (1 + self.limits.slower_steps_factor) / 2 or not self._apart():
             return None
         before = median(block.step_seconds for block in self._start)
         now = median(block.step_seconds for block in self._late)
@@ -170,7 +193,7 @@ class SlowerSteps(Rule):
 
     def verdict(self) -> Finding:
         """Say how long steps take compared to the start, or why that is not known."""
-        threshold, unit = self.limits.slower_steps_factor, "times"
+        threshold, unit = self._threshold(), "times"
         n_blocks = _START_BLOCKS + _LATE_BLOCKS
         have = len(self._start) + len(self._late)
         if have < n_blocks:
