@@ -14,10 +14,13 @@ from hf_monitor import FileLoggingCallback, attach, load_run
 from hf_monitor.run.secrets import SecretMask
 
 SCRIPT = """
+import gc
+gc.disable()  # a fifth of what the imports take, and those of spawn make them three times
 import ctypes, multiprocessing, os, sys
 import torch
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, T5Config, T5ForConditionalGeneration
 from hf_monitor import FileLoggingCallback, attach
+gc.enable()
 
 
 class Rows(torch.utils.data.Dataset):
