@@ -83,6 +83,7 @@ def test_persistent_workers_of_every_kind(tmp_path, method):
     assert sum("4/4" in line and "|" in line for line in log.splitlines()) == 1  # the bar's end
 
 
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # Python 3.12's, about any fork
 def test_forked_workers_change_nothing_and_write_no_row(make_trainer, make_model, tmp_path):
     weights = []
