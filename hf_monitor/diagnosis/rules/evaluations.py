@@ -48,8 +48,7 @@ class Evaluations:
         """Take an evaluation; what is at index `keep` stays, the others are thinned where they are too many."""
         if self.steps and step <= self.steps[-1]:  # evaluated anew (a resume, a user's own call): the latter counts
             first = bisect_left(self.steps, step)
-            for column in (self.steps, self.values, self.others, self._totals, self._counts):
-                del column[first:]  # type: ignore[attr-defined]  # they are lists
+            self._keep(list(range(first)))
         self.n += 1
         self.steps.append(step)
         self.values.append(value)
@@ -57,9 +56,14 @@ class Evaluations:
         self._totals.append(training.total)
         self._counts.append(training.n)
         if len(self.steps) > _LONGEST:
-            kept = [k for k in range(len(self.steps)) if k % 2 == 0 or k == keep]
-            for column in (self.steps, self.values, self.others, self._totals, self._counts):
-                column[:] = [column[k] for k in kept]  # type: ignore[index]  # they are lists
+            self._keep([k for k in range(len(self.steps)) if k % 2 == 0 or k == keep])
+
+    def _keep(self, kept: list[int]) -> None:
+        self.steps = [self.steps[k] for k in kept]
+        self.values = [self.values[k] for k in kept]
+        self.others = [self.others[k] for k in kept]
+        self._totals = [self._totals[k] for k in kept]
+        self._counts = [self._counts[k] for k in kept]
 
     def training_before(self, index: int, *, not_before: int = -1) -> float | None:
         """Give the mean training loss of the interval that ends with an evaluation.

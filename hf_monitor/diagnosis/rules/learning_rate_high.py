@@ -54,6 +54,7 @@ class LearningRateHigh(Rule):
         """Begin to count anew, at a new peak of the rate."""
         self._n = self._n_high = self._n_spikes = 0
         self._first_high = -1.0
+        self._evaluated_before = False  # before the level was first above its lowest
         self._highest = 0.0  # of what the level was above its lowest
         self._evaluations.forget()
 
@@ -91,6 +92,7 @@ class LearningRateHigh(Rule):
         self._n_high += 1
         if self._first_high < 0:
             self._first_high = step
+            self._evaluated_before = self._evaluations.n > 0
         self._highest = max(self._highest, above)
         return self._judge()
 
@@ -129,7 +131,9 @@ class LearningRateHigh(Rule):
         if lasted < max(limits.learning_rate_high_steps, limits.learning_rate_high_part * self.about.max_steps):
             return None
         wanders = self._n_high >= max(limits.learning_rate_high_logs, limits.learning_rate_high_share * self._n)
-        if (wanders and (evaluations.n_worse or not evaluations.n)) or (
+        # Evaluations that all came after a rise cannot tell of it: then it has to last.
+        told = evaluations.n_worse or not evaluations.n
+        if (wanders and (told or (not self._evaluated_before and 2 * self._n_high >= self._n))) or (
             self._is_extreme and max(self._n_high, self._n_spikes, _FEW * evaluations.n_worse) >= _FEW
         ):
             return self._found(self._n_high / self._n, "share", limits.learning_rate_high_share)

@@ -119,6 +119,7 @@ class LearningRateIneffective(Rule):
         frozen = (
             "look which parameters are trained: requires_grad, and whether the optimizer got this model's parameters"
         )
+        found: list[str | None]
         if self._rates and not self._rate:
             why = "The learning rate was 0 in all logs."
             found = [f"look at learning_rate ({'not known' if rate is None else f'{rate:g}'}) and the schedule", frozen]

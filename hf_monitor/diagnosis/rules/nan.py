@@ -50,7 +50,13 @@ class NotFinite(Rule):
 
     def _train(self, row: Row) -> Finding | None:
         loss, norm = row.get("loss"), row.get("grad_norm")
-        if type(loss) is float and type(norm) is float and isfinite(loss) and isfinite(norm):  # nearly every row
+        if (
+            type(loss) is float
+            and type(norm) is float
+            and isfinite(loss)
+            and isfinite(norm)
+            and "nonfinite_steps" not in row
+        ):  # nearly every row
             self._n += 1
             self._loss, self._loss_step = loss, row.get("step")  # type: ignore[assignment]  # looked at when it is said
             self._norm_logs = 0
