@@ -74,8 +74,8 @@ class GenerationCollapse(Rule):
     It reads ``texts`` of the rows ``text_scores`` (:func:`hf_monitor.metrics.text_statistics.text_statistics`). What
     the references are like, too, is no collapse, nor are texts that several inputs share but that fit their own
     references better than those of others (a model that has learnt a few phrases, and when to use them). Every model
-    that starts from random weights begins like this; therefore it is found (a) at once where the score has fallen to
-    less than half since an evaluation with sound texts, (b) else in the later half of a training, after two such
+    that starts from random weights begins like this; therefore it is found (a) where the score has fallen to less than
+    half since an evaluation with sound texts, at once unless the validation loss still falls, (b) else in the later half of a training, after two such
     evaluations, if neither the score is the best so far nor the validation loss still falls; in its last quarter,
     whatever the loss does.
     """
@@ -113,7 +113,8 @@ class GenerationCollapse(Rule):
         one.in_a_row += 1
         if one.in_a_row == 1:
             one.since = int(step)
-        if self._fell(one, score) or self._stays(name, one, score, before, step):
+        fell = self._fell(one, score) and (one.in_a_row > 1 or not self._still_falls(name))
+        if fell or self._stays(name, one, score, before, step):
             return self._found(name, one, row, texts, score, int(step))
         return None
 
