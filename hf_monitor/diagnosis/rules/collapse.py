@@ -75,9 +75,9 @@ class GenerationCollapse(Rule):
     the references are like, too, is no collapse, nor are texts that several inputs share but that fit their own
     references better than those of others (a model that has learnt a few phrases, and when to use them). Every model
     that starts from random weights begins like this; therefore it is found (a) where the score has fallen to less than
-    half since an evaluation with sound texts, at once unless the validation loss still falls, (b) else in the later half of a training, after two such
-    evaluations, if neither the score is the best so far nor the validation loss still falls; in its last quarter,
-    whatever the loss does.
+    half since an evaluation with sound texts (after one evaluation; after two while the validation loss still falls),
+    (b) else in the later half of a training, after two such evaluations, if neither the score is the best so far nor
+    the validation loss still falls; in its last quarter, whatever the loss does.
     """
 
     name = "generation_collapse"
