@@ -28,60 +28,191 @@ class AlertThresholds:
     """
 
     # nan, divergence, learning rate, gradient, plateau, overfitting, scores (rules7)
-    nan_fp16_logs: float = _limit(3, "W")
-    nan_fp16_steps: float = _limit(24, "W")
-    divergence_lost: float = _limit(0.5, "W")
-    divergence_rise: float = _limit(0.5, "W")
-    divergence_noise: float = _limit(3, "W")
-    divergence_least: float = _limit(0.5, "W")
-    divergence_logs: float = _limit(5, "W")
-    divergence_steps: float = _limit(30, "W")
-    divergence_evaluations: float = _limit(2, "W")
-    divergence_unlogged: float = _limit(3, "W")
-    divergence_share: float = _limit(0.05, "W")
-    learning_rate_high_noise: float = _limit(3, "W")
-    learning_rate_high_rise: float = _limit(0.1, "W")
-    learning_rate_high_lost: float = _limit(0.05, "W")
-    learning_rate_high_least: float = _limit(0.1, "W")
-    learning_rate_high_evaluations: float = _limit(0.03, "W")
-    learning_rate_high_extreme: float = _limit(0.1, "W")
-    learning_rate_high_worse: float = _limit(3, "W")
-    learning_rate_high_logs: float = _limit(10, "W")
-    learning_rate_high_share: float = _limit(0.15, "W")
-    learning_rate_high_steps: float = _limit(50, "W")
-    learning_rate_high_part: float = _limit(0.1, "W")
-    learning_rate_ineffective_logs: float = _limit(10, "W")
-    learning_rate_ineffective_steps: float = _limit(40, "W")
-    learning_rate_ineffective_share: float = _limit(0.25, "W")
-    learning_rate_ineffective_change: float = _limit(0.005, "W")
-    learning_rate_ineffective_evaluations: float = _limit(0.001, "W")
-    gradient_clipped_logs: float = _limit(20, "W")
-    gradient_clipped_steps: float = _limit(50, "W")
-    gradient_clipped_share: float = _limit(0.95, "W")
-    gradient_clipped_factor: float = _limit(10, "W")
-    plateau_fall: float = _limit(0.01, "W")
-    plateau_logs: float = _limit(10, "W")
-    plateau_steps: float = _limit(40, "W")
-    plateau_share: float = _limit(0.3, "W")
-    plateau_rate: float = _limit(0.3, "W")
-    plateau_left: float = _limit(0.1, "W")
-    plateau_learnt: float = _limit(0.02, "W")
-    overfitting_evaluations: float = _limit(3, "W")
-    overfitting_rise: float = _limit(0.02, "W")
-    overfitting_rise_by_heart: float = _limit(0.01, "W")
-    overfitting_gap: float = _limit(0.5, "W")
-    overfitting_gap_least: float = _limit(0.25, "W")
-    overfitting_fall: float = _limit(0.3, "W")
-    overfitting_rest: float = _limit(0.05, "W")
-    overfitting_least: float = _limit(0.02, "W")
-    overfitting_noise: float = _limit(3, "W")
-    overfitting_trend: float = _limit(0.6, "W")
-    overfitting_trend_from_first: float = _limit(0.9, "W")
-    rouge_falls_evaluations: float = _limit(3, "W")
-    rouge_falls_share: float = _limit(0.1, "W")
-    rouge_falls_least: float = _limit(0.02, "W")
-    rouge_falls_noise: float = _limit(3, "W")
-    rouge_falls_trend: float = _limit(0.5, "W")
+    nan_fp16_logs: float = _limit(
+        3,
+        "fp16: logs in a row with a norm that is not finite beside a finite loss. A row has the norm of its last "
+        "step only.",
+    )
+    nan_fp16_steps: float = _limit(
+        17,
+        "fp16: steps that these span. torch.amp.GradScaler begins at 2**16 and halves at each such step (it does "
+        "not take it): after 16 the factor is 1. Measured on an H200: 11 in a row from 2**30, then none.",
+    )
+    divergence_lost: float = _limit(
+        0.5,
+        "share of what was learnt (start minus lowest level) that is lost again; has no unit, so it fits a loss "
+        "near 0 and one with label smoothing.",
+    )
+    divergence_rise: float = _limit(
+        0.5,
+        "rise above the lowest level, as a share of it: a collapsed language model is at 6 to 7 nats, one and a "
+        "half times what any useful one has.",
+    )
+    divergence_noise: float = _limit(
+        3,
+        "rise in standard deviations of single logs; the level is a median of five, so that this is more than 5 of "
+        "its own.",
+    )
+    divergence_least: float = _limit(
+        0.5,
+        "rise in nats (a factor of 1.6 in perplexity): below it, losses near 0 would diverge by harmless leaps.",
+    )
+    divergence_logs: float = _limit(
+        5,
+        "logs above: two spikes do not move a median of five, and five logs more than a spike lasts.",
+    )
+    divergence_steps: float = _limit(30, "steps that it lasts at least: spikes recover within some tens of steps.")
+    divergence_evaluations: float = _limit(
+        2,
+        "evaluations in a row far above the lowest, where the training loss is too rarely logged to judge by.",
+    )
+    divergence_unlogged: float = _limit(
+        3,
+        "times the first validation loss, where no training loss came since its lowest: overfitting seldom goes so "
+        "far.",
+    )
+    divergence_share: float = _limit(
+        0.05,
+        "share of the steps so far that it lasts: the longer a training has run, the longer a spike may take that it "
+        "recovers from. Our own choice.",
+    )
+    learning_rate_high_noise: float = _limit(
+        3,
+        "height above the lowest level in standard deviations of single logs: 5 of the level's own, which is a "
+        "median of five.",
+    )
+    learning_rate_high_rise: float = _limit(0.1, "height as a share of the lowest level.")
+    learning_rate_high_lost: float = _limit(0.05, "height as a share of what was learnt.")
+    learning_rate_high_least: float = _limit(0.1, "height in nats: losses near 0 leap without harm.")
+    learning_rate_high_extreme: float = _limit(
+        0.1,
+        "peak rate under Adam, whose step is about the rate in each weight (Kingma & Ba 2015, 2.1): 0.1 replaces "
+        "weights of the usual size (0.02 to 0.1) at once; known recipes are 10 to 10,000 times lower.",
+    )
+    learning_rate_high_worse: float = _limit(
+        0.03,
+        "rise of a validation loss above its lowest, as a share, that confirms: healthy development runs had 0.00, "
+        "rates x100 had 0.05 to 0.15.",
+    )
+    learning_rate_high_far: float = _limit(
+        0.1,
+        "the same, where evaluations alone have to tell: scatter of 2 % from one to the next stays below.",
+    )
+    learning_rate_high_times: float = _limit(3, "evaluations so far above: one or two may be chance.")
+    learning_rate_high_logs: float = _limit(
+        10,
+        "logs above that height: their medians hold five logs each, so fewer are not more than two or three stretches.",
+    )
+    learning_rate_high_share: float = _limit(
+        0.15,
+        "share of the logs since the peak of the rate above that height: healthy development runs had 0.00.",
+    )
+    learning_rate_high_steps: float = _limit(50, "steps since the peak of the rate: the first ones settle.")
+    learning_rate_high_part: float = _limit(
+        0.1,
+        "share of the training since the peak of the rate: a bump at the end of the warm-up is usual.",
+    )
+    learning_rate_ineffective_logs: float = _limit(10, "logs that a straight line and its error need.")
+    learning_rate_ineffective_steps: float = _limit(40, "steps since the peak of the rate.")
+    learning_rate_ineffective_share: float = _limit(
+        0.25,
+        "share of the training since the peak of the rate; not where rate or gradient are 0.",
+    )
+    learning_rate_ineffective_change: float = _limit(
+        0.005,
+        "change of the training loss, as a share, that is next to nothing: its 95 % bound has to be below. A "
+        "training that goes on from a good checkpoint changes by 1 % or more.",
+    )
+    learning_rate_ineffective_few: float = _limit(
+        0.1,
+        "the same where fewer than 1 in 1000 and fewer than 10,000 parameters are trained (no adapter): one layer "
+        "norm alone brought 3 %.",
+    )
+    learning_rate_ineffective_evaluations: float = _limit(
+        0.001,
+        "change of a validation loss over three evaluations or more, as a share: always the same samples, so that "
+        "any training moves it by more.",
+    )
+    gradient_clipped_logs: float = _limit(20, "logs with a norm.")
+    gradient_clipped_steps: float = _limit(50, "steps that they span: the first ones are long in most trainings.")
+    gradient_clipped_share: float = _limit(0.95, "share of the last 100 logs that were cut: nearly all.")
+    gradient_clipped_factor: float = _limit(
+        10,
+        "norm over max_grad_norm (geometric mean): 1 to 5 is what healthy trainings have (T5 and BART, "
+        "max_grad_norm=1), and harmless under Adam.",
+    )
+    plateau_fall: float = _limit(
+        0.01,
+        "fall of the level, as a share of what was learnt or of the level, that ends a rest.",
+    )
+    plateau_logs: float = _limit(10, "logs of the rest.")
+    plateau_steps: float = _limit(40, "steps of the rest.")
+    plateau_share: float = _limit(
+        0.4,
+        "share of the training that the rest lasts: more than one epoch of three, within which the loss is often flat.",
+    )
+    plateau_rate: float = _limit(
+        0.3,
+        "learning rate, as a share of its peak: at the end of a decay a rest is what is wanted.",
+    )
+    plateau_left: float = _limit(0.1, "share of the training still to come: else it is the end.")
+    plateau_rest: float = _limit(
+        0.05,
+        "fall along the rest, as a share of what was learnt, that its 95 % bound has to be below: else the scatter "
+        "may hide it.",
+    )
+    plateau_learnt: float = _limit(
+        0.02,
+        "fall before the rest, as a share of the start: without one it is learning_rate_ineffective's.",
+    )
+    overfitting_evaluations: float = _limit(
+        3,
+        "evaluations after the lowest (or within a rest). One more than for a curve that is over "
+        "(overfitting_onset): it is asked at each evaluation.",
+    )
+    overfitting_rise: float = _limit(
+        0.02,
+        "rise of the validation loss, as a share of its lowest: twice Prechelt's GL_1 (1998), for the same reason.",
+    )
+    overfitting_rise_by_heart: float = _limit(
+        0.01,
+        "the same where the training loss is below overfitting_gap of it: GL_1.",
+    )
+    overfitting_gap: float = _limit(
+        0.5,
+        "training loss over validation loss: below half, most of the rest of the fall is of samples known by heart.",
+    )
+    overfitting_gap_least: float = _limit(0.25, "gap between the two in nats, for losses near 0.")
+    overfitting_fall: float = _limit(0.3, "fall of the training loss, as a share, while the validation loss rests.")
+    overfitting_rest: float = _limit(0.05, "fall of the validation loss, as a share, that is still a rest.")
+    overfitting_least: float = _limit(0.02, "rise in nats (2 % in perplexity), for losses near 0.")
+    overfitting_noise: float = _limit(
+        3,
+        "standard deviations of the evaluations' own scatter above what the lowest of so many is below by chance "
+        "(overfitting_onset: 1).",
+    )
+    overfitting_trend: float = _limit(
+        0.6,
+        "Kendall's tau of the evaluations after the lowest (overfitting_onset: 0.3).",
+    )
+    overfitting_trend_from_first: float = _limit(
+        0.9,
+        "the same where the first evaluation was the lowest (overfitting_onset: 0.8).",
+    )
+    rouge_falls_evaluations: float = _limit(3, "evaluations after the best score.")
+    rouge_falls_share: float = _limit(0.1, "fall of the score as a share of the best.")
+    rouge_falls_least: float = _limit(0.02, "fall as a share of the scale (0 to 1, or 0 to 100).")
+    rouge_falls_done: float = _limit(
+        0.5,
+        "share of the training that is done: healthy development runs fell from 26 to 15 points and rose again in "
+        "the first half.",
+    )
+    rouge_falls_noise: float = _limit(
+        3,
+        "standard deviations of the scores' own scatter above what the best of so many is above by chance. "
+        "Simulated: scores that scatter by 3 of 35 points fall so in 1.5 % (20 evaluations).",
+    )
+    rouge_falls_trend: float = _limit(0.5, "Kendall's tau, downwards, from the best score on.")
 
     # texts: collapse, overlap (texts7)
 

@@ -95,8 +95,9 @@ def overfitting_onset(
 
 
 def scatter(values: npt.NDArray[np.float64]) -> float:
-    """Estimate the standard deviation of three values or more about a smooth curve: their second differences hold
-    little of it.
+    """Estimate the standard deviation of three values or more about a smooth curve.
+
+    Their second differences hold little of the curve.
     """
     return _NORMAL * float(np.median(np.abs(np.diff(values, 2)))) / math.sqrt(6)
 

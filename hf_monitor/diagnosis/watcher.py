@@ -112,7 +112,7 @@ class Watcher:
     def _begin(self, row: Row) -> None:
         for name, key in (("max_steps", "max_steps"), ("first_step", "step")):
             value = row.get(key)
-            if type(value) is int and value >= 0:
+            if type(value) is int and 0 <= value < 10**15:  # beyond any step
                 setattr(self.about, name, value)
         anew = {rule.name for rule in self._rules if rule.of_attempt}
         self._rules = [type(rule)(self.about) if rule.name in anew else rule for rule in self._rules]

@@ -27,17 +27,31 @@ class BestEvaluation:
     n_worse : int
         Evaluations since :meth:`forget` above the lowest by `worse` (a share of it), but those of an overfitting, in
         which the training loss falls.
+    n_far : int
+        Those of them that are above it by `far`, and by `least` (a loss).
     """
 
-    __slots__ = ("_before", "_lowest", "_means", "_training", "_worse", "n", "n_worse", "rise")
+    __slots__ = (
+        "_before",
+        "_far",
+        "_least",
+        "_lowest",
+        "_means",
+        "_training",
+        "_worse",
+        "n",
+        "n_far",
+        "n_worse",
+        "rise",
+    )
 
-    def __init__(self, worse: float = 0.03) -> None:
+    def __init__(self, worse: float = inf, far: float = inf, least: float = 0.0) -> None:
         self._lowest: dict[str, tuple[float, float]] = {}  # with the training loss of that time
         self._training = RunningMean()
         self._before = (0.0, 0)
         self._means = (inf, inf)  # training loss of the two last intervals
-        self._worse = worse
-        self.n = self.n_worse = 0
+        self._worse, self._far, self._least = worse, far, least
+        self.n = self.n_worse = self.n_far = 0
         self.rise = 0.0
 
     def learn(self, loss: float) -> None:
@@ -50,7 +64,7 @@ class BestEvaluation:
         Then the weights are as good as ever, and a training loss that rose meanwhile is of harder data. The first
         evaluation of a set says nothing.
         """
-        good = worse = False
+        good = worse = far = False
         total, n = self._before
         training = self._training
         if training.n > n:  # several sets are evaluated one after the other
@@ -68,15 +82,16 @@ class BestEvaluation:
             good = good or above <= _NEAR
             if above > self.rise and isfinite(above):
                 self.rise = above
-            worse = worse or (
-                above > self._worse and mean >= _STILL * min(mean_then, previous) and mean >= _GAP * lowest
-            )
+            if above > self._worse and mean >= _STILL * min(mean_then, previous) and mean >= _GAP * lowest:
+                worse = True
+                far = far or (above > self._far and loss - lowest > self._least)
             if loss < lowest:
                 self._lowest[name] = loss, mean
         self.n_worse += worse
+        self.n_far += far
         return good
 
     def forget(self) -> None:
         """Look anew for a rise."""
         self.rise = 0.0
-        self.n_worse = 0
+        self.n_worse = self.n_far = 0

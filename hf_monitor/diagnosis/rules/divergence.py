@@ -15,6 +15,7 @@ from hf_monitor.diagnosis.rules.loss_level import LossLevel
 __all__ = ["Divergence"]
 
 _MOST_SETS = 100
+_HUGE = 10**15  # beyond any step
 _PATIENCE = 4.0  # times as long as a rise has to last: without an evaluation it counts then, too
 
 
@@ -34,11 +35,12 @@ class _Set:
 
 
 class Divergence(Rule):
-    """Finds a training loss that rises lastingly far above its lowest level; where it is rarely logged, a validation loss.
+    """Finds a training loss that rises far above its lowest level, and stays there.
 
-    What "far" is has no unit: half of all that was learnt is lost, the level is half as high again as the lowest, and it
-    is clear of the scatter of single logs. What "lastingly" is grows with the training: spikes recover. Where there are
+    What "far" is has no unit: half of all that was learnt is lost, the level is half as high again as the lowest, and
+    it is clear of the scatter of single logs. What "stays" is grows with the training: spikes recover. Where there are
     evaluations, the next one is waited for (not for ever): if it is as good as ever, only the data have become harder.
+    Where the training loss is rarely logged, a validation loss is judged instead.
     """
 
     name: ClassVar[str] = "divergence"
@@ -69,7 +71,7 @@ class Divergence(Rule):
 
     def _train(self, row: Row) -> Finding | None:
         loss, step = row.get("loss"), row.get("step")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int:
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < _HUGE:
             return None
         if self._first_step < 0:
             self._first_step = step
@@ -153,7 +155,8 @@ class Divergence(Rule):
     def _found(self) -> Finding:
         level, since = self._level, int(self._since)
         compared = (
-            f"its start, {shown(level.start)}," if level.best >= level.start
+            f"its start, {shown(level.start)},"
+            if level.best >= level.start
             else f"its lowest, {shown(level.best)} at step {level.best_step},"
         )
         return self._finding(
@@ -202,7 +205,9 @@ class Divergence(Rule):
         """Say that it did not rise, or that there is too little to say so."""
         level = self._level
         if level.n < self.limits.divergence_logs:
-            return self.nothing("Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n)
+            return self.nothing(
+                "Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n
+            )
         return self.nothing(
             f"The training loss did not rise lastingly: its level is {shown(level.level)}, its lowest was "
             f"{shown(level.best)} at step {level.best_step}.",

@@ -14,15 +14,16 @@ from hf_monitor.diagnosis.wording import percent, rounded
 __all__ = ["GradientClipped"]
 
 _HORIZON = 100  # logs that the means remember
+_LEAST, _MOST = 1e-9, 1e9  # factors
 _SCALES = ("sgd", "rmsprop", "adagrad")  # whose step grows with the gradient, or has a memory without end
 
 
 class GradientClipped(Rule):
     """Finds a gradient norm that is far above ``max_grad_norm`` in nearly all logs.
 
-    Clipping (Pascanu et al. 2013, On the difficulty of training recurrent neural networks) is for single steps. Adam and
-    its kin divide by the gradient's own size (Kingma & Ba 2015, section 2.1): a factor that is always there cancels out,
-    so it is no more than a sign. Under SGD it divides the learning rate.
+    Clipping (Pascanu et al. 2013, On the difficulty of training recurrent neural networks) is for single steps. Adam
+    and its kin divide by the gradient's own size (Kingma & Ba 2015, section 2.1): a factor that is always there cancels
+    out, so it is no more than a sign. Under SGD it divides the learning rate.
     """
 
     name: ClassVar[str] = "gradient_clipped"
@@ -46,7 +47,7 @@ class GradientClipped(Rule):
         self._n += 1
         part = 1.0 / min(self._n, _HORIZON)
         self._share += ((norm > limit) - self._share) * part
-        self._log_factor += (log(norm / limit) - self._log_factor) * part
+        self._log_factor += (log(min(max(norm / limit, _LEAST), _MOST)) - self._log_factor) * part
         if self._n == 1:
             self._first_step = number(row.get("step")) or 0.0
         limits = self.limits
@@ -63,10 +64,10 @@ class GradientClipped(Rule):
         scales = any(name in optimizer for name in _SCALES)
         severity: Severity = "warning" if scales else "info"
         what = (
-            f"{optimizer} takes steps that are as large as the gradient: the learning rate is in effect {factor:.0f} times "
-            "lower than it is set."
+            f"{optimizer} takes steps that are as large as the gradient: the learning rate is in effect {factor:.3g} "
+            "times lower than it is set."
             if scales
-            else "Under Adam and its kin this alone is harmless; it may be the sign of a loss that is a sum, not a mean."
+            else "Under Adam and its kin this alone is harmless; it may be the sign of a loss that is a sum."
         )
         found = [
             f"max_grad_norm={2 * factor * limit:.2g} (now {limit:g}): then only outliers are cut",
@@ -76,8 +77,8 @@ class GradientClipped(Rule):
             rule=self.name,
             verdict="found",
             severity=severity,
-            sentence=f"The gradient was cut in {percent(self._share)} of the last {min(self._n, _HORIZON)} logs: its norm "
-            f"is {shown(factor * limit)} (geometric mean), {factor:.0f} times max_grad_norm ({limit:g}). {what}",
+            sentence=f"The gradient was cut in {percent(self._share)} of the last {min(self._n, _HORIZON)} logs: its "
+            f"norm is {shown(factor * limit)} (geometric mean), {factor:.3g} times max_grad_norm ({limit:g}). {what}",
             value=factor,
             unit="times max_grad_norm",
             threshold=self.limits.gradient_clipped_factor,

@@ -10,11 +10,12 @@ from hf_monitor.diagnosis.rules.advice import Saves, lower_rate, shown, warm_up
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.diagnosis.rules.best_evaluation import BestEvaluation
 from hf_monitor.diagnosis.rules.loss_level import LossLevel
-from hf_monitor.diagnosis.wording import percent, rounded
+from hf_monitor.diagnosis.wording import percent
 
 __all__ = ["LearningRateHigh"]
 
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+_HUGE = 10**15  # beyond any step
 _FIRST = 5  # logs that make a level
 _FEW = 3  # logs that are a sign, where one is enough
 _SPIKE = log(10.0)  # above the usual norm of the gradient (geometric mean)
@@ -41,7 +42,10 @@ class LearningRateHigh(Rule):
         super().__init__(about)
         self._saves = Saves(about)
         self._level = LossLevel()
-        self._evaluations = BestEvaluation(self.limits.learning_rate_high_evaluations)
+        limits = self.limits
+        self._evaluations = BestEvaluation(
+            limits.learning_rate_high_worse, limits.learning_rate_high_far, limits.learning_rate_high_least
+        )
         self._rate = self._peak_step = self._last_step = -1.0
         self._log_norm, self._n_norms = 0.0, 0
         self._forget()
@@ -63,7 +67,13 @@ class LearningRateHigh(Rule):
             self._saves.see(row)
             return None
         loss, step, rate = row.get("loss"), row.get("step"), row.get("learning_rate")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int or type(rate) is not float:
+        if (
+            type(loss) is not float
+            or not isfinite(loss)
+            or type(step) is not int
+            or not 0 <= step < _HUGE
+            or type(rate) is not float
+        ):
             return None
         if rate * _PEAK > self._rate and rate < inf:
             self._rate, self._peak_step = rate, step
@@ -118,44 +128,66 @@ class LearningRateHigh(Rule):
         lasted = self._last_step - self._peak_step
         if lasted < max(limits.learning_rate_high_steps, limits.learning_rate_high_part * self.about.max_steps):
             return None
-        n_worse = evaluations.n_worse
-        if self._is_extreme and (self._n_high >= _FEW or n_worse or self._n_spikes >= _FEW):
-            return self._found(int(self._last_step))
-        if n_worse >= limits.learning_rate_high_worse:
-            return self._found(int(self._last_step))
         wanders = self._n_high >= max(limits.learning_rate_high_logs, limits.learning_rate_high_share * self._n)
-        return self._found(int(self._last_step)) if wanders and (n_worse or not evaluations.n) else None
+        if (wanders and (evaluations.n_worse or not evaluations.n)) or (
+            self._is_extreme and max(self._n_high, self._n_spikes, _FEW * evaluations.n_worse) >= _FEW
+        ):
+            return self._found(self._n_high / self._n, "share", limits.learning_rate_high_share)
+        if evaluations.n_far >= limits.learning_rate_high_times:
+            return self._found(evaluations.n_far, "evaluations", limits.learning_rate_high_times)
+        return None
 
-    def _found(self, step: int) -> Finding:
-        level, share = self._level, self._n_high / self._n
+    def _signs(self) -> str:
+        """Say what was seen."""
+        level, found = self._level, []
+        if self._n_high:
+            found.append(
+                f"in {percent(self._n_high / self._n)} of the logs since its peak (step {self._peak_step:.0f}) the "
+                "level of the training loss was clearly above its lowest before"
+            )
+        if n := self._evaluations.n_worse:
+            often = "once" if n == 1 else f"{n} times"
+            found.append(
+                f"the validation loss was {often} above its lowest before, by up to {percent(self._evaluations.rise)}, "
+                "while the training loss did not fall"
+            )
+        if self._n_spikes:
+            found.append(f"the gradient was more than 10 times as long as usual in {self._n_spikes} logs")
+        found.append(f"the lowest level of the training loss was {shown(level.best)}, at step {level.best_step}")
+        return "; ".join(found)
+
+    def _found(self, value: float, unit: str, threshold: float) -> Finding:
+        level = self._level
         best_rate = level.best_rate or 0.0
         in_warm_up = 0.0 < best_rate <= 0.5 * self._rate and level.best_step < self._peak_step
-        why = f"The lowest was {shown(level.best)} at step {level.best_step}, by up to {shown(self._highest)} above it since."
-        if in_warm_up:
-            why = (
-                f"It was lowest during the warm-up, {shown(level.best)} at step {level.best_step} with a rate of "
-                f"{shown(best_rate)}; the peak is {shown(self._rate)}."
-            )
+        where = (
+            f", during the warm-up at a rate of {shown(best_rate)} (its peak is {shown(self._rate)})"
+            if in_warm_up
+            else ""
+        )
+        first = self._peak_step if self._first_high < 0 else self._first_high
         found = [
             lower_rate(self.about, best_rate) if in_warm_up else lower_rate(self.about),
             warm_up(self.about),
             self._saves.before(level.best_step),
         ]
+        extreme = f" A peak of {shown(self._rate)} is beyond what Adam is used with." if self._is_extreme else ""
         return Finding(
             rule=self.name,
             verdict="found",
             severity="warning",
-            sentence=f"The learning rate is too high: in {percent(share)} of the logs since it reached its peak (step "
-            f"{self._peak_step:.0f}) the level of the training loss was clearly above its lowest before. {why}",
-            value=share,
-            unit="share",
-            threshold=self.limits.learning_rate_high_share,
+            sentence=f"The learning rate is too high: {self._signs()}{where}.{extreme}",
+            value=value,
+            unit=unit,
+            threshold=threshold,
             n_samples=self._n,
-            steps=(int(self._first_high), step),
+            steps=(int(first), int(self._last_step)),
             suggestions=tuple(one for one in found if one)[:3],
-            evidence=rounded(lowest=level.best, start=level.start, level=level.level, highest_above=self._highest)
-            | {"noise": level.noise, "lowest_step": level.best_step, "rate_at_lowest": level.best_rate}
-            | {"rate_peak": self._rate, "clearly_above": self._height()},
+            evidence={"lowest": level.best, "lowest_step": level.best_step, "rate_at_lowest": level.best_rate}
+            | {"start": level.start, "level": level.level, "highest_above": self._highest, "noise": level.noise}
+            | {"clearly_above": self._height(), "rate_peak": self._rate, "is_extreme": self._is_extreme}
+            | {"logs_above": self._n_high, "evaluations_worse": self._evaluations.n_worse}
+            | {"validation_rise_share": self._evaluations.rise, "gradient_spikes": self._n_spikes},
         )
 
     def verdict(self) -> Finding:

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
-from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.rules.advice import shown
 from hf_monitor.diagnosis.rules.base import About, Row, Rule, eval_values
 from hf_monitor.diagnosis.rules.line import Line
@@ -15,7 +15,9 @@ from hf_monitor.diagnosis.wording import percent, rounded
 __all__ = ["LearningRateIneffective"]
 
 _MOST_SETS = 100
+_HUGE = 10**15  # beyond any step
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
+_FEW, _FEW_SHARE = 10_000, 1e-3  # parameters: fewer than any adapter or prompt has
 _SEEN = 2.0  # standard errors (95 %)
 
 
@@ -48,7 +50,7 @@ class LearningRateIneffective(Rule):
             self._evaluation(row)
             return None
         loss, step = row.get("loss"), row.get("step")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < 10**15:
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < _HUGE:
             return None
         if self._first_step < 0:
             self._first_step = self._peak_step = step
@@ -79,6 +81,15 @@ class LearningRateIneffective(Rule):
             default=None,
         )
 
+    @property
+    def _few_trained(self) -> tuple[int, int] | None:
+        """Give how many of how many parameters are trained, where that is next to none."""
+        model = mapping(self.about.facts.get("model"))
+        trained, of = number(model.get("n_trainable")), number(model.get("n_parameters"), 1.0)
+        if trained is None or of is None or trained > min(_FEW, _FEW_SHARE * of) or "Peft" in str(model.get("class")):
+            return None
+        return int(trained), int(of)
+
     def _judge(self, step: float) -> Finding | None:
         limits, line = self.limits, self._line
         if line.n < limits.learning_rate_ineffective_logs:
@@ -90,9 +101,11 @@ class LearningRateIneffective(Rule):
         if not enough or (not off and since < share):
             return None
         change, error = line.change()
-        limit = limits.learning_rate_ineffective_change * abs(line.mean)
+        few = self._few_trained
+        share = limits.learning_rate_ineffective_few if few else limits.learning_rate_ineffective_change
+        limit = share * abs(line.mean)
         moved = self._moved
-        if abs(change) - _SEEN * error > limit or (moved or 0.0) > limits.learning_rate_ineffective_change:
+        if abs(change) - _SEEN * error > limit or (moved or 0.0) > share:
             self._changed = True
             return None
         still = moved is not None and moved <= limits.learning_rate_ineffective_evaluations
@@ -113,23 +126,26 @@ class LearningRateIneffective(Rule):
             why = "The norm of the gradient was 0 in all logs."
             found = [frozen, "look whether the loss depends on the parameters (detach, no_grad)"]
         else:
+            few = self._few_trained
             why = f"The learning rate was not 0 ({shown(self._rate)} at most)"
             why += f", nor was the gradient (norm {shown(norm)} at most)." if self._norms else "."
+            why += f" Only {few[0]} of {few[1]} parameters are trained." if few else ""
             found = [
+                "requires_grad=True for what is to be trained" if few else None,
                 f"learning_rate={100 * self._rate:.2g} (now {self._rate:.2g})" if self._rate < 1e-5 else None,
                 frozen,
-                None if self._rate < 1e-5 else f"learning_rate={10 * self._rate:.2g} (now {self._rate:.2g})",
+                None if self._rate < 1e-5 or few else f"learning_rate={10 * self._rate:.2g} (now {self._rate:.2g})",
             ]
         said = f", the validation loss by {percent(moved)}" if moved is not None else ""
         return Finding(
             rule=self.name,
             verdict="found",
             severity="warning",
-            sentence=f"Nothing has changed in {step - int(self._first_step)} steps: the training loss moved by "
+            sentence=f"Next to nothing has changed in {step - int(self._first_step)} steps: the training loss moved by "
             f"{shown(abs(change))} (± {shown(_SEEN * error)}) about {shown(line.mean)}{said}. {why}",
             value=abs(change) / max(abs(line.mean), 1e-9),
             unit="share",
-            threshold=self.limits.learning_rate_ineffective_change,
+            threshold=limit / max(abs(line.mean), 1e-9),
             n_samples=line.n,
             steps=(int(self._first_step), step),
             suggestions=tuple(one for one in found if one)[:3],

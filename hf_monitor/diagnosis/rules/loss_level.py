@@ -1,4 +1,4 @@
-"""LossLevel: how high a loss is now and was at its lowest, and how much it scatters, from values that come one by one."""
+"""LossLevel: how high a loss is now and was at its lowest, and how much it scatters; values come one by one."""
 
 from __future__ import annotations
 

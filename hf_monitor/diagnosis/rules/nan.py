@@ -16,7 +16,7 @@ _EVENT = ("loss", "grad_norm")
 
 
 class NotFinite(Rule):
-    """Finds a training loss, gradient norm or validation loss that is NaN or infinite, also behind the Trainer's filter.
+    """Finds a training loss, gradient norm or validation loss that is NaN or infinite.
 
     With ``logging_nan_inf_filter`` (the Trainer's default) such a loss is logged as 0.0 or as the mean of the others;
     the norm of the gradient, and the number of such steps that ``attach`` counts, tell of it. fp16's loss scaling makes

@@ -58,7 +58,7 @@ class Overfitting(Rule):
         return None
 
     def _judge(self, name: str, known: Evaluations) -> Finding | None:
-        """Judge after an evaluation: has the loss risen, or has it rested while the training set is learnt by heart?"""
+        """Judge after an evaluation whether its loss rises, or rests while the training set is learnt by heart."""
         n = len(known.values)
         needed = int(self.limits.overfitting_evaluations)
         if n <= max(needed, 2):

@@ -9,12 +9,14 @@ from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.rules.advice import Saves, shown
 from hf_monitor.diagnosis.rules.base import About, Row, Rule, eval_values
+from hf_monitor.diagnosis.rules.line import Line
 from hf_monitor.diagnosis.rules.loss_level import LossLevel
 from hf_monitor.diagnosis.wording import percent, rounded
 
 __all__ = ["Plateau"]
 
 _MOST_SETS = 100
+_HUGE = 10**15  # beyond any step
 
 
 class Plateau(Rule):
@@ -32,7 +34,7 @@ class Plateau(Rule):
         self._level = LossLevel()
         self._reference = 0.0  # level below which the loss has fallen since `_since`
         self._since = self._first_step = -1.0
-        self._n_since = 0
+        self._line = Line()  # since then
         self._rate = 0.0
         self._sets: dict[str, tuple[float, float]] = {}  # first, lowest
 
@@ -46,14 +48,14 @@ class Plateau(Rule):
             self._saves.see(row)
             return None
         loss, step, rate = row.get("loss"), row.get("step"), row.get("learning_rate")
-        if type(loss) is not float or not isfinite(loss) or type(step) is not int:
+        if type(loss) is not float or not isfinite(loss) or type(step) is not int or not 0 <= step < _HUGE:
             return None
         level = self._level
         level.look(loss)
         level.learn(step, None)
         if type(rate) is float and rate > self._rate:
             self._rate = rate
-        self._n_since += 1
+        self._line.add(step, loss)
         if self._first_step < 0:
             self._first_step = step
         if level.slow < self._reference - self._least(level.start, self._reference) or self._since < 0:
@@ -61,7 +63,7 @@ class Plateau(Rule):
             return None
         limits = self.limits
         lasted = step - self._since
-        if self._n_since < limits.plateau_logs or lasted < limits.plateau_share * self.about.max_steps:
+        if self._line.n < limits.plateau_logs or lasted < limits.plateau_share * self.about.max_steps:
             return None
         return self._judge(step, rate)
 
@@ -74,6 +76,9 @@ class Plateau(Rule):
         learnt = level.start - self._reference
         if left < limits.plateau_left or not considerable or learnt <= limits.plateau_learnt * abs(level.start):
             return None
+        change, error = self._line.change()
+        if 2.0 * error - change > limits.plateau_rest * learnt:  # it may fall, and the scatter hide it
+            return None
         return self._found(step, float(rate), left)  # type: ignore[arg-type]  # it is a float, as was seen
 
     def _least(self, start: float, lowest: float) -> float:
@@ -81,7 +86,7 @@ class Plateau(Rule):
         return self.limits.plateau_fall * max(start - lowest, abs(lowest))
 
     def _moved(self, step: float) -> None:
-        self._reference, self._since, self._n_since = self._level.slow, step, 0
+        self._reference, self._since, self._line = self._level.slow, step, Line()
 
     def _evaluation(self, row: Row) -> None:
         step = number(row.get("step"))
@@ -108,13 +113,14 @@ class Plateau(Rule):
             rule=self.name,
             verdict="found",
             severity="info",
-            sentence=f"The {losses} not fallen since step {since} ({percent((step - since) / self.about.max_steps)} of the "
-            f"training): {shown(level.slow)}, after {shown(level.start)} at the start. The learning rate is still "
-            f"{percent(rate / self._rate)} of its peak, and {percent(left)} of the steps are to come.",
+            sentence=f"The {losses} not fallen since step {since} "
+            f"({percent((step - since) / self.about.max_steps)} of the training): {shown(level.slow)}, after "
+            f"{shown(level.start)} at the start. The learning rate is still {percent(rate / self._rate)} of its peak, "
+            f"and {percent(left)} of the steps are to come.",
             value=(step - since) / self.about.max_steps,
             unit="share",
             threshold=self.limits.plateau_share,
-            n_samples=self._n_since,
+            n_samples=self._line.n,
             steps=(since, step),
             suggestions=tuple(found),
             evidence=rounded(start=level.start, level=level.slow, noise=level.noise) | {"learning_rate": rate},

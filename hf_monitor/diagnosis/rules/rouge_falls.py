@@ -64,6 +64,8 @@ class RougeFalls(Rule):
         after = known.values[best + 1 :]
         if len(after) < limits.rouge_falls_evaluations or len(known.values) < 3:
             return None
+        if known.steps[-1] < limits.rouge_falls_done * self.about.max_steps:  # scores go up and down at first
+            return None
         scores = np.asarray(known.values)
         highest, last = float(scores[best]), float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
         chance = scatter(scores) * (math.sqrt(2 * math.log(len(scores))) + limits.rouge_falls_noise)
@@ -77,8 +79,9 @@ class RougeFalls(Rule):
         step = known.steps[best]
         sentence = (
             f"{metric} of {name} was highest at step {step}, {shown(highest)}, and is {shown(last)} now "
-            f"({percent((highest - last) / highest)} less), although the validation loss fell from {shown(losses[best])} "
-            f"to {shown(losses[-1])} meanwhile. Of the step to go back to, {self._saves.says_of(step)}."
+            f"({percent((highest - last) / highest)} less), although the validation loss fell from "
+            f"{shown(losses[best])} to {shown(losses[-1])} meanwhile. Of the step to go back to, "
+            f"{self._saves.says_of(step)}."
         )
         return Finding(
             rule=self.name,
