@@ -7,12 +7,12 @@
 
 T5 and BART with random weights learn to write summaries of made-up Korean and English dialogues (alert_texts.py). What
 a seed draws (alert_trainings.py) is healthy; a fault changes one thing: learning rate x100, labels shuffled, validation
-samples in the training set, 16 to 48 training samples, frozen weights, NaN, a slow data loader. Seeds from 10000 on are
+samples in the training set, 16 to 28 training samples, frozen weights, NaN, a slow data loader. Seeds from 10000 on are
 not used for setting thresholds; those below 1000 were.
 
 Each training is recorded by ``attach``; what counts are the rows of kind ``alert`` that it wrote while it ran. Which
 rule is right for which fault, and why, is written down in alert_truth.py. Intervals are Wilson's, of 95 %. With
-``--cache`` an interrupted benchmark goes on where it was.
+``--cache`` an interrupted benchmark goes on where it was; for new rules take a new folder, or ``--judge``.
 """
 
 from __future__ import annotations
