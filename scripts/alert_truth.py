@@ -14,16 +14,8 @@ from typing import Any, NamedTuple
 from hf_monitor.diagnosis.intervals import wilson
 
 __all__ = [
-    "HEALTHY",
-    "TRUTH",
-    "Judged",
-    "Said",
-    "Share",
-    "Truth",
-    "count_faults",
-    "count_healthy",
-    "count_plainly_healthy",
-    "count_rules",
+    *("HEALTHY", "TRUTH", "Judged", "Said", "Share", "Truth"),
+    *("count_faults", "count_healthy", "count_plainly_healthy", "count_rules"),
 ]
 
 HEALTHY = "healthy"
@@ -60,7 +52,7 @@ TRUTH: dict[str, Truth] = {
             "nan": "weights that are thrown so far may overflow",
             "plateau": _STAYS,
             "generation_collapse": _SAME_TEXTS,
-            "rouge_falls": "the texts are thrown about: scores may fall by half between evaluations, whatever the loss does",
+            "rouge_falls": "the texts are thrown about: scores may halve between two evaluations while the loss falls",
         },
     ),
     "shuffled_labels": Truth(
