@@ -22,9 +22,11 @@ NAMES = (
 )
 OURS = [rule for rule in RULES if rule.name in NAMES]
 KEYS = st.sampled_from(
-    ["step", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_ko_loss", "eval_rougeL"]
-    + ["max_steps", "nonfinite_steps", "n_trainable", "n_parameters", "class", "fp16", "optim", "max_grad_norm"]
-    + ["save_total_limit", "weight_decay", "warmup_steps"]
+    (
+        *("step", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_ko_loss", "eval_rougeL"),
+        *("max_steps", "nonfinite_steps", "n_trainable", "n_parameters", "class", "fp16", "optim", "max_grad_norm"),
+        *("save_total_limit", "weight_decay", "warmup_steps"),
+    )
 )
 KINDS = st.sampled_from(
     [
