@@ -9,7 +9,12 @@ BIN := $(VENV)/bin
 #   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"
 # Looked at when .venv is made: rm -r .venv to change it.
 TORCH ?= torch==2.13.0
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := PIP_COMPILE=0 $(BIN)/python -m pip --disable-pip-version-check --quiet
+# pip compiles on one core, a third of its time; this takes all cores, and leaves out the tests of others.
+COMPILE := { $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true; }
+# Both sets of extras at once where the tests are asked for first: the stamp says which.
+FOR_TESTS := korean,kiwi,lora,test
+EXTRAS := $(if $(filter test check format bench,$(MAKECMDGOALS)),$(FOR_TESTS),korean)
 OUTPUT ?= outputs/demo
 # venv writes `activate` last, after pip: without it, it was interrupted or had no ensurepip. Only what make itself began is
 # made anew: `.begun` says so.
@@ -36,12 +41,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "$(VENV) could not be made. On Debian and Ubuntu: apt install python3-venv, then make $(MAKECMDGOALS) again."; exit 2; }
 	@echo "installing $(firstword $(TORCH)) and the package (some minutes, once)"
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -c constraints.txt -e '.[korean]'
-	@touch $@
+	@$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(COMPILE)
+	@echo '$(EXTRAS)' > $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@echo "installing the test tools (once)"
-	@$(PIP) install -c constraints.txt -e '.[korean,kiwi,lora,test]'
+	@grep -q '^$(FOR_TESTS)$$' $< || { echo "installing the test tools (once)" && \
+	  $(PIP) install -c constraints.txt -e '.[$(FOR_TESTS)]' && $(COMPILE); }
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test

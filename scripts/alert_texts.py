@@ -110,8 +110,8 @@ def make_pairs(n: int, seed: int, language: str = "both", most_filler: int = 2) 
 
 @functools.cache
 def make_tokenizer(language: str) -> Any:
-    """Train the demo's tokenizer on texts of a language; once a process."""
+    """Train the demo's tokenizer on texts of a language, so that each word is one token; once a process."""
     from hf_monitor.seq2seq.demo_model import build_demo_tokenizer
 
     pairs = make_pairs(600, 0, language)
-    return build_demo_tokenizer((text for pair in pairs for text in pair), vocab_size=720)
+    return build_demo_tokenizer((text for pair in pairs for text in pair), vocab_size=900)

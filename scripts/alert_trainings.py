@@ -109,8 +109,8 @@ def draw_recipe(seed: int, *, small: bool = False) -> Recipe:
         logging_steps=draw.choice((1, 5, 10)),
     )
     if small:
-        sizes = {"d_model": 48, "layers": 1, "language": "en", "most_filler": 1, "dropout": 0.0}
-        return replace(recipe, **sizes, batch=16, accumulation=1, max_steps=120, n_train=1500, n_eval=24)
+        sizes = {"d_model": 48, "layers": 1, "language": "en", "most_filler": 0, "dropout": 0.0, "logging_steps": 1}
+        return replace(recipe, **sizes, batch=16, accumulation=1, max_steps=96, n_train=800, n_eval=16)
     return recipe
 
 

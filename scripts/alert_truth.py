@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 
 from hf_monitor.diagnosis.intervals import wilson
 
-__all__ = ["HEALTHY", "TRUTH", "Judged", "Said", "Share", "Truth", "count_faults", "count_healthy", "count_rules"]
+__all__ = [
+    *("HEALTHY", "TRUTH", "Judged", "Said", "Share", "Truth"),
+    *("count_faults", "count_healthy", "count_plainly_healthy", "count_rules"),
+]
 
 HEALTHY = "healthy"
 SPEAKING = ("error", "warning")
@@ -49,11 +52,16 @@ TRUTH: dict[str, Truth] = {
             "nan": "weights that are thrown so far may overflow",
             "plateau": _STAYS,
             "generation_collapse": _SAME_TEXTS,
+            "rouge_falls": "the texts are thrown about: scores may halve between two evaluations while the loss falls",
         },
     ),
     "shuffled_labels": Truth(
-        ("generation_collapse", "plateau", "overfitting"),
-        {"rouge_falls": "what is learnt is how targets look, which lowers the loss and says nothing about the input"},
+        ("generation_collapse",),  # texts that do not depend on the input are what such labels teach
+        {
+            "plateau": "once it is known how targets look, nothing more can be learnt",
+            "overfitting": "such labels can only be learnt by heart",
+            "rouge_falls": "what is learnt is how targets look, which lowers the loss and says nothing about the input",
+        },
     ),
     "leaked_data": Truth(("data_overlap",)),
     "tiny_training_set": Truth(
@@ -215,6 +223,27 @@ def count_rules(
             }
         )
     return rows
+
+
+def count_plainly_healthy(evaluations: Sequence[Sequence[Mapping[str, Any]]]) -> Share:
+    """Count trainings that were healthy by plain truth, whatever any rule says.
+
+    Parameters
+    ----------
+    evaluations : sequence of sequence of mapping
+        Of each training its evaluations: ``eval_loss``, ``eval_rougeL``.
+
+    Returns
+    -------
+    Share
+        Those whose validation loss ends at most 3 % above its lowest and at most at 3/4 of the first evaluation's, and
+        whose ROUGE-L ends higher than it began.
+    """
+    good = 0
+    for those in evaluations:
+        losses, scores = ([one[name] for one in those] for name in ("eval_loss", "eval_rougeL"))
+        good += losses[-1] <= min(1.03 * min(losses), 0.75 * losses[0]) and scores[-1] > scores[0]
+    return Share(good, len(evaluations))
 
 
 def count_healthy(runs: Sequence[Judged]) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 Where no GPU is, a driver made of Python stands in for ``libnvidia-ml``: everybody calls it through the real ``pynvml``.
 Its functions fill in a number and return, so what is measured is our code and pynvml's, not a driver's; a real driver
-adds its own time, to all alike. ``--real`` uses the real one.
+adds its own time, to all alike. ``--real`` uses the real one, and then also shows what each reading of ours takes.
 
 Each subject runs in processes of its own, in several rounds whose order alternates; CPU time of the calling thread
 (``time.thread_time_ns``), the first calls dropped. Shown are medians over the rounds of each round's median and 99th
@@ -256,14 +256,31 @@ def work(name: str, n_gpus: int, samples: int, real: bool, pause_s: float = 0.0)
     }
 
 
-def measure(name: str, args: argparse.Namespace, samples: int, pause: float = 0.0) -> dict[str, float]:
-    """Measure one subject in a process of its own."""
+def readings(n_gpus: int, samples: int) -> dict[str, float]:
+    """Measure each reading of the first card alone: medians in microseconds of CPU time."""
+    from hf_monitor.gpu.readings import open_devices
+
+    reader = open_devices(_devices(n_gpus)).readers[0]
+    found = {}
+    for name, ask in [(q.name, q.ask) for q in reader._questions] + [("other_processes", reader.read_processes)]:
+        times = []
+        for _ in range(samples):
+            began = time.thread_time_ns()
+            ask()
+            times.append(time.thread_time_ns() - began)
+        found[name] = statistics.median(times) / 1000
+    return found
+
+
+def measure(name: str, args: argparse.Namespace, samples: int, pause: float = 0.0) -> dict[str, float] | None:
+    """Measure one subject in a process of its own; None where it failed, of which is told: the others go on."""
     command = [sys.executable, __file__, "--worker", name, "--gpus", str(args.gpus), "--samples", str(samples)]
     command += ["--pause", str(pause), *(["--real"] if args.real else [])]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or not lines:
-        sys.exit(f"{name} failed:\n{done.stderr[-2000:]}")
+        print(f"left out: {name} failed: {(done.stderr.strip().splitlines() or ['no word of it'])[-1]}", flush=True)
+        return None
     found: dict[str, float] = json.loads(lines[-1][7:])
     return found
 
@@ -286,7 +303,11 @@ def main() -> int:
             if not torch.cuda.is_available():
                 sys.exit("--real needs a GPU that torch can use; `hf-monitor gpu` says what is wrong")
             torch.zeros(1, device="cuda")
-        print("RESULT " + json.dumps(work(args.worker, args.gpus, args.samples, args.real, args.pause)))
+        if args.worker == "readings":
+            result = readings(args.gpus, args.samples)
+        else:
+            result = work(args.worker, args.gpus, args.samples, args.real, args.pause)
+        print("RESULT " + json.dumps(result))
         return 0
     names = args.only.split(",") if args.only else list(SUBJECTS)
     if unknown := set(names) - set(SUBJECTS):
@@ -296,13 +317,18 @@ def main() -> int:
         print(f"left out: {SUBJECTS[name][1]} is not installed (pip install {SUBJECTS[name][1]})")
         names.remove(name)
     for number in range(args.rounds + 1):  # the first one warms the disk's cache
-        for name in names if number % 2 else reversed(names):
+        for name in list(names) if number % 2 else names[::-1]:
             found = measure(name, args, args.samples)
-            if number:
+            if found is None:
+                names.remove(name)
+                results.pop(name, None)
+            elif number:
                 results.setdefault(name, []).append(found)
     paced = {}
     if args.paced:
-        paced = {n: measure(n, args, args.paced, pause=1.0)["median"] for n in names if SUBJECTS[n][2] == "whole"}
+        whole = [name for name in names if SUBJECTS[name][2] == "whole"]
+        measured = {name: measure(name, args, args.paced, pause=1.0) for name in whole}
+        paced = {name: found["median"] for name, found in measured.items() if found is not None}
     driver = "the real driver" if args.real else f"a driver made of Python with {args.gpus} x {NAME}"
     print(f"\n{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, {driver}")
     print(f"{args.rounds} rounds of {args.samples} samples; microseconds of CPU time a sample\n")
@@ -318,6 +344,8 @@ def main() -> int:
         at = f"{paced[name]:.0f}" if name in paced else ""
         label = f"{package} {importlib.metadata.version(package)}: {title}"
         print(f"| {part:5} | {label:45} | {middle[name]['median']:.0f} | {middle[name]['p99']:.0f} | {ratio} | {at} |")
+    if args.real and (each := measure("readings", args, min(args.samples, 200))):
+        print("\nours, each reading alone: " + ", ".join(f"{name} {value:.0f}" for name, value in each.items()))
     if "ours" in middle and not args.real and args.gpus == 1:
         reached = middle["ours"]["median"] <= GOAL_MEDIAN_US and middle["ours"]["p99"] <= GOAL_P99_US
         print(

@@ -103,6 +103,7 @@ class Lab:
     """Makes trainings that differ in nothing but the fault."""
 
     def __init__(self, folder: Path) -> None:
+        gc.disable()  # while the first training, plain(), imports what all need
         from datasets import Dataset
         from transformers.utils import logging as transformers_logging
 
@@ -165,6 +166,7 @@ class Lab:
         with contextlib.redirect_stdout(Console()):
             trainer.train()
         gc.freeze()  # what is there now stays; the Trainer collects garbage at each end
+        gc.enable()
         return dict(trainer.model.state_dict())
 
     def recorded(self, arm: Any, charts: bool = True) -> tuple[Any, Path, Any]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import itertools
 import json
 import math
@@ -221,9 +222,13 @@ def train(cell: Cell, folder: Path) -> list[list[tuple[float, int]]]:
 def work(folder: Path, wanted: Iterator[Cell]) -> None:
     """Do all trainings of a number of processes; every process leaves a file of what its batches were worth."""
     rank = int(os.environ.get("RANK", "0"))
+    gc.disable()  # while the first training imports what all need
     for number, cell in enumerate(wanted):
         worth = train(cell, folder / str(number))
         (folder / f"{number}.{rank}.json").write_text(json.dumps(worth), encoding="utf-8")
+        if not gc.isenabled():
+            gc.freeze()  # what is there now stays; the Trainer collects garbage at each end
+            gc.enable()
 
 
 def expected(cell: Cell, by_rank: list[list[list[tuple[float, int]]]]) -> list[float]:

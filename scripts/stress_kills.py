@@ -666,6 +666,7 @@ def preload() -> None:
 
     pyarrow's allocator has a thread of its own, which it looks after in a fork; a thread of Python's would be lost.
     """
+    gc.disable()
     importlib.import_module("datasets")
     importlib.import_module("transformers.models.t5.modeling_t5")
     importlib.import_module("transformers.trainer_seq2seq")
@@ -679,6 +680,7 @@ def preload() -> None:
     if threading.active_count() > 1:
         raise RuntimeError(f"cannot fork safely beside other threads: {threading.enumerate()}")
     gc.freeze()  # so that the trainees' collections do not walk through all that was imported
+    gc.enable()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import untraced
 
 import hf_monitor
 
@@ -94,9 +95,11 @@ def test_a_wheel_installs_into_an_empty_environment_and_attach_works_there(tmp_p
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
         check=True,
         capture_output=True,
+        env=untraced.ENVIRONMENT,
     )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")]
+    subprocess.run(command, check=True, env=untraced.ENVIRONMENT)
     inner = tmp_path / "env" / "bin" / "python"
     site = Path(
         subprocess.run(
@@ -110,6 +113,7 @@ def test_a_wheel_installs_into_an_empty_environment_and_attach_works_there(tmp_p
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
         check=True,
         capture_output=True,
+        env=untraced.ENVIRONMENT,
     )
     # Third-party packages of this environment, without its editable install of the project.
     third_party = Path(sys.prefix) / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"

@@ -1,6 +1,9 @@
 """What CUDA would hold, where the step runs on the CPU's fake tensors (a torch without CUDA aborts on fake CUDA ones).
 
-Where the two differ in what lives through a step (none of it measured here: no GPU):
+For T5-base and BART-base in bf16 and fp32, at sizes that fill 28 to 139 GiB of an H200, the result was 0.2 % to 7.4 %
+above what the allocator there reserved, for a single sample 3 % to 10 % below (docs/auto_batch.md).
+
+Where the two differ in what lives through a step:
 
 - dropout keeps a mask of bytes, the CPU's keeps one of the input's own type;
 - attention with dropout, or with a mask that learns (T5's position bias), is one kernel, which keeps no scores

@@ -250,6 +250,16 @@ class AlertThresholds:
         "Share of the training after which such texts are no beginning. Each seq2seq model that starts from random "
         "weights gives everybody the same text at first.",
     )
+    collapse_later: float = _limit(
+        0.75,
+        "The same while the validation loss still falls: a model that learns slowly finds out about its input late "
+        "(2 of 80 healthy development runs did after half of the training).",
+    )
+    collapse_fall: float = _limit(
+        0.05,
+        "Fall of the validation loss since the evaluation before, as a share of all that it has fallen: so it still "
+        "falls. Eight evaluations on a straight line have 12 % each.",
+    )
     collapse_evaluations: float = _limit(
         6, "Evaluations after which the same holds where the length of the training is not known."
     )

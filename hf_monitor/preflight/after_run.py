@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_monitor.diagnosis.findings import diagnose
 from hf_monitor.diagnosis.finding import Finding, Severity
+from hf_monitor.diagnosis.findings import diagnose
 from hf_monitor.preflight.checklist import Check, State, failed, ok, skipped, warning
 from hf_monitor.run.reader import Run
 

@@ -1,10 +1,14 @@
+# ruff: noqa: E402 - garbage collections are off before what is imported
 """What test_probe_ranks.py launches: ranks_script.py FOLDER, for what each rank saw in FOLDER/rank<N>.json.
 
 All in one launch: importing torch and transformers in each process takes longer than all that is tried.
 """
 
-import dataclasses
 import gc
+
+gc.disable()  # a fifth of what the imports take
+
+import dataclasses
 import hashlib
 import json
 import os
@@ -25,6 +29,8 @@ from hf_monitor.auto_batch.shapes import StepSettings, Trial
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.seq2seq.batches import Lengths, dummy_batch
+
+gc.enable()
 
 FOLDER = Path(sys.argv[1])
 RANK = int(os.environ["RANK"])

@@ -64,6 +64,7 @@ def test_it_holds_no_state_that_the_trainer_would_save(callback_class):
     assert not issubclass(callback_class, ExportableState)  # a resume would restore a new object, not the user's
 
 
+@pytest.mark.no_cover
 def test_it_works_alone_in_a_training_evaluation_and_prediction(record, make_trainer, tmp_path, caplog):
     trainer = make_trainer(**record(tmp_path / "run"), save_strategy="steps", save_steps=2)
     trainer.train()
@@ -74,6 +75,7 @@ def test_it_works_alone_in_a_training_evaluation_and_prediction(record, make_tra
     assert not [record for record in caplog.records if record.name == "hf_monitor"]
 
 
+@pytest.mark.no_cover
 def test_it_works_in_evaluation_and_prediction_without_training(record, make_trainer, tmp_path, caplog):
     trainer = make_trainer(**record(tmp_path / "run"))
     trainer.evaluate()
@@ -216,6 +218,7 @@ def train_on(record, make_trainer, make_model, tmp_path, caplog):
     return train
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("code", "door"), [(errno.ENOSPC, "write"), (errno.EIO, "all")])
 def test_a_failing_disk_never_stops_a_training(callback_class, train_on, tmp_path, monkeypatch, code, door):
     """From the first step on, every write into the run folder fails at the level of the system call."""

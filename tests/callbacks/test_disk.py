@@ -117,6 +117,7 @@ def train(make_trainer, tokenizer, tmp_path, caplog, capsys):
     return run
 
 
+@pytest.mark.no_cover
 def test_a_disk_that_is_full_for_a_while(train, small_disk):
     outcome = train(small_disk / "run", lambda: fill(small_disk), lambda: (small_disk / "ballast").unlink())
     (warning,) = outcome.warnings
@@ -136,6 +137,7 @@ def test_a_disk_that_is_full_for_a_while(train, small_disk):
     }
 
 
+@pytest.mark.no_cover
 def test_a_disk_that_stays_full(train, small_disk):
     outcome = train(small_disk / "run", lambda: fill(small_disk))
     assert len(outcome.warnings) == 1
@@ -151,6 +153,7 @@ def test_a_disk_that_stays_full(train, small_disk):
     assert [row["step"] for row in run.rows.of("log")] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.no_cover
 def test_a_folder_that_is_read_only_for_a_while(train, small_disk):
     folder = small_disk / "run"
 
@@ -165,6 +168,7 @@ def test_a_folder_that_is_read_only_for_a_while(train, small_disk):
     outcome.check_complete()
 
 
+@pytest.mark.no_cover
 def test_a_folder_that_is_removed(train, tmp_path):
     folder = tmp_path / "parent" / "run"
     outcome = train(folder, lambda: (shutil.rmtree(folder), time.sleep(1.01)))

@@ -54,6 +54,7 @@ class Slow(torch.utils.data.Dataset):
         return self.rows[index]
 
 
+@pytest.mark.no_cover
 def test_each_logged_window_says_how_its_time_was_spent(monitored):
     _, run = monitored(max_steps=5, logging_steps=2, eval_steps=2)
     rows = run.metrics.of("timing")
@@ -66,6 +67,7 @@ def test_each_logged_window_says_how_its_time_was_spent(monitored):
     assert rows[1]["other_seconds"] > 0  # the evaluation of step 2
 
 
+@pytest.mark.no_cover
 def test_samples_and_tokens_are_those_that_came(make_trainer, make_dataset, tmp_path):
     trainer = make_trainer(
         train=make_dataset(6),  # batches of 4 and 2
@@ -101,12 +103,14 @@ def test_without_attach_samples_are_what_the_arguments_promise_and_tokens_are_no
     assert "tokens_per_second" not in row
 
 
+@pytest.mark.no_cover
 def test_a_sleeping_data_set_is_seen_as_wait_for_data(monitored, make_dataset):
     _, run = monitored(train=Slow(make_dataset(8), 0.03), max_steps=6, logging_steps=3, eval_strategy="no")
     second = run.metrics.of("timing")[1]
     assert second["data_wait_seconds"] >= 2 * 0.03
 
 
+@pytest.mark.no_cover
 def test_an_evaluation_and_a_checkpoint_are_not(monitored, make_dataset):
     _, run = monitored(
         evaluation=Slow(make_dataset(4), 0.05),
@@ -120,6 +124,7 @@ def test_an_evaluation_and_a_checkpoint_are_not(monitored, make_dataset):
         assert row["other_seconds"] >= 4 * 0.05
 
 
+@pytest.mark.no_cover
 def test_a_training_that_waits_for_its_data_is_called_so_in_the_log(monitored, make_dataset, tmp_path):
     _, run = monitored(train=Slow(make_dataset(8), 0.02), max_steps=80, logging_steps=20, eval_strategy="no")
     (finding,) = [finding for finding in hardware_findings(run) if finding.rule == "data_bound"]
@@ -154,6 +159,7 @@ class Busy(TrainerCallback):
         time.sleep(0.3)
 
 
+@pytest.mark.no_cover
 def test_what_other_callbacks_do_is_no_wait_for_data(make_trainer, tmp_path):
     trainer = make_trainer(max_steps=80, logging_steps=20, eval_strategy="no")
     attach(trainer, tmp_path / "run")
@@ -166,6 +172,7 @@ def test_what_other_callbacks_do_is_no_wait_for_data(make_trainer, tmp_path):
     assert all(row["data_wait_seconds"] < 0.02 for row in rows[1:])
 
 
+@pytest.mark.no_cover
 def test_evaluations_and_checkpoints_at_an_epochs_end_are_sampled_as_such(make_trainer, make_dataset, tmp_path):
     trainer = make_trainer(
         evaluation={"ko": Slow(make_dataset(3), 0.1), "en": Slow(make_dataset(3), 0.1)},
@@ -300,6 +307,7 @@ def test_alone_a_tracker_that_logs_slowly_is_no_wait_for_data(make_trainer, tmp_
         assert row["data_wait_seconds"] < 0.1 <= row["other_seconds"]
 
 
+@pytest.mark.no_cover
 def test_samples_know_their_step_and_phase(monitored, make_dataset):
     _, run = monitored(
         train=Slow(make_dataset(8), 0.02), evaluation=Slow(make_dataset(4), 0.05), max_steps=4, eval_steps=2
@@ -319,6 +327,7 @@ def test_samples_know_their_step_and_phase(monitored, make_dataset):
     assert any(row["process_cpu_percent"] > 0 for row in rows[1:])
 
 
+@pytest.mark.no_cover
 def test_the_thread_ends_with_the_training_and_begins_with_the_next(make_trainer, tmp_path):
     trainer = make_trainer(max_steps=2)
     attach(trainer, tmp_path / "run")
@@ -370,6 +379,7 @@ def test_the_weights_are_the_same_as_without(make_trainer, make_model, tmp_path)
     assert all(torch.equal(with_it[name], without[name]) for name in without)
 
 
+@pytest.mark.no_cover
 def test_workers_are_forked_and_the_sampler_goes_on(monitored, make_dataset):
     _, run = monitored(train=Slow(make_dataset(8), 0.02), max_steps=6, dataloader_num_workers=2, eval_strategy="no")
     assert run.status == "finished"
@@ -414,6 +424,7 @@ def test_a_sampler_wants_a_writer_or_a_path(writer):
         SystemSampler(writer)
 
 
+@pytest.mark.no_cover
 def test_the_steps_before_an_error_have_their_timing(make_trainer, tmp_path):
     trainer = make_trainer(max_steps=9, logging_steps=3, eval_strategy="no")
     monitor = attach(trainer, tmp_path / "run")

@@ -38,6 +38,7 @@ def break_at(model, call, error):
     return model
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("by_attach", [True, False])
 def test_a_new_trainer_after_a_crash_is_a_new_attempt_in_the_same_folder(make_trainer, make_model, tmp_path, by_attach):
     folder = tmp_path / "run"
@@ -69,6 +70,7 @@ def test_a_new_trainer_after_a_crash_is_a_new_attempt_in_the_same_folder(make_tr
     assert (folder / "train.log").read_text().count("step 4/4  loss") == 1
 
 
+@pytest.mark.no_cover
 def test_a_shorter_training_leaves_nothing_of_a_longer_one_in_the_metrics(make_trainer, tmp_path):
     for steps in (6, 2):
         trainer = make_trainer(max_steps=steps, output_dir=tmp_path / "out")
@@ -101,6 +103,7 @@ def test_a_refused_second_training_does_not_make_the_first_one_a_crash(make_trai
     run = monitor.run()
     assert [(row["attempt"], row["event"]) for row in run.events] == [
         (1, "train_begin"),
+        (1, "data_overlap"),
         (1, "train_end"),
         (2, "error"),
     ]
@@ -184,6 +187,7 @@ def test_a_broken_off_evaluation_does_not_reach_into_the_next(
     assert len(load_run(tmp_path / "run").predictions) == 8
 
 
+@pytest.mark.no_cover
 def test_a_trainer_that_copies_its_logs_is_recorded_once(make_trainer, tokenizer):
     from transformers import Seq2SeqTrainer
 
@@ -197,6 +201,7 @@ def test_a_trainer_that_copies_its_logs_is_recorded_once(make_trainer, tokenizer
     assert [row["step"] for row in monitor.run().rows.of("eval")] == [2, 4]
 
 
+@pytest.mark.no_cover
 def test_an_evaluation_called_train_is_no_summary(make_trainer, tokenizer):
     trainer = make_trainer(compute_metrics=TextMetrics(tokenizer), eval_strategy="no")
     monitor = attach(trainer)
@@ -208,6 +213,7 @@ def test_an_evaluation_called_train_is_no_summary(make_trainer, tokenizer):
     assert "train_rougeL" in run.metrics.of("eval")[0]
 
 
+@pytest.mark.no_cover
 def test_texts_of_several_sets_stay_apart(make_trainer, make_dataset, tokenizer):
     sets = {"a": make_dataset(2), "b": make_dataset(3)}
     trainer = make_trainer(compute_metrics=TextMetrics(tokenizer), evaluation=sets, max_steps=2)
@@ -249,6 +255,7 @@ def test_two_folders_of_one_training_both_get_the_console(make_trainer, tmp_path
         assert (tmp_path / name / "train.log").read_text().count("in the middle") == 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("by_attach", [True, False])
 def test_a_training_that_changes_the_working_directory_is_recorded_where_it_began(
     make_trainer, tmp_path, monkeypatch, by_attach
@@ -306,6 +313,7 @@ def test_an_error_with_a_strange_text_is_recorded_with_its_place(make_trainer, m
     assert len(log) < 100_000
 
 
+@pytest.mark.no_cover
 def test_an_error_without_a_text_inside_our_callbacks_ends_no_training(make_trainer, make_dataset, tokenizer, caplog):
     class Unreadable(torch.utils.data.Dataset):
         """Looks like a data set with columns; raises what cannot even be shown."""

@@ -68,6 +68,7 @@ def broken_at(model, *calls, value=math.nan):
 # --- scaling
 
 
+@pytest.mark.no_cover
 def test_each_step_is_scaled_by_the_micro_batches_that_it_took(make, make_model, said):
     trainer = make(model=make_model(1))
     monitor = attach(trainer)
@@ -95,6 +96,7 @@ def test_each_step_is_scaled_by_the_micro_batches_that_it_took(make, make_model,
         assert torch.equal(value, trainer.model.state_dict()[key])
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("attached", [True, False])
 def test_a_callback_added_behind_the_one_that_prints(make, attached):
     """That one takes from the summary by what it is known."""

@@ -77,6 +77,7 @@ def said(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.name == "hf_monitor"]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("alone", [False, True])
 def test_pictures_appear_during_the_training(make_trainer, tmp_path, said, alone):
     class Look(TrainerCallback):
@@ -260,6 +261,7 @@ def test_a_drawing_that_hangs_is_given_up(hanging, tmp_path):
     painter.stop()
 
 
+@pytest.mark.no_cover
 def test_a_training_whose_charts_fail_goes_on_with_one_line(python_is, make_trainer, tmp_path, said):
     class Slow(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):

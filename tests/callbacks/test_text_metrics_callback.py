@@ -83,6 +83,7 @@ def best_of(make_trainer, tokenizer, values, **settings):
     return best, trainer
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("greater", "values", "value", "step"),
     [
@@ -113,6 +114,7 @@ def test_the_best_evaluation_of_the_set_that_the_trainer_watches(make_trainer, m
     assert trainer.state.best_metric == 3.0
 
 
+@pytest.mark.no_cover
 def test_a_loss_is_best_where_it_is_lowest(make_trainer, tokenizer):
     best, trainer = best_of(make_trainer, tokenizer, [1.0] * 3, metric_for_best_model="loss")
     assert best["metric"] == "loss"
@@ -128,6 +130,7 @@ class PerfectAtStep2(Seq2SeqTrainer):
         return loss, labels if perfect else labels[:, :1], labels
 
 
+@pytest.mark.no_cover
 def test_without_a_metric_the_best_score_of_the_first_set(make_trainer, make_dataset, tokenizer):
     trainer = make_trainer(
         cls=PerfectAtStep2,

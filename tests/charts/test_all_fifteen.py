@@ -1,13 +1,13 @@
 """All fifteen at once, with hostile names, in a process of their own: what they leave as it was, and the same bytes."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 pytest.importorskip("koreanize_matplotlib", reason="Korean needs a font: pip install 'hf-monitor[korean]'")
 
@@ -41,7 +41,7 @@ print(json.dumps({{"drawn": len(drawn), "loaded": loaded, "records": records, "f
 
 
 def draw(folder, seed):
-    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    environment = {**untraced.ENVIRONMENT, "PYTHONHASHSEED": seed}
     command = [sys.executable, "-c", CODE, str(folder), json.dumps(NAME)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -21,6 +21,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.no_cover
 def test_seven_pictures_by_their_names_and_the_same_bytes_again(tmp_path):
     first = create_training_visualizations(FOLDS, model_name="KoBART", output_dir=tmp_path / "a", history_data=HISTORY)
     frames = {"fold_results": pd.DataFrame(FOLDS), "history_data": pd.DataFrame(HISTORY)}

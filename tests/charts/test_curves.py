@@ -268,6 +268,7 @@ def test_rows_that_nothing_can_be_drawn_of_are_told_apart(rows, words):
         LossChart.from_rows(rows)
 
 
+@pytest.mark.no_cover
 def test_tensors_of_one_element_are_numbers():
     import torch
 
@@ -310,6 +311,7 @@ def test_what_was_not_given_is_no_warning_and_what_is_missing_is_one(tmp_path, c
         create_training_visualizations(history_data=OVERFITTED, output_dir=None)
 
 
+@pytest.mark.no_cover
 def test_characters_without_a_glyph_are_counted_over_all_pictures(tmp_path):
     from hf_monitor import create_training_visualizations
 

@@ -96,6 +96,7 @@ def test_what_is_not_drawn_is_counted_by_character(korean):
     assert uncovered["🎉"] == 3
 
 
+@pytest.mark.no_cover
 def test_whatever_the_character_the_line_is_covered(korean):
     line = "".join(shown(f"a{chr(code)}") for code in range(0x21, 0x30000, 7))
     assert has_glyphs(line)

@@ -128,6 +128,7 @@ def test_without_data_it_says_what_it_needs(chart):
         chart.from_rows([{"epoch": 1.0, "step": 3}, {"text": "x", "step": 4}])
 
 
+@pytest.mark.no_cover
 def test_pictures_by_their_names_same_bytes_each_time(tmp_path):
     first = draw_history(HISTORY, tmp_path / "a")
     second = draw_history(HISTORY, tmp_path / "b")

@@ -40,6 +40,7 @@ def run_dir(tmp_path):
     return folder
 
 
+@pytest.mark.no_cover
 def test_four_pictures_from_a_crashed_run_and_the_same_bytes_again(run_dir, tmp_path):
     first = create_inference_visualizations(run_dir, output_dir=tmp_path / "a", models={"before": run_dir})
     assert [path.name for path in first] == NAMES

@@ -29,6 +29,7 @@ def ticks(ax):
     return [label.get_text() for label in ax.get_yticklabels()]
 
 
+@pytest.mark.no_cover
 def test_few_lengths_are_points_with_their_median_beside_those_of_the_references():
     chart = PredictionDistributionChart.from_rows(["a b", "a b c", ""], references=["a b c d", ["a", "b c d"], None])
     assert chart.lengths.values == {"predictions": [2, 3, 0], "references": [4, 2]}  # of two references the mean

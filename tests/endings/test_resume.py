@@ -63,6 +63,7 @@ def test_a_resumed_training_is_a_new_attempt_of_the_same_run(train, tmp_path):
     assert "steps 5 to 6 of attempt 1 are done again" in (run.path / "train.log").read_text()
 
 
+@pytest.mark.no_cover
 def test_the_values_are_those_of_a_training_that_never_stopped(train, tmp_path):
     train(fails=6)
     train(resume=True)
@@ -74,6 +75,7 @@ def test_the_values_are_those_of_a_training_that_never_stopped(train, tmp_path):
     assert values[0] == values[1]
 
 
+@pytest.mark.no_cover
 def test_the_best_score_of_before_is_still_the_best(train, tmp_path):
     train(fails=6)
     run = load_run(tmp_path / "out")
@@ -86,6 +88,7 @@ def test_the_best_score_of_before_is_still_the_best(train, tmp_path):
     assert load_run(tmp_path / "out").rows.of("text_scores")[-1]["best"] == monitor.callbacks[1].best
 
 
+@pytest.mark.no_cover
 def test_it_goes_on_from_the_attempt_that_saved_the_checkpoint(train, tmp_path):
     """Attempt 2 began anew and is not what attempt 3 goes on from."""
     train(fails=6, learning_rate=1e-3)
@@ -97,6 +100,7 @@ def test_it_goes_on_from_the_attempt_that_saved_the_checkpoint(train, tmp_path):
     assert run.attempts[1]["facts"]["arguments"]["learning_rate"] == 1e-4
 
 
+@pytest.mark.no_cover
 def test_two_resumes_from_one_checkpoint(train, tmp_path):
     train(fails=4, save_steps=2)
     train(fails=7, resume=str(tmp_path / "out" / "checkpoint-2"), save_steps=100)
@@ -106,6 +110,7 @@ def test_two_resumes_from_one_checkpoint(train, tmp_path):
     assert run.lost_steps == [(1, 3, 4, 2), (2, 3, 7, 3)]
 
 
+@pytest.mark.no_cover
 def test_a_fresh_training_into_the_same_folder_overwrites_nothing(train, tmp_path):
     train()
     before = (tmp_path / "out" / "monitor" / "metrics.jsonl").read_bytes()
@@ -116,6 +121,7 @@ def test_a_fresh_training_into_the_same_folder_overwrites_nothing(train, tmp_pat
     assert run.lost == []  # begun anew, not gone back over
 
 
+@pytest.mark.no_cover
 def test_a_checkpoint_of_a_training_without_us_can_be_resumed(train, make_trainer, tmp_path):
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
     make_trainer(output_dir=tmp_path / "out", **settings).train()
@@ -125,6 +131,7 @@ def test_a_checkpoint_of_a_training_without_us_can_be_resumed(train, make_traine
     assert run.status == "finished"
 
 
+@pytest.mark.no_cover
 def test_a_checkpoint_of_ours_can_be_resumed_without_us(train, make_trainer, tmp_path):
     train(fails=6)
     trainer = make_trainer(output_dir=tmp_path / "out", max_steps=8)
@@ -144,6 +151,7 @@ def test_a_checkpoint_of_another_run_is_named(train, tmp_path, caplog):
     assert run.status == "crashed"  # nothing was written there
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("broken", [b"", b'{"format":1,"run_id"', b'{"format":99}', b"[]"])
 def test_a_broken_state_of_ours_is_no_obstacle(train, tmp_path, broken):
     train(fails=6)

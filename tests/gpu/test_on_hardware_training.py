@@ -42,14 +42,21 @@ class Products(torch.nn.Module):
 
 @pytest.fixture
 def train(tmp_path):
-    def run(size, products, seconds, steps):
-        from transformers import Trainer, TrainingArguments
+    def run(size, products, seconds, for_s):
+        from transformers import Trainer, TrainerCallback, TrainingArguments
+
+        class Stop(TrainerCallback):  # cards differ by 20 times: the same time on each, not the same steps
+            def on_train_begin(self, args, state, control, **_):
+                self.until = time.monotonic() + for_s
+
+            def on_step_end(self, args, state, control, **_):
+                control.should_training_stop |= time.monotonic() > self.until
 
         args = TrainingArguments(
-            str(tmp_path / "out"), max_steps=steps, per_device_train_batch_size=2, logging_steps=5, report_to="none",
+            str(tmp_path / "out"), max_steps=100_000, per_device_train_batch_size=2, logging_steps=5, report_to="none",
             disable_tqdm=True, save_strategy="no",
         )  # fmt: skip
-        trainer = Trainer(Products(size, products), args, train_dataset=Rows(size, seconds))
+        trainer = Trainer(Products(size, products), args, train_dataset=Rows(size, seconds), callbacks=[Stop()])
         monitor = attach(trainer, tmp_path / "run")
         monitor.find(GpuMonitorCallback).interval_s = 0.2
         trainer.train()
@@ -65,21 +72,21 @@ def verdicts(run):
 
 
 def test_a_sleeping_data_set_is_called_data_bound(train):
-    run = train(size=256, products=4, seconds=0.1, steps=150)
+    run = train(size=256, products=4, seconds=0.1, for_s=40)
     found = verdicts(run)
     assert found["data_bound"] == "found"
     assert found["compute_bound"] != "found"
 
 
 def test_a_loop_of_matrix_products_is_called_compute_bound(train):
-    run = train(size=4096, products=60, seconds=0.0, steps=150)
+    run = train(size=4096, products=20, seconds=0.0, for_s=40)
     found = verdicts(run)
     assert found["compute_bound"] == "found"
     assert found["data_bound"] != "found"
 
 
 def test_samples_are_plausible_and_torch_agrees_with_the_card(train):
-    run = train(size=4096, products=20, seconds=0.0, steps=60)
+    run = train(size=4096, products=20, seconds=0.0, for_s=8)
     rows = run.system.of("gpu")
     begin = run.system.of("event")[0]["gpus"][0]
     assert begin["matched_by"] in ("uuid", "pci")

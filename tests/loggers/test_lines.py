@@ -48,6 +48,7 @@ def assemble(*chunks, **options):
     return lines + assembler.finish()
 
 
+@pytest.mark.no_cover
 @given(TERMINAL_TEXT, st.data(), st.booleans())
 def test_the_cutting_into_chunks_does_not_change_the_lines(text, data, nested):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))

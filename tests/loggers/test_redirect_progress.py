@@ -213,6 +213,7 @@ def test_rich_output_and_progress(path):
         assert len(found) <= 7
 
 
+@pytest.mark.no_cover
 def test_the_trainers_own_output_is_left_out_where_it_is_expected(path, capsys):
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 

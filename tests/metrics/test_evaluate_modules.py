@@ -1,12 +1,12 @@
 """The evaluate modules load from the package with no network and an empty cache, also in two processes at once."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+import untraced
 
 from hf_monitor.errors import InputError
 from hf_monitor.metrics import module_path, score_texts
@@ -46,7 +46,7 @@ SCRIPT = """
 
 def test_two_processes_offline_in_an_empty_cache(tmp_path):
     environment = {
-        **os.environ,
+        **untraced.ENVIRONMENT,
         "HF_HOME": str(tmp_path / "hf"),
         "HF_HUB_OFFLINE": "1",
         "HF_EVALUATE_OFFLINE": "1",

@@ -84,6 +84,7 @@ def recompute(rows, **options):
     return score_texts([row["prediction"] for row in rows], [row["references"] for row in rows], **options)
 
 
+@pytest.mark.no_cover
 def test_from_files_alone(train, files, capsys):
     from hf_monitor import load_run
     from hf_monitor.seq2seq.arguments import ModelArguments
@@ -113,6 +114,7 @@ def test_from_files_alone(train, files, capsys):
     assert len(tokenizer) <= model.config.vocab_size
 
 
+@pytest.mark.no_cover
 def test_a_model_from_disk_evaluates_and_predicts(train, files, t5, capsys):
     argv = ["--model_name_or_path", t5, "--source_prefix", "summarize: ", "--num_beams", "2"]
     assert train(*argv, "--validation_file", files["dev"], "--test_file", files["test"], "--max_eval_samples", "3") == 0
@@ -148,6 +150,7 @@ def check_predicted(folder, prefix, texts, references=((), (), ()), **options):
     return rows
 
 
+@pytest.mark.no_cover
 def test_a_test_set_with_summaries_has_scores_and_confidence(train, files, t5, capsys):
     test = write_rows(Path("scored.jsonl"), [{"dialogue": d, "summary": s} for d, s in TEXTS])
     assert train("--model_name_or_path", t5, "--test_file", test, "--per_device_eval_batch_size", "3") == 0
@@ -214,6 +217,7 @@ def test_the_command_at_the_end_names_no_score_where_there_is_none(train, files,
     assert len(read_it(said).splitlines()) == 1
 
 
+@pytest.mark.no_cover
 def test_a_yaml_file_and_an_option_that_wins(train, files, t5, tmp_path):
     (tmp_path / "config.yaml").write_text(
         f"model_name_or_path: {t5}\ntrain_file: {files['train']}\nvalidation_file: {files['dev']}\n"
@@ -226,6 +230,7 @@ def test_a_yaml_file_and_an_option_that_wins(train, files, t5, tmp_path):
     assert results()["eval_samples"] == 4  # evaluated once, at the end
 
 
+@pytest.mark.no_cover
 def test_resume_goes_on_in_the_same_run_folder_and_keeps_the_best(train, files, t5):
     from hf_monitor import load_run
 
@@ -242,6 +247,7 @@ def test_resume_goes_on_in_the_same_run_folder_and_keeps_the_best(train, files, 
     assert steps == [(2, None), (4, None), (4, best_step)]  # the last: of the best weights, after the training
 
 
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings(OLD_NAME)
 def test_lora_trains_and_leaves_the_adapter_alone(train, files, t5, capsys):
     pytest.importorskip("peft")
@@ -269,6 +275,7 @@ def test_what_the_device_refuses_is_not_taken_for_bad_input(train, monkeypatch):
         train("--max_train_samples", "8", "--max_eval_samples", "4", "--max_predict_samples", "4")
 
 
+@pytest.mark.no_cover
 def test_the_embedded_demo(train, capsys):
     few = ["--max_train_samples", "24", "--max_eval_samples", "12", "--max_predict_samples", "4", "--max_steps", "2"]
     assert train(*few, "--seed", "3") == 0
@@ -301,6 +308,7 @@ def test_defaults_give_way_to_what_was_given(script):
     assert (alone["do_train"], alone["do_eval"], alone["do_predict"]) == (False, True, False)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -478,6 +486,7 @@ def test_auto_batch_measures_first_and_a_resume_does_not_measure_again(train, ca
     assert len(load_run("out").trials) == n_trials
 
 
+@pytest.mark.no_cover
 def test_auto_batch_keeps_the_batch_that_the_demo_was_tuned_for(train, capsys):
     from hf_monitor.seq2seq.demo_model import DEMO_TRAINING
 
@@ -524,6 +533,7 @@ def test_who_says_the_batch_twice_is_refused(train, capsys, argv, words):
     assert not Path("out").exists()
 
 
+@pytest.mark.no_cover
 def test_where_not_one_sample_fits_the_remedies_are_told(script, train, capsys, monkeypatch):
     from functools import partial
 
@@ -575,6 +585,7 @@ def test_out_of_memory_in_the_middle_names_the_batch_the_peak_and_the_next_small
     assert [row["type"] for row in run.events if row["event"] == "error"] == ["OutOfMemoryError"]
 
 
+@pytest.mark.no_cover
 def test_out_of_memory_with_a_plan_names_the_plan_below(train, capsys, out_of_memory_at):
     out_of_memory_at("training_step", 1)
     with pytest.raises(SystemExit):

@@ -74,6 +74,7 @@ def check_fold(row, number, folder):
     return {text["input"] for text in texts}
 
 
+@pytest.mark.no_cover
 def test_folds_from_a_file(train, script, t5, capsys, monkeypatch):
     begins, models, alive = [], [], []
     make_trainer = script.make_trainer
@@ -140,6 +141,7 @@ def second_fold_fails(script, monkeypatch):
     return at
 
 
+@pytest.mark.no_cover
 def test_what_is_finished_stays_when_a_later_fold_is_interrupted(train, second_fold_fails, t5, capsys):
     second_fold_fails(KeyboardInterrupt())
     assert train(*t5) == 130
@@ -172,6 +174,7 @@ def test_what_is_finished_stays_when_a_later_fold_runs_out_of_memory(train, seco
     assert "out of memory" in capsys.readouterr().err
 
 
+@pytest.mark.no_cover
 def test_auto_batch_measures_once_for_all_folds(train, t5, capsys):
     assert train(*t5, "--auto_batch", "--effective_batch_size", "2") == 0
     assert capsys.readouterr().err.count("measuring which batch fits") == 1

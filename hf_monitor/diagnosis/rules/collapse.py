@@ -8,12 +8,13 @@ from typing import Any
 
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rows import mapping, number
-from hf_monitor.diagnosis.rules.base import About, Row, Rule
+from hf_monitor.diagnosis.rules.base import About, Row, Rule, eval_values
 from hf_monitor.diagnosis.wording import percent
 
 __all__ = ["GenerationCollapse"]
 
 _MOST_SETS = 100
+_LEAST_FALL = 0.01  # of the loss: what falls by less rests
 
 _LIMITS = {
     "empty": "collapse_share",
@@ -54,26 +55,44 @@ class _Set:
     kinds: tuple[str, ...] = ()  # of the last evaluation: shares beyond their limits, the gravest first
 
 
+@dataclass(slots=True)
+class _Loss:
+    """The validation loss of one set."""
+
+    first: float
+    lowest: float
+    fall: float = 0.0  # of the last evaluation below the lowest before it
+    last: float = 0.0
+
+    def add(self, loss: float) -> None:
+        self.fall, self.lowest, self.last = self.lowest - loss, min(self.lowest, loss), loss
+
+
 class GenerationCollapse(Rule):
     """Found where most texts of an evaluation are empty, the same for several inputs, repeated, or cut at the limit.
 
     It reads ``texts`` of the rows ``text_scores`` (:func:`hf_monitor.metrics.text_statistics.text_statistics`). What
     the references are like, too, is no collapse, nor are texts that several inputs share but that fit their own
     references better than those of others (a model that has learnt a few phrases, and when to use them). Every model
-    that starts from random weights begins like this; therefore it is found (a) at once where the score has fallen to
-    less than half since an evaluation with sound texts, (b) else in the later half of a training, after two such
-    evaluations, if the score is not the best so far.
+    that starts from random weights begins like this; therefore it is found (a) where the score has fallen to less than
+    half since an evaluation with sound texts (after one evaluation; after two while the validation loss still falls),
+    (b) else in the later half of a training, after two such evaluations, if neither the score is the best so far nor
+    the validation loss still falls; in its last quarter, whatever the loss does.
     """
 
     name = "generation_collapse"
-    kinds = frozenset({"text_scores"})
+    kinds = frozenset({"text_scores", "eval"})
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
         self._sets: dict[str, _Set] = {}
+        self._losses: dict[str, _Loss] = {}
 
     def see(self, row: Row) -> Finding | None:
         """Look at an evaluation."""
+        if row.get("kind") == "eval":
+            self._learn(row)
+            return None
         texts = mapping(row.get("texts"))
         n, step, name = number(texts.get("n_inputs"), 1.0), number(row.get("step")), row.get("name")
         if n is None or step is None or not isinstance(name, str) or n < self.limits.collapse_texts:
@@ -94,9 +113,23 @@ class GenerationCollapse(Rule):
         one.in_a_row += 1
         if one.in_a_row == 1:
             one.since = int(step)
-        if self._fell(one, score) or self._stays(one, score, before, step):
+        fell = self._fell(one, score) and (one.in_a_row > 1 or not self._still_falls(name))
+        if fell or self._stays(name, one, score, before, step):
             return self._found(name, one, row, texts, score, int(step))
         return None
+
+    def _learn(self, row: Row) -> None:
+        for name, loss in eval_values(row):
+            if (known := self._losses.get(name)) is not None:
+                known.add(loss)
+            elif len(self._losses) < _MOST_SETS:
+                self._losses[name] = _Loss(loss, loss, last=loss)
+
+    def _still_falls(self, name: str) -> bool:
+        loss = self._losses.get(name)
+        if loss is None:
+            return False
+        return loss.fall > max(self.limits.collapse_fall * (loss.first - loss.lowest), _LEAST_FALL * abs(loss.last))
 
     def _beyond(self, texts: Mapping[str, Any]) -> tuple[str, ...]:
         own = mapping(texts.get("references"))
@@ -122,14 +155,17 @@ class GenerationCollapse(Rule):
             return False
         return one.sound - score >= self.limits.collapse_drop and score <= one.sound / 2
 
-    def _stays(self, one: _Set, score: float | None, before: float | None, step: float) -> bool:
+    def _stays(self, name: str, one: _Set, score: float | None, before: float | None, step: float) -> bool:
         if one.in_a_row < self.limits.collapse_in_a_row:
             return False
         if not self.about.max_steps:
             return one.n >= self.limits.collapse_evaluations
         done = step / self.about.max_steps
         rises = score is not None and before is not None and score > before
-        return done >= self.limits.collapse_late and (not rises or done >= 1.0)
+        if rises and done < 1.0:
+            return False
+        late = self.limits.collapse_later if self._still_falls(name) else self.limits.collapse_late
+        return done >= late
 
     def _found(
         self, name: str, one: _Set, row: Row, texts: Mapping[str, Any], score: float | None, step: int

@@ -18,9 +18,9 @@ __all__ = ["LearningRateHigh"]
 _PEAK = 0.999  # of the highest rate so far: what is above it is still warming up
 _HUGE = 10**15  # beyond any step
 _FIRST = 10  # logs that make a level and a scatter
-_MANY = 10_000  # parameters
 _LASTING = 0.8  # of the logs since the peak
-_FEW = 3  # logs that are a sign, where one is enough
+_USUAL = 1e-3  # of what Adam is used with, the upper end
+_MANY = 10_000  # parameters: fewer are no transformer
 _SPIKE = log(10.0)  # above the usual norm of the gradient (geometric mean)
 _HORIZON = 50  # logs of which that mean is
 
@@ -34,8 +34,8 @@ class LearningRateHigh(Rule):
     by a part of that level and of what was learnt; where there are evaluations, they have to confirm it. Or the
     evaluations themselves get worse again and again while the training loss does not fall.
 
-    Of a rate that no transformer is trained with under Adam, whose step is about the rate itself in each weight (Kingma
-    & Ba 2015, section 2.1), one such sign is enough; where a whole model is trained, none is needed.
+    A rate that no transformer is trained with as a whole under Adam, whose step is about the rate itself in each weight
+    (Kingma & Ba 2015, section 2.1), needs no such sign: the loss may rest at what can be learnt without the input.
     """
 
     name: ClassVar[str] = "learning_rate_high"
@@ -91,7 +91,7 @@ class LearningRateHigh(Rule):
         above = now - level.best if level.n > _FIRST else 0.0
         if above <= self._height():
             level.learn(step, rate)
-            return self._judge() if rate >= self.limits.learning_rate_high_extreme else None
+            return self._judge() if self._rate >= self.limits.learning_rate_high_extreme else None
         self._n_high += 1
         if self._first_high < 0:
             self._first_high = step
@@ -120,20 +120,15 @@ class LearningRateHigh(Rule):
         )
 
     @property
-    def _is_whole(self) -> bool:
-        """Whether a whole model is trained: no adapter, no prompt, no head alone."""
-        model = mapping(self.about.facts.get("model"))
-        trained, of = number(model.get("n_trainable")), number(model.get("n_parameters"))
-        return trained is not None and of is not None and trained >= max(_MANY, 0.5 * of)
-
-    @property
     def _is_extreme(self) -> bool:
+        if self._rate < self.limits.learning_rate_high_extreme:
+            return False
         optimizer = self.about.argument("optim")
-        return (
-            self._rate >= self.limits.learning_rate_high_extreme
-            and isinstance(optimizer, str)
-            and ("adamw" in optimizer or "adam_" in optimizer or "lion" in optimizer)
-        )
+        model = mapping(self.about.facts.get("model"))
+        trained, parameters = number(model.get("n_trainable")), number(model.get("n_parameters"))
+        # A few parameters that begin anew (prompts, heads) are trained with such rates.
+        whole = trained is None or parameters is None or trained >= max(_MANY, 0.5 * parameters)
+        return whole and isinstance(optimizer, str) and any(name in optimizer for name in ("adamw", "adam_", "lion"))
 
     def _judge(self) -> Finding | None:
         limits, evaluations = self.limits, self._evaluations
@@ -143,14 +138,12 @@ class LearningRateHigh(Rule):
         wanders = self._n_high >= max(limits.learning_rate_high_logs, limits.learning_rate_high_share * self._n)
         # Evaluations that all came after a rise cannot tell of it: then it has to last.
         told = evaluations.n_worse or not evaluations.n
-        if (wanders and (told or (not self._evaluated_before and self._n_high >= _LASTING * self._n))) or (
-            self._is_extreme and max(self._n_high, self._n_spikes, _FEW * evaluations.n_worse) >= _FEW
-        ):
+        if wanders and (told or (not self._evaluated_before and self._n_high >= _LASTING * self._n)):
             return self._found(self._n_high / self._n, "share", limits.learning_rate_high_share)
+        if self._is_extreme and self._n >= limits.learning_rate_high_logs:
+            return self._found(self._rate, "", limits.learning_rate_high_extreme)
         if evaluations.n_far >= limits.learning_rate_high_times:
             return self._found(evaluations.n_far, "evaluations", limits.learning_rate_high_times)
-        if self._is_extreme and self._is_whole:
-            return self._found(self._rate, "learning rate", limits.learning_rate_high_extreme)
         return None
 
     def _signs(self) -> str:
@@ -182,12 +175,18 @@ class LearningRateHigh(Rule):
             else ""
         )
         first = self._peak_step if self._first_high < 0 else self._first_high
+        good = min(best_rate if in_warm_up else inf, _USUAL if self._is_extreme else inf)
         found = [
-            lower_rate(self.about, best_rate) if in_warm_up else lower_rate(self.about),
+            lower_rate(self.about, good if good < inf else None),
             warm_up(self.about),
             self._saves.before(level.best_step),
         ]
-        extreme = f" A peak of {shown(self._rate)} is beyond what Adam is used with." if self._is_extreme else ""
+        extreme = (
+            f" With a peak of {shown(self._rate)} each of Adam's steps moves each weight by about as much; weights are "
+            "mostly 0.02 to 0.1."
+            if self._is_extreme
+            else ""
+        )
         return Finding(
             rule=self.name,
             verdict="found",
