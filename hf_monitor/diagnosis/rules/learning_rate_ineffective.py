@@ -94,6 +94,8 @@ class LearningRateIneffective(Rule):
         limits, line = self.limits, self._line
         if line.n < limits.learning_rate_ineffective_logs:
             return None
+        if 0 < self.about.first_step < self._first_step:  # it goes on from what another folder tells of
+            return None
         off = (self._rates >= line.n and not self._rate) or (self._norms >= line.n and not self._norm)
         since = step - self._peak_step
         share = limits.learning_rate_ineffective_share * self.about.max_steps

@@ -184,7 +184,10 @@ class Overfitting(Rule):
 
 def _training(known: Evaluations, index: int) -> tuple[float | None, float | None]:
     """Give the training loss of the interval up to an evaluation, and of the latest since."""
-    return known.training_before(index), known.training_before(len(known.values) - 1, not_before=index)
+    before = known.training_before(index)
+    if before is None and index + 1 < len(known.values):  # evaluated before the first step
+        before = known.training_before(index + 1, not_before=index)
+    return before, known.training_before(len(known.values) - 1, not_before=index)
 
 
 def _lowest(values: list[float]) -> int:

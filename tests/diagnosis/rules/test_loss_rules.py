@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_monitor.diagnosis.rules import RULES
+from hf_monitor.diagnosis.rules.evaluations import Evaluations, RunningMean
 from hf_monitor.diagnosis.watcher import Watcher
 
 NAMES = (
@@ -324,7 +325,34 @@ def test_a_score_that_falls_while_the_loss_falls_is_found_late_and_scatter_is_no
     assert watch(scattered).findings == []
 
 
+def test_what_a_model_knew_before_the_first_step_can_be_the_best_there_is():
+    rows = training(lambda done: falls(done, 2.0, 0.4, 3), eval_loss=lambda done: 1.6 + done, saves=True)
+    rows.insert(1, {"kind": "eval", "step": 0, "eval_loss": 1.55})
+    finding = only(watch(rows))
+    assert (finding.rule, finding.steps[0], finding.evidence["is_first"]) == ("overfitting", 0, True)
+
+
+def test_a_thousand_evaluations_are_thinned_and_the_lowest_is_kept():
+    known = Evaluations()
+    training_loss = RunningMean()
+    for k in range(1000):
+        training_loss.add(float(k))
+        known.add(k, abs(k - 301.0), training_loss, keep=known.values.index(min(known.values)) if k else 0)
+    assert len(known.steps) <= 200
+    assert known.n == 1000
+    assert (known.steps[known.values.index(0.0)], known.steps[-1]) == (301, 999)
+    last = known.steps[-2]
+    assert known.training_before(len(known.steps) - 1) == (last + 1 + 999) / 2
+
+
 # --- what all have in common ---
+
+
+def test_a_training_that_goes_on_from_another_folder_is_not_said_to_change_nothing():
+    rows = training(lambda done: 2.0, evaluations=0, n=300, noise=0.002)
+    later = [row | {"step": row["step"] + 1000} for row in rows]
+    assert alarm(watch(rows)).rule == "learning_rate_ineffective"
+    assert watch([rows[0] | {"step": 1000, "max_steps": 1300}, *later[1:]]).findings == []
 
 
 @settings(max_examples=60, deadline=None)
