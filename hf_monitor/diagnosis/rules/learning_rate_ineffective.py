@@ -41,6 +41,7 @@ class LearningRateIneffective(Rule):
         self._rates = self._norms = 0
         self._sets: dict[str, tuple[float, float, float, int]] = {}  # first, lowest, highest, number
         self._changed = False
+        self._next = 0  # number of logs at which it is judged again
 
     def see(self, row: Row) -> Finding | None:
         """Look at a loss; what has changed once is no longer looked at."""
@@ -92,8 +93,9 @@ class LearningRateIneffective(Rule):
 
     def _judge(self, step: float) -> Finding | None:
         limits, line = self.limits, self._line
-        if line.n < limits.learning_rate_ineffective_logs:
+        if line.n < max(limits.learning_rate_ineffective_logs, self._next):
             return None
+        self._next = line.n + max(1, line.n // 20)  # a twentieth more: between them the answer hardly changes
         if 0 < self.about.first_step < self._first_step:  # it goes on from what another folder tells of
             return None
         off = (self._rates >= line.n and not self._rate) or (self._norms >= line.n and not self._norm)
