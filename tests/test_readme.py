@@ -48,7 +48,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch, recorded_once):
 
 
 def test_there_are_blocks():
-    assert len(PYTHON) == 7
+    assert len(PYTHON) == 8
     assert len(SHELL) == 1
 
 

@@ -15,9 +15,9 @@ import pytest
 class Scenario:
     """A process that runs a piece of code in a folder."""
 
-    def __init__(self, server, folder, code, env):
+    def __init__(self, server, folder, code, env, traced):
         self.server, self.folder = server, folder
-        order = {"code": textwrap.dedent(code), "cwd": str(folder), "env": env}
+        order = {"code": textwrap.dedent(code), "cwd": str(folder), "env": env, "traced": traced}
         server.stdin.write(json.dumps(order) + "\n")
         server.stdin.flush()
         self.pid = json.loads(server.stdout.readline())["pid"]
@@ -62,11 +62,12 @@ def nursery():
 
 
 @pytest.fixture
-def scenario(nursery, tmp_path):
-    started = []
+def scenario(nursery, tmp_path, request):
+    """Start a scenario; tests marked ``no_cover`` have theirs not traced either (one that is killed leaves no data)."""
+    started, traced = [], request.node.get_closest_marker("no_cover") is None
 
     def start(code, **env):
-        found = Scenario(nursery, tmp_path, code, env)
+        found = Scenario(nursery, tmp_path, code, env, traced)
         started.append(found)
         return found
 

@@ -1,9 +1,9 @@
 # ruff: noqa: E402 - the settings of the environment and of descriptor 1 must come before what is imported
 """Forks a process a scenario from one that has imported everything: real processes to be killed, in a second each.
 
-A line of JSON on stdin: {"code": ..., "cwd": ...}. Answers {"pid": ...} when it has begun, {"code": ...} when it has
-ended. The child is alone in its session, its output goes to out.txt and err.txt in its folder, and it ends as any
-script does.
+A line of JSON on stdin: {"code": ..., "cwd": ..., "traced": whether coverage goes on}. Answers {"pid": ...} when it has
+begun, {"code": ...} when it has ended. The child is alone in its session, its output goes to out.txt and err.txt in its
+folder, and it ends as any script does.
 """
 
 import gc
@@ -103,6 +103,9 @@ def main():
             for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             os.environ.update(order.get("env", {}))
+            tracer = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current()
+            if tracer and not order["traced"]:
+                tracer.stop()
             names = {
                 k: globals()[k] for k in ("At", "Data", "trainer", "ready", "attach", "default_callbacks", "load_run")
             }

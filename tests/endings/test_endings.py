@@ -27,6 +27,7 @@ def rows_are_whole(run, last):
     assert run.broken_lines["metrics.jsonl"] == 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("template", [ATTACHED, BY_CALLBACKS], ids=["attach", "callbacks"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_that_ends_the_process_is_named(scenario, tmp_path, name, template):
@@ -41,6 +42,7 @@ def test_a_signal_that_ends_the_process_is_named(scenario, tmp_path, name, templ
     assert ended.err == ""
 
 
+@pytest.mark.no_cover
 def test_a_checkpoint_just_in_time_is_saved_as_without_us_and_the_run_says_why_it_stopped(scenario, tmp_path):
     """``enable_jit_checkpoint`` makes an orderly end of a SIGTERM."""
     ended = scenario(
@@ -87,6 +89,7 @@ def test_a_handler_of_the_users_own_is_called_as_before(scenario, tmp_path):
     assert (run.status, run.ending.type) == ("terminated", "SIGTERM")
 
 
+@pytest.mark.no_cover
 def test_a_fault_in_c_code_is_a_crash_with_its_place(scenario, tmp_path):
     ended = scenario(code("lambda: __import__('ctypes').string_at(0)"))
     assert ended.end() == -signal.SIGSEGV
@@ -131,6 +134,7 @@ def test_sys_exit_in_the_middle_is_no_good_end(scenario, tmp_path):
     assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("crashed", "SystemExit")
 
 
+@pytest.mark.no_cover
 def test_running_while_it_lives_killed_when_it_is_gone(scenario, tmp_path):
     started = scenario(code("ready"))
     started.wait_until_ready()
@@ -161,6 +165,7 @@ def test_a_worker_that_is_terminated_is_not_the_training(scenario, tmp_path):
     assert ended.err.rstrip().splitlines()[-1].partition(":")[0] == run.ending.type
 
 
+@pytest.mark.no_cover
 def test_after_a_training_nothing_of_ours_is_left_behind(scenario, tmp_path):
     ended = scenario(
         """
@@ -197,6 +202,7 @@ def test_a_hook_of_others_is_called_and_stays(scenario, tmp_path):
     assert load_run(tmp_path / "out").ending.type == "ZeroDivisionError"
 
 
+@pytest.mark.no_cover
 def test_an_error_that_was_caught_is_recorded_all_the_same(scenario, tmp_path):
     """In a notebook or inside try/except no hook is ever reached."""
     ended = scenario(
@@ -214,6 +220,7 @@ def test_an_error_that_was_caught_is_recorded_all_the_same(scenario, tmp_path):
     assert (run.status, run.ending.type) == ("crashed", "ZeroDivisionError")
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("before", ["t.train()", "t.evaluate()", "pass"])
 def test_a_training_in_a_forked_child_is_an_attempt_of_its_own(scenario, tmp_path, before):
     """As ``notebook_launcher`` starts them: the Trainer was made, maybe used, in the parent."""
@@ -238,6 +245,7 @@ def test_a_training_in_a_forked_child_is_an_attempt_of_its_own(scenario, tmp_pat
     assert ended.end() == 0, ended.err
 
 
+@pytest.mark.no_cover
 def test_a_training_within_a_training_takes_its_watch_only_for_a_while(scenario, tmp_path):
     ended = scenario(
         """
@@ -271,6 +279,7 @@ def test_a_training_that_begins_anew_leaves_no_empty_traces(scenario, tmp_path):
     assert not (tmp_path / "out" / "monitor" / "signals").exists()
 
 
+@pytest.mark.no_cover
 def test_a_forked_process_that_is_terminated_leaves_no_trace_of_the_training(scenario, tmp_path):
     """A pool of ``datasets.map(num_proc=2)``, say; DataLoader workers have handlers of their own."""
     ended = scenario(
@@ -297,6 +306,7 @@ def test_a_forked_process_that_is_terminated_leaves_no_trace_of_the_training(sce
     assert not (run.path / "signals").exists()
 
 
+@pytest.mark.no_cover
 def test_a_traceback_has_no_frame_of_ours_and_the_log_has_where_train_was_called(scenario, tmp_path):
     ended = scenario(code("lambda: {}['no such key']"))
     assert ended.end() == 1
@@ -307,6 +317,7 @@ def test_a_traceback_has_no_frame_of_ours_and_the_log_has_where_train_was_called
         assert told.index("in <module>") < told.index("in train") < told.index("KeyError")
 
 
+@pytest.mark.no_cover
 def test_a_bar_that_is_left_over_at_the_exit_says_nothing(scenario):
     ended = scenario(code("lambda: 1 / 0", "{'disable_tqdm': False}"))
     assert ended.end() == 1
@@ -320,6 +331,7 @@ def test_sys_exit_0_is_an_interruption(scenario, tmp_path):
     assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("interrupted", "SystemExit")
 
 
+@pytest.mark.no_cover
 def test_what_a_workers_error_says_is_shown(scenario, tmp_path):
     ended = scenario(
         """
@@ -390,6 +402,7 @@ def test_a_signal_of_a_scheduler_is_named_unless_somebody_handles_it(scenario, t
     assert "signal" not in {row["event"] for row in load_run(tmp_path / "other").events}
 
 
+@pytest.mark.no_cover
 def test_an_end_that_could_not_be_written_is_unknown_and_not_killed(scenario, tmp_path):
     ended = scenario(code("ready"))
     ended.wait_until_ready()
