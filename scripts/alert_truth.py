@@ -195,8 +195,8 @@ def count_rules(
     -------
     list of dict
         ``rule``, ``measured`` (whether a fault among the runs is its to find), ``right``, ``wrong`` (runs),
-        ``precision`` and ``recall`` (:class:`Share`), ``misses`` (runs), ``wrong_in`` (fault -> runs),
-        ``left_median``.
+        ``precision`` and ``recall`` (:class:`Share`), ``misses`` (runs), ``shared`` (:class:`Share` of the runs that
+        another rule may answer for), ``wrong_in`` (fault -> runs), ``left_median``.
     """
     rows = []
     here = {run.fault for run in runs}
@@ -208,6 +208,7 @@ def count_rules(
         wrong = Counter(run.fault for run in spoke if run not in right)
         to_find = [run for run in runs if run.fault in alone]
         found = [run for run in to_find if rule in run.rules]
+        both = [run for run in runs if run.fault in its - alone]
         left = [share for run in spoke if run.fault in its and (share := _left(run, (rule,))) is not None]
         rows.append(
             {
@@ -218,6 +219,7 @@ def count_rules(
                 "misses": len(to_find) - len(found),
                 "precision": Share(len(right), len(spoke)),
                 "recall": Share(len(found), len(to_find)),
+                "shared": Share(sum(rule in run.rules for run in both), len(both)),
                 "wrong_in": dict(wrong),
                 "left_median": statistics.median(left) if left else None,
             }

@@ -214,7 +214,9 @@ def rule_table(runs: Sequence[Judged], rules: Sequence[str]) -> str:
     for row in count_rules(runs, rules):
         line = [row["rule"], str(row["right"]), str(row["wrong"])]
         if row["measured"]:
-            line += [str(row["misses"]) if row["recall"].n else "-", str(row["precision"]), str(row["recall"])]
+            recall, shared = row["recall"], row["shared"]
+            found = str(recall) if recall.n else f"{shared.count} of {shared.n}, shared"
+            line += [str(row["misses"]) if recall.n else "-", str(row["precision"]), found]
         else:
             line += ["-", "not measured", "not measured"]
         lines.append([*line, _percent(row["left_median"]), _counts(row["wrong_in"])])
