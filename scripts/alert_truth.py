@@ -52,7 +52,6 @@ TRUTH: dict[str, Truth] = {
             "nan": "weights that are thrown so far may overflow",
             "plateau": _STAYS,
             "generation_collapse": _SAME_TEXTS,
-            "rouge_falls": "the texts are thrown about: scores may halve between two evaluations while the loss falls",
         },
     ),
     "shuffled_labels": Truth(
