@@ -72,11 +72,12 @@ class Watcher:
         self._listen()
 
     def _listen(self) -> None:
-        silent = self._failed | {finding.rule for finding in self.findings}
+        found = {finding.rule for finding in self.findings}
         self._listeners = {}
         for rule in self._rules:
-            for kind in rule.kinds if rule.name not in silent else ():
-                self._listeners.setdefault(kind, []).append(rule)
+            if rule.name not in found | self._failed and not rule.follows_from & found:
+                for kind in rule.kinds:
+                    self._listeners.setdefault(kind, []).append(rule)
 
     def see(self, row: Row) -> list[Finding]:
         """Look at the next row, and give what was found just now."""
@@ -105,6 +106,9 @@ class Watcher:
             if finding is not None:
                 found.append(finding)
         if found:
+            names = {finding.rule for finding in found}
+            causes = {rule.name: rule.follows_from for rule in rules}
+            found = [finding for finding in found if not causes[finding.rule] & names]
             self.findings += found
             self._listen()
         return found
@@ -122,7 +126,15 @@ class Watcher:
     def verdicts(self) -> list[Finding]:
         """Give one finding of each rule: found, in the order in which they came, then clear or inconclusive."""
         found = {finding.rule for finding in self.findings}
-        return [*self.findings, *(r.verdict() for r in self._rules if r.name not in found | self._failed)]
+        others = [rule for rule in self._rules if rule.name not in found | self._failed]
+        return [*self.findings, *(_explained(rule, found) or rule.verdict() for rule in others)]
+
+
+def _explained(rule: Rule, found: set[str]) -> Finding | None:
+    causes = sorted(rule.follows_from & found)
+    if not causes:
+        return None
+    return rule.nothing("Not looked for any more.", missing=f"it would follow from {causes[0]}.")
 
 
 def lineage(rows: Iterable[Row]) -> list[Row]:

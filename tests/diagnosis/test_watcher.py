@@ -105,6 +105,24 @@ def test_what_is_about_the_machine_is_judged_anew_when_a_training_resumes():
     assert [finding.rule for finding in watcher.see(train(2, 7.0, 2))] == ["machine"]
 
 
+class Effect(Above):
+    name, kinds, follows_from = "effect", frozenset({"train", "eval"}), frozenset({"above"})
+
+
+def test_a_rule_keeps_silent_once_another_has_named_the_cause():
+    evaluation = {"kind": "eval", "step": 2, "loss": 9.0}
+    watcher = Watcher(rules=[Effect])
+    assert [finding.rule for finding in watcher.see(evaluation)] == ["effect"]
+    watcher = Watcher(rules=[Effect, Above])
+    assert [finding.rule for finding in watcher.see(train(1, 6.0))] == ["above"]  # of the same row, too
+    assert watcher.see(evaluation) == []
+    assert [(finding.rule, finding.verdict) for finding in watcher.verdicts()] == [
+        ("above", "found"),
+        ("effect", "inconclusive"),
+    ]
+    assert watcher.verdicts()[1].reason == "it would follow from above."
+
+
 def steps(rows):
     return [(row["attempt"], row["step"], row["kind"]) for row in rows]
 

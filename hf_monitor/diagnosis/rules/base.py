@@ -53,12 +53,15 @@ class Rule:
         Stable, for programs and for muting.
     kinds : frozenset of str
         Of the rows that it wants to see.
+    follows_from : frozenset of str
+        Rules that name the cause where both would speak: once one of them has, this one keeps silent.
     of_attempt : bool
         Whether it is about the machine and the job, so that a training that resumes is judged anew.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
+    follows_from: ClassVar[frozenset[str]] = frozenset()
     of_attempt: ClassVar[bool] = False
 
     def __init__(self, about: About) -> None:

@@ -82,6 +82,8 @@ class GenerationCollapse(Rule):
 
     name = "generation_collapse"
     kinds = frozenset({"text_scores", "eval"})
+    # Weights that are NaN or thrown about, or that nothing has changed, write no sound texts.
+    follows_from = frozenset({"nan", "divergence", "learning_rate_high", "learning_rate_ineffective"})
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

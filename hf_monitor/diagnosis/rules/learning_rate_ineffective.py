@@ -20,6 +20,8 @@ _PEAK = 0.999  # of the highest rate so far: what is above it is still warming u
 _FEW, _FEW_SHARE = 10_000, 1e-3  # parameters: fewer than any adapter or prompt has
 _SEEN = 2.0  # standard errors (95 %)
 
+_USUAL = 5e-5  # learning rate: the Trainer's default
+
 
 class LearningRateIneffective(Rule):
     """Finds a loss that stays where it began: a rate near 0, frozen parameters, an optimizer of other parameters.
@@ -137,7 +139,9 @@ class LearningRateIneffective(Rule):
             why += f" Only {few[0]} of {few[1]} parameters are trained." if few else ""
             found = [
                 "requires_grad=True for what is to be trained" if few else None,
-                f"learning_rate={100 * self._rate:.2g} (now {self._rate:.2g})" if self._rate < 1e-5 else None,
+                f"learning_rate={max(_USUAL, 10 * self._rate):.2g} (now {self._rate:.2g})"
+                if self._rate < 1e-5
+                else None,
                 frozen,
                 None if self._rate < 1e-5 or few else f"learning_rate={10 * self._rate:.2g} (now {self._rate:.2g})",
             ]

@@ -138,9 +138,12 @@ class NotFinite(Rule):
     def _suggestions(self, which: str, step: int) -> tuple[str, ...]:
         if which.startswith("eval_") and self._loss is not None:
             full = self.about.argument("fp16_full_eval") is True
-            return (
-                "fp16_full_eval=False (now True)" if full else "look for evaluation samples without a label (all -100)",
-            )
+            found = [
+                "fp16_full_eval=False (now True)" if full else None,
+                self._saves.before(step, going_back="if later training losses are not finite, either: resume from"),
+                "look whether the weights are still finite, and for evaluation samples without a label (all -100)",
+            ]
+            return tuple(one for one in found if one)
         half = "bf16=True instead of fp16=True (its numbers reach as far as fp32's)"
         found = [
             self._saves.before(step, going_back="resume from") if self._loss is not None else None,

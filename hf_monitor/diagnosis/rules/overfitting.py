@@ -29,6 +29,7 @@ class Overfitting(Rule):
 
     name: ClassVar[str] = "overfitting"
     kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+    follows_from: ClassVar[frozenset[str]] = frozenset({"nan", "divergence"})
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

@@ -27,6 +27,9 @@ class Plateau(Rule):
 
     name: ClassVar[str] = "plateau"
     kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+    follows_from: ClassVar[frozenset[str]] = frozenset(
+        {"nan", "divergence", "learning_rate_high", "learning_rate_ineffective"}
+    )
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

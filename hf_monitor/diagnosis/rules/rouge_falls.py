@@ -30,6 +30,7 @@ class RougeFalls(Rule):
 
     name: ClassVar[str] = "rouge_falls"
     kinds: ClassVar[frozenset[str]] = frozenset({"eval", "event"})
+    follows_from: ClassVar[frozenset[str]] = frozenset({"nan", "divergence", "learning_rate_high"})
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
