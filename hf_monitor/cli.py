@@ -193,3 +193,7 @@ def _gpu(options: argparse.Namespace) -> int:
         print(f"hf-monitor: error: the report cannot be written: {error}", file=sys.stderr)
         return _WRONG_USAGE
     return _USABLE if report.usable else _NOT_USABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
