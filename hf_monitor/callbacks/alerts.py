@@ -22,7 +22,7 @@ from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.hardware import HARDWARE_RULES
 from hf_monitor.diagnosis.rules import RULES
 from hf_monitor.diagnosis.rules.base import Rule
-from hf_monitor.diagnosis.watcher import Watcher, lineage, muted_of
+from hf_monitor.diagnosis.watcher import Watcher, lineage, muted_of, names_of
 from hf_monitor.errors import InputError
 from hf_monitor.run.run_json import rows_on_disk
 
@@ -276,8 +276,8 @@ def _prefix(name: str) -> str:
 
 
 def _stopping(names: Collection[str]) -> frozenset[str]:
-    found = frozenset((names,)) if isinstance(names, str) else frozenset(names)
-    if unknown := sorted(map(str, found - STOPPING)):
+    found = names_of("stop_on", names)
+    if unknown := sorted(found - STOPPING):
         raise InputError(
             f"stop_on takes {' and '.join(map(repr, sorted(STOPPING)))}, got {unknown[0]!r}. "
             "For an end by a metric use transformers.EarlyStoppingCallback."

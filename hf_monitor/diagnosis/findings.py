@@ -49,7 +49,7 @@ def diagnose(
     Raises
     ------
     InputError
-        If a threshold or a rule has no such name.
+        If a threshold or a rule has no such name, or `run` is none.
     RunFolderError
         If there is no run at that path.
 
@@ -60,7 +60,7 @@ def diagnose(
     ...         print(finding)
     """
     muted = muted_of(mute, {rule.name for rule in RULES} | set(HARDWARE_RULES))
-    run = load_run(run) if isinstance(run, str | os.PathLike) else run
+    run = run if isinstance(run, Run) else load_run(run)
     watcher = Watcher(run.facts, thresholds=thresholds, mute=muted & {rule.name for rule in RULES})
     for row in lineage(run.rows):
         watcher.see(row)

@@ -53,8 +53,8 @@ SHARED_FAILED = 0.01
 on a score is no longer about new texts alone; a single pair may be a coincidence of short texts."""
 
 SHARED_AFTER_FAILED = 0.5
-"""Share of the evaluation set that stands in the training data, once it was trained: half of the scores, or more, are of
-what was learnt by heart. Below it the scores of the others can still be looked at (``predictions.jsonl``)."""
+"""Share of the evaluation set that stands in the training data, once it was trained: half of the scores, or more, are
+then of what was learnt by heart. Below it those of the others can be looked at (``predictions.jsonl``)."""
 
 DISK_TIGHT = 0.8
 """Share of the free space that checkpoints may take without a word: others write to the disk, too."""
