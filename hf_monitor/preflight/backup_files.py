@@ -148,7 +148,12 @@ def _none_there(there: Checkpoints, checkpoints: Selection) -> InputError:
     others = "Pack those that are there with --checkpoints all, or " if there.own else "Pack "
     others += "none with --checkpoints none."
     if there.best_step is None:
+        scored = there.run.metrics.of("text_scores")
         why = "the Trainer held none for the best (it does with metric_for_best_model)" if there.own else found
+        step = next((row["best"].get("step") for row in reversed(scored) if isinstance(row.get("best"), dict)), None)
+        if step is not None:
+            kept = next((one.path.name for one in there.own if one.step == step), "no longer kept")
+            why += f"; the texts scored best at step {step}, whose checkpoint is {kept}"
         return InputError(f"there is no best checkpoint to pack: {why}. {others} {elsewhere}")
     return InputError(
         f"the best checkpoint was checkpoint-{there.best_step}, and it is not there any more: save_total_limit deletes "
