@@ -190,7 +190,7 @@ def check_disk(
     if needed > free.free_bytes:
         return failed(name, sentence, advice, **evidence)
     if needed > DISK_TIGHT * free.free_bytes:
-        return warning(name, f"{sentence} That is more than {DISK_TIGHT:.0%} of it.", advice, **evidence)
+        return warning(name, f"{sentence} That is more than {100 * DISK_TIGHT:.0f} % of it.", advice, **evidence)
     return ok(name, sentence, **evidence)
 
 
