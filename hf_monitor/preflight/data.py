@@ -32,6 +32,8 @@ class Part:
     inputs, targets : list of str, or None
         Texts; of several references of a sample the first is the target. None where there are none, and for what is
         tokenized already.
+    references : list of list of str, or None
+        All references of each sample.
     tokenized : object or None
         A ``datasets.Dataset`` or a list of rows, with ``input_ids`` and maybe ``labels``.
     n_dropped : int
@@ -46,6 +48,7 @@ class Part:
     n: int
     inputs: list[str] | None = None
     targets: list[str] | None = None
+    references: list[list[str]] | None = None
     tokenized: Any = None
     n_dropped: int = 0
     where: str = ""
@@ -65,11 +68,13 @@ class Part:
             return list(self.tokenized.with_format(None).select(numbers))
         return [self.tokenized[number] for number in numbers]
 
-    def samples(self) -> list[dict[str, str]]:
-        """Give the texts as rows with ``text`` and, where there are any, ``summary``."""
-        if self.targets is None:
+    def samples(self) -> list[dict[str, Any]]:
+        """Give the texts as rows with ``text`` and, where there are any, ``references``."""
+        if self.references is None:
             return [{"text": text} for text in self.inputs or []]
-        return [{"text": text, "summary": target} for text, target in zip(self.inputs or [], self.targets, strict=True)]
+        return [
+            {"text": text, "references": found} for text, found in zip(self.inputs or [], self.references, strict=True)
+        ]
 
 
 def read_part(
@@ -135,7 +140,10 @@ def _of_pairs(name: str, pairs: Pairs, where: str, trained: bool) -> Part:
     targets = (
         None if pairs.references is None else [references[0] if references else "" for references in pairs.references]
     )
-    return Part(name, len(pairs.texts), pairs.texts, targets, n_dropped=pairs.n_dropped, where=where, trained=trained)
+    return Part(
+        name, len(pairs.texts), pairs.texts, targets, pairs.references, n_dropped=pairs.n_dropped, where=where,
+        trained=trained,
+    )  # fmt: skip
 
 
 def check_part(part: Part) -> Check:
