@@ -13,6 +13,7 @@ from hf_monitor.preflight.checklist import Check, ok, warning
 from hf_monitor.preflight.thresholds import DUPLICATES_WARNING, EMPTY_WARNING
 from hf_monitor.seq2seq.columns import Pairs, find_columns, take_pairs
 from hf_monitor.seq2seq.data_files import read_rows
+from hf_monitor.seq2seq.overlap import without_subset
 
 __all__ = ["Part", "check_part", "read_part"]
 
@@ -107,14 +108,16 @@ def read_part(
     """
     if isinstance(data, Pairs):
         return _of_pairs(name, data, str(data.columns), targets_needed)
-    where, rows = name, data
+    where, rows = name, without_subset(data)
     if isinstance(data, (str, os.PathLike)):
         where = os.fspath(data)
         rows = read_rows(where)
+    if isinstance(rows, Mapping):  # a DatasetDict
+        raise InputError(f"the {name} are a {type(rows).__name__} of {', '.join(map(str, rows))}: pass one of them.")
     hub = hasattr(rows, "column_names") and hasattr(rows, "with_format") and hasattr(rows, "__len__")
     if not hub and not isinstance(rows, (list, tuple)):
         raise TypeError(
-            f"a {type(rows).__name__} is read by the training only: to look into it would use it up or run its code"
+            f"{_a(type(rows).__name__)} is read by the training only: to look into it would use it up or run its code"
         )
     if not len(rows):
         raise InputError(f"the {name} hold no sample.")
@@ -130,6 +133,10 @@ def read_part(
     return _of_pairs(
         name, take_pairs(_plain(rows), found, where, drop_empty=False), f"{where}, columns {found}", targets_needed
     )
+
+
+def _a(name: str) -> str:
+    return f"a{'n' if name[:1] in 'AEIOUaeio' else ''} {name}"
 
 
 def _plain(rows: Any) -> Iterable[Mapping[str, Any]]:

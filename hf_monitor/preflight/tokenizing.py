@@ -187,7 +187,12 @@ def _of_ids(tokenizer: Any, part: Part, seed: int) -> list[Check]:
         if column not in rows[0]:
             checks.append(skipped(name, f"the {part.name} have no column {column!r}."))
             continue
-        ids = [int(token) for row in rows for token in row[column] if token != -100 and token != tokenizer.pad_token_id]
+        ids = [
+            int(token)
+            for row in rows
+            for token in _ids(row, column)
+            if token != -100 and token != tokenizer.pad_token_id
+        ]
         # -100 is no token of its own, and would be no index of an embedding either.
         outside = max(ids, default=0) >= len(tokenizer)
         n_unknown = ids.count(unknown_id) if unknown_id is not None else 0
@@ -220,6 +225,10 @@ def _of_ids(tokenizer: Any, part: Part, seed: int) -> list[Check]:
     return [*checks, _ends(tokenizer, rows)]
 
 
+def _ids(row: Any, column: str) -> Any:
+    return () if row[column] is None else row[column]  # the check of lengths says where there are none
+
+
 def _ends(tokenizer: Any, rows: Sequence[Any]) -> Check:
     """Look whether the labels end with the end of the text: without it a model never learns to stop."""
     name = "tokenizer: ends"
@@ -227,7 +236,7 @@ def _ends(tokenizer: Any, rows: Sequence[Any]) -> Check:
     if eos is None or "labels" not in rows[0]:
         return skipped(name, "there is no end token, or no labels.")
     padding = {-100, tokenizer.pad_token_id} - {eos}  # some pad with the end token
-    labels = [[token for token in row["labels"] if token not in padding] for row in rows]
+    labels = [[token for token in _ids(row, "labels") if token not in padding] for row in rows]
     ended = sum(bool(ids) and eos in (ids[-1], *ids[-2:-1]) for ids in labels)  # mBART: the language comes after it
     sentence = f"{ended:,} of {len(labels):,} labels end with the end token ({tokenizer.eos_token})."
     if ended < len(labels) / 2:

@@ -117,6 +117,23 @@ def test_what_is_not_given_is_skipped_and_said():
     assert (stream.state, "would use it up" in stream.sentence) == ("skipped", True)
 
 
+def test_data_in_other_forms_are_read_or_named(rows, tokenizer):
+    from datasets import Dataset, DatasetDict, IterableDataset
+    from torch.utils.data import Subset
+
+    data = Dataset.from_list(rows(0, 20))
+    found = check_before(train=DatasetDict(train=data, test=data), evaluation=Subset(data, [3, 4]), gpu=False)
+    assert found["training data"].sentence == "the training data are a DatasetDict of train, test: pass one of them."
+    assert found["evaluation data"].evidence["n"] == 2
+    stream = check_before(train=IterableDataset.from_generator(lambda: iter(())), gpu=False)["training data"]
+    assert stream.sentence.startswith("an IterableDataset is read by")
+    labels = [{"input_ids": [5, 6, 1], "labels": None if number else [5, 1]} for number in range(4)]
+    found = check_before(train=labels, tokenizer=tokenizer, gpu=False)
+    assert found["tokenizer: ends"].evidence["ended"] == 1
+    assert found["lengths"].state == "failed"
+    assert "'labels' of row 1 is a NoneType" in found["lengths"].sentence
+
+
 def test_wrong_data_are_failed_lines(tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"dialogue": "a", "summary": "b"}\n{"dialogue"\n')
     found = check_before(
@@ -183,6 +200,8 @@ def test_the_command_says_what_is_missing(rows, make_model, tokenizer, tmp_path,
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert found["model"]["sentence"].endswith("model.safetensors is there (it was not loaded).")
     assert found["disk"]["evidence"]["checkpoints"] == 3
+    assert main([*argv, "--text_column", "dialogue", "--summary_column", "summary"]) == 0  # as errors name them
+    capsys.readouterr()
     (tmp_path / "t5" / "model.safetensors").unlink()
     assert main([*argv, "--validation_file", str(tmp_path / "nowhere.csv")]) == 1
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
