@@ -180,12 +180,16 @@ def _is_learnt_by_heart(losses: Sequence[float]) -> bool:
 
 
 def _has_lost(losses: Sequence[float]) -> bool:
-    lowest = min(losses)
-    return not losses[-1] <= lowest + 0.5 * (losses[0] - lowest)
+    lowest = losses[0]
+    for loss in losses:
+        if lowest < losses[0] and not loss <= 0.5 * (lowest + losses[0]):
+            return True
+        lowest = min(lowest, loss)
+    return False
 
 
 PLAINLY = {
     "tiny_training_set": ("the validation loss ends over 3 % above its lowest", _is_learnt_by_heart),
-    "learning_rate_jump": ("half of what the validation loss had fallen is lost at the end", _has_lost),
+    "learning_rate_jump": ("half of what the validation loss had fallen, or more, is lost again", _has_lost),
 }
 """Faults that show in the validation losses of their own training."""
