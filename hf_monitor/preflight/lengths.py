@@ -142,7 +142,9 @@ def check_length(side: str, found: Spread, limit: int | None, positions: int | N
     if limit is None:
         if positions is not None and longest > positions:
             share = found.share_above(positions)
-            sentence = f"{said}; {percent(share)} are longer than the model's {positions} positions, and no limit is given."
+            sentence = (
+                f"{said}; {percent(share)} are longer than the model's {positions} positions, and no limit is given."
+            )
             return warning(name, sentence, f"--{option} {suggested}", **evidence)
         return ok(name, f"{said}; no limit is given.", f"--{option} {suggested} would cut at most 1 %.", **evidence)
     share = found.share_above(limit)

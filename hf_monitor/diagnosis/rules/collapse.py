@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +30,9 @@ _WORDS = {
     "repeated": "repeat themselves",
     "at_limit": "run into the length limit",
 }
-_NO_LOOK = (
-    "the model does not look at its input: check that each label belongs to its input (shuffled?), try a tenth of the "
-    "learning rate, and see whether all layers are trained"
-)
+_LABELS = "check that each label belongs to its input (shuffled?), and that all layers are trained"
 _SUGGESTIONS = {
     "empty": "look at the labels (only padding?) and at decoder_start_token_id and min_length of the generation",
-    "shared": _NO_LOOK,
-    "same": _NO_LOOK,
     "repeated": "train on, or lower the learning rate; no_repeat_ngram_size=3 keeps a sound model from it",
 }
 
@@ -77,7 +72,8 @@ class GenerationCollapse(Rule):
     that starts from random weights begins like this; therefore it is found (a) where the score has fallen to less than
     half since an evaluation with sound texts (after one evaluation; after two while the validation loss still falls),
     (b) else in the later half of a training, after two such evaluations, if neither the score is the best so far nor
-    the validation loss still falls; in its last quarter, whatever the loss does.
+    the validation loss still falls; in its last quarter, whatever the loss does. A training of few steps is a try that
+    ends where others begin: of it only (a) is said.
     """
 
     name = "generation_collapse"
@@ -158,13 +154,13 @@ class GenerationCollapse(Rule):
         return one.sound - score >= self.limits.collapse_drop and score <= one.sound / 2
 
     def _stays(self, name: str, one: _Set, score: float | None, before: float | None, step: float) -> bool:
-        if one.in_a_row < self.limits.collapse_in_a_row:
+        if one.in_a_row < self.limits.collapse_in_a_row or (self.about.max_steps or step) < self.limits.collapse_steps:
             return False
         if not self.about.max_steps:
             return one.n >= self.limits.collapse_evaluations
         done = step / self.about.max_steps
         rises = score is not None and before is not None and score > before
-        if rises and done < 1.0:
+        if rises:
             return False
         late = self.limits.collapse_later if self._still_falls(name) else self.limits.collapse_late
         return done >= late
@@ -178,10 +174,15 @@ class GenerationCollapse(Rule):
         example = examples.get("same") or examples.get("repeated") if kinds != ("empty",) else None
         shown = f' ("{example}")' if isinstance(example, str) else ""
         n = int(number(texts.get("n")) or 0)
-        if self._fell(one, score):
+        fell = self._fell(one, score)
+        if fell:
             since = f"At step {one.sound_step} they were sound, with a score of {one.sound:.1f}; now it is {score:.1f}."
         else:
-            since = f"So it is since step {one.since}, {one.in_a_row} evaluations in a row."
+            since = f"They have not been sound since step {one.since}, in {one.in_a_row} evaluations in a row."
+        loss = self._losses.get(name)
+        falls = loss is not None and loss.fall > 0
+        if falls and not fell:
+            since += " The validation loss still falls: such texts may also be those of a model that learns slowly."
         return Finding(
             rule=self.name,
             verdict="found",
@@ -192,7 +193,11 @@ class GenerationCollapse(Rule):
             threshold=getattr(self.limits, _LIMITS[kinds[0]]),
             n_samples=n,
             steps=(one.since, step),
-            suggestions=tuple(_suggestion(kind, texts) for kind in kinds),
+            suggestions=(
+                (f"go back to the weights of step {one.sound_step}, and look at what changed then: rate, data, loss",)
+                if fell
+                else tuple(_suggestions(kinds, texts, falls))[:2]
+            ),
             evidence={
                 "name": name,
                 "kinds": list(kinds),
@@ -229,12 +234,25 @@ class GenerationCollapse(Rule):
         )
 
 
-def _suggestion(kind: str, texts: Mapping[str, Any]) -> str:
-    if kind != "at_limit":
-        return _SUGGESTIONS[kind]
-    own = mapping(texts.get("references"))
+def _suggestions(kinds: tuple[str, ...], texts: Mapping[str, Any], falls: bool) -> Iterator[str]:
+    """Give advice on the gravest kinds; what follows from them is not named."""
+    if "empty" in kinds:
+        yield _SUGGESTIONS["empty"]
+    elif "shared" in kinds or "same" in kinds:
+        if falls:
+            yield "train on, if it is early: how to use the input is learnt late"
+        yield _LABELS
+        if not falls:
+            yield "another learning rate: a tenth if the loss was lower before, a higher one if it has hardly moved"
+    elif "repeated" in kinds:
+        yield _SUGGESTIONS["repeated"]
+    if kinds == ("at_limit",):
+        yield _at_limit(mapping(texts.get("references")), number(texts.get("words")) or 0.0)
+
+
+def _at_limit(own: Mapping[str, Any], words: float) -> str:
     if (number(own.get("at_limit")) or 0.0) >= 0.5:
         return "the labels have no end token, so the model cannot learn to end: let the tokenizer add it"
-    if (number(own.get("words")) or 0.0) > 1.2 * (number(texts.get("words")) or 0.0):
+    if (number(own.get("words")) or 0.0) > 1.2 * words:
         return "raise generation_max_length: the references are longer than the texts may become"
     return "the model does not end by itself: check that labels end with the end token, and train on"
