@@ -18,7 +18,7 @@ from hf_monitor.run.reader import Run
 __all__ = ["check_models"]
 
 _LITTLE_BYTES = 1 << 30  # less than this leaves no room for logs and a chart set beside other users
-_PASS = "If the folders were moved, say where they are: check_after(run, output_dir)."
+_PASS = "If the folders were moved, say where they are: --output_dir (in Python output_dir=)."
 
 
 def check_models(run: Run, checkpoints: Checkpoints, load: Callable[[Path], LoadedBack]) -> Iterator[Check]:
@@ -103,14 +103,19 @@ def _best_score(run: Run, checkpoints: Checkpoints, load: Callable[[Path], Loade
     if not bests or not checkpoints.own:
         return None
     best = bests[-1]
-    step, said = best.get("step"), f"{best.get('metric')} {best.get('value')} at step {best.get('step')}"
+    step, value = best.get("step"), best.get("value")
+    shown = f"{value:.4g}" if isinstance(value, int | float) else value
+    wanted = run.config.get("metric_for_best_model")
+    way = "higher" if not wanted or run.config.get("greater_is_better") else "lower"
+    said = f"{best.get('name')}_{best.get('metric')} {shown} at step {step}, {way} is better"
     kept = next((one for one in checkpoints.own if one.step == step), None)
     if kept is not None:
-        what = f"{kept.path.name} (best {said}; the Trainer had no metric)"
+        why = "the Trainer held none for the best" if wanted else "the Trainer had no metric_for_best_model"
+        what = f"{kept.path.name} (best {said}; {why})"
         return _loaded("best checkpoint", what, kept.path, load, run.status == "running")
     return warning(
         "best checkpoint",
-        f"the best {said} was not kept: there is no checkpoint-{step}.",
+        f"the best ({said}) was not kept: there is no checkpoint-{step}.",
         f"Next time: load_best_model_at_end=True, metric_for_best_model='{best.get('name')}_{best.get('metric')}', and "
         "save_steps a multiple of eval_steps.",
         step=step,
@@ -184,7 +189,7 @@ def _disk(run: Run, checkpoints: Checkpoints) -> Check:
     except OSError as error:
         return skipped("disk", f"the free space cannot be told: {error.strerror or error}.")
     sizes = [_size(one.path) for one in checkpoints.own]
-    taken = f"; {len(sizes)} checkpoints take {_gib(sum(sizes))}" if sizes else ""
+    taken = f"; {len(sizes)} checkpoint{'s take' if len(sizes) > 1 else ' takes'} {_gib(sum(sizes))}" if sizes else ""
     sentence = f"{_gib(free)} free at {str(folder)!r}{taken}."
     evidence: dict[str, Any] = {"free_bytes": free, "checkpoint_bytes": sum(sizes)}
     needed = max([_LITTLE_BYTES, *sizes[-1:]])

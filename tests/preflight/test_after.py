@@ -217,8 +217,17 @@ def test_what_is_loaded_with_a_doubt_is_a_warning(trained):
 @pytest.mark.parametrize(
     ("best_step", "state", "said"),
     [
-        (4, "ok", "checkpoint-4 (best score 41.5 at step 4; the Trainer had no metric): its files are whole."),
-        (3, "warning", "the best score 41.5 at step 3 was not kept: there is no checkpoint-3."),
+        (
+            4,
+            "ok",
+            "checkpoint-4 (best eval_score 41.5 at step 4, higher is better; the Trainer had no "
+            "metric_for_best_model): its files are whole.",
+        ),
+        (
+            3,
+            "warning",
+            "the best (eval_score 41.5 at step 3, higher is better) was not kept: there is no checkpoint-3.",
+        ),
     ],
 )
 def test_where_the_trainer_was_given_no_metric_the_best_texts_count(record, trained, best_step, state, said):
