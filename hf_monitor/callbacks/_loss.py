@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from hf_monitor.callbacks import _loss_share
+from hf_monitor.callbacks._facts import mixed_precision
 from hf_monitor.callbacks._loss_verdict import (
     AS_LOGGED,
     SCALED,
@@ -331,7 +332,7 @@ class LossRecord:
             self._plain, self._was_nonfinite = False, True
         # fp16's loss scaling makes gradients infinite now and then, and leaves that step out.
         evidence = {"loss": loss, "loss_raw": raw} if not math.isfinite(loss) else {}
-        if bad_norm and (evidence or not self._args.fp16):
+        if bad_norm and (evidence or mixed_precision(self._args) != "fp16"):
             evidence["grad_norm"] = norm
         self.note(evidence)
         if not added:

@@ -105,7 +105,8 @@ class Recorder:
         self._running, self._loads_best = True, args.load_best_model_at_end
         self.writer.learn(vars(args))  # before to_dict() takes `hub_token` out
         self.__dict__.pop("_reported", None)
-        facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
+        given = (kwargs.get(name) for name in ("model", "train_dataloader"))
+        facts = training_facts(args, state, *given, self.eval_dataset, kwargs.get("optimizer"))
         facts |= self.loss.begin(args, state, kwargs.get("model"))
         if self.writer.attempt and not self.trained and not self.writer.is_copy:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt

@@ -40,6 +40,11 @@ class About:
         arguments = self.facts.get("arguments")
         return arguments.get(name) if isinstance(arguments, Mapping) else None
 
+    @property
+    def in_fp16(self) -> bool:
+        """Whether it trains in fp16 mixed precision, with a gradient scaler: by argument or ``accelerate launch``."""
+        return self.argument("fp16") is True or self.facts.get("mixed_precision") == "fp16"
+
 
 class Rule:
     """What all rules share. A rule sees rows of its `kinds` until it has found something; nothing is asked of it then.

@@ -78,7 +78,7 @@ class NotFinite(Rule):
 
     def _norm(self, norm: float | None, step: float) -> Finding | None:
         """Count how long a norm lasts that is not finite beside a loss that is."""
-        if self.about.argument("fp16") is not True:
+        if not self.about.in_fp16:
             return self._found("grad_norm", None, norm, step)
         if not self._norm_logs:
             self._norm_step = step
@@ -98,7 +98,7 @@ class NotFinite(Rule):
     def _event(self, row: Row) -> Finding | None:
         for key in _EVENT:
             value = any_number(row.get(key))
-            if value is None or isfinite(value) or (key == "grad_norm" and self.about.argument("fp16") is True):
+            if value is None or isfinite(value) or (key == "grad_norm" and self.about.in_fp16):
                 continue
             loss, norm = (value, None) if key == "loss" else (None, value)
             return self._found(key, loss, norm, number(row.get("step")) or 0.0)
@@ -122,7 +122,7 @@ class NotFinite(Rule):
             what += ", which the Trainer's filter hides (logging_nan_inf_filter)"
         elif loss is not None:
             what = f"{which} was {_word(loss)}"
-        if which == "grad_norm" and self.about.argument("fp16") is True:
+        if which == "grad_norm" and self.about.in_fp16:
             what = f"the gradient was not finite in {self._norm_logs} logs in a row: no step of them was taken"
         return Finding(
             rule=self.name,
