@@ -10,7 +10,7 @@ from hf_monitor.callbacks._fingerprint import fingerprint
 from hf_monitor.callbacks._report import described
 from hf_monitor.run.secrets import MASK
 
-__all__ = ["data_facts", "length_of", "mixed_precision", "training_facts"]
+__all__ = ["data_facts", "length_of", "mixed_precision", "optimizer_facts", "training_facts"]
 
 
 def data_facts(dataset: Any) -> dict[str, Any] | None:
@@ -125,8 +125,14 @@ def _precision(args: Any, model: Any) -> str:
     return _PRECISIONS.get(dtype, dtype)
 
 
-def _optimizer_facts(optimizer: Any) -> dict[str, Any]:
-    """Name the optimizer that steps, whatever accelerate has wrapped around it, and its rates without the schedule."""
+def optimizer_facts(optimizer: Any) -> dict[str, Any]:
+    """Name the optimizer that steps, whatever accelerate has wrapped around it.
+
+    Returns
+    -------
+    dict
+        ``class``, ``learning_rates`` (of its groups, each once, without what the scheduler makes of them).
+    """
     for _ in range(3):
         if type(optimizer).__module__.partition(".")[0] == "accelerate" and hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
@@ -174,7 +180,7 @@ def training_facts(
     if model is not None:
         facts["model"] = _model_facts(model)
     if optimizer is not None:
-        facts["optimizer"] = _optimizer_facts(optimizer)
+        facts["optimizer"] = optimizer_facts(optimizer)
     data: dict[str, Any] = {}
     if train_dataloader is not None:
         data["train"] = data_facts(getattr(train_dataloader, "dataset", None))

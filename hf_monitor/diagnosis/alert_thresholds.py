@@ -342,6 +342,10 @@ class AlertThresholds:
         """Give name -> (value, reason)."""
         return {one.name: (getattr(self, one.name), one.metadata["why"]) for one in fields(self)}
 
+    def changed(self) -> dict[str, float]:
+        """Give those that are not the defaults."""
+        return {one.name: found for one in fields(self) if (found := getattr(self, one.name)) != one.default}
+
 
 def thresholds_of(given: AlertThresholds | Mapping[str, float] | None) -> AlertThresholds:
     """Make thresholds of what a user gives: nothing, some by name, or all.

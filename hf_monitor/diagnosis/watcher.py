@@ -35,6 +35,10 @@ class Watcher:
     One watcher is for one training, with all attempts that it is made of (:func:`lineage`); at each begin the rules
     about the machine start anew, with nothing found. Rows that it saw are not kept.
 
+    A rule speaks once. It goes on looking, and speaks again where it has found an error, if what it found was less and
+    may get worse (:attr:`Rule.worsens`), or if an event ``watch_again`` names it (``rules``: a training that is to be
+    stopped goes on from where the rule had found something); what it found first is then replaced.
+
     Parameters
     ----------
     facts : mapping, optional
@@ -68,14 +72,16 @@ class Watcher:
         muted = muted_of(mute, {rule.name for rule in rules})
         self._rules = [rule(self.about) for rule in rules if rule.name not in muted]
         self._failed: set[str] = set()
+        self._again: set[str] = set()  # rules that have spoken and look on, for an error
         self._listeners: dict[str, list[Rule]] = {}
         self._listen()
 
     def _listen(self) -> None:
         found = {finding.rule for finding in self.findings}
+        silent = (found - self._again) | self._failed
         self._listeners = {}
         for rule in self._rules:
-            if rule.name not in found | self._failed and not rule.follows_from & found:
+            if rule.name not in silent and not rule.follows_from & found:
                 for kind in rule.kinds:
                     self._listeners.setdefault(kind, []).append(rule)
 
@@ -84,8 +90,11 @@ class Watcher:
         kind = row.get("kind")
         if row.get("standalone"):  # an evaluation outside of the training: other data or other weights
             return []
-        if kind == "event" and row.get("event") == "train_begin":
-            self._begin(row)
+        if kind == "event":
+            if row.get("event") == "train_begin":
+                self._begin(row)
+            elif row.get("event") == "watch_again":
+                self._look_again(row)
         try:
             rules = self._listeners.get(kind)  # type: ignore[arg-type]  # None, and what cannot be hashed, too
         except TypeError:
@@ -103,13 +112,16 @@ class Watcher:
                 self._listen()
                 self._on_error(rule, error)
                 continue
-            if finding is not None:
+            if finding is not None and (finding.severity == "error" or rule.name not in self._again):
                 found.append(finding)
         if found:
             names = {finding.rule for finding in found}
             causes = {rule.name: rule.follows_from for rule in rules}
             found = [finding for finding in found if not causes[finding.rule] & names]
-            self.findings += found
+            new = {finding.rule for finding in found}
+            self.findings = [*(finding for finding in self.findings if finding.rule not in new), *found]
+            less = {finding.rule for finding in found if finding.severity != "error"}
+            self._again = (self._again - new) | {rule.name for rule in rules if rule.worsens and rule.name in less}
             self._listen()
         return found
 
@@ -121,6 +133,13 @@ class Watcher:
         anew = {rule.name for rule in self._rules if rule.of_attempt}
         self._rules = [type(rule)(self.about) if rule.name in anew else rule for rule in self._rules]
         self.findings = [finding for finding in self.findings if finding.rule not in anew]
+        self._listen()
+
+    def _look_again(self, row: Row) -> None:
+        asked = row.get("rules")
+        again = {finding.rule for finding in self.findings if isinstance(asked, list) and finding.rule in asked}
+        self._rules = [type(rule)(self.about) if rule.name in again else rule for rule in self._rules]
+        self._again |= again
         self._listen()
 
     def verdicts(self) -> list[Finding]:

@@ -62,12 +62,15 @@ class Rule:
         Rules that name the cause where both would speak: once one of them has, this one keeps silent.
     of_attempt : bool
         Whether it is about the machine and the job, so that a training that resumes is judged anew.
+    worsens : bool
+        Whether what it has found may become an error after less than that, so that it looks on until then.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
     follows_from: ClassVar[frozenset[str]] = frozenset()
     of_attempt: ClassVar[bool] = False
+    worsens: ClassVar[bool] = False
 
     def __init__(self, about: About) -> None:
         self.about = about

@@ -45,6 +45,7 @@ class Divergence(Rule):
 
     name: ClassVar[str] = "divergence"
     kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+    worsens: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)

@@ -26,6 +26,7 @@ class NotFinite(Rule):
 
     name: ClassVar[str] = "nan"
     kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+    worsens: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
