@@ -308,6 +308,8 @@ class AlertCallback(TrainerCallback):
         rules = {finding.rule for finding in decided}
         for finding, step in pending:
             stops = finding.rule in rules
+            if stops and self._stopped_by in decided:
+                self._stopped_by = finding  # the same, from what is recorded
             self._give(finding, step, stops=stops, note="" if stops or self._stopped_by else _GOES_ON)
         said = {finding.rule for finding, _ in pending}
         for finding in decided:

@@ -1,5 +1,7 @@
 """The watcher: which rows a rule sees, how often it speaks, and what a resumed training is made of."""
 
+from dataclasses import replace
+
 import pytest
 
 from hf_monitor.diagnosis import Finding
@@ -103,6 +105,35 @@ def test_what_is_about_the_machine_is_judged_anew_when_a_training_resumes():
         ("machine", "clear"),
     ]
     assert [finding.rule for finding in watcher.see(train(2, 7.0, 2))] == ["machine"]
+
+
+class Graver(Above):
+    """A warning above 5, an error above 8."""
+
+    name, kinds, worsens = "graver", frozenset({"train"}), True
+
+    def see(self, row):
+        found = super().see(row)
+        return replace(found, rule=self.name, severity="error") if found and row["loss"] > 8 else found
+
+
+def test_what_gets_worse_is_said_once_more_and_takes_the_place_of_what_was_said():
+    watcher = Watcher(rules=[Graver])
+    losses = [6.0, 7.0, 9.0, 7.0, 9.5]
+    said = [[one.sentence for one in watcher.see(train(step, loss))] for step, loss in enumerate(losses, start=1)]
+    assert said == [["loss 6.0"], [], ["loss 9.0"], [], []]
+    assert [(finding.severity, finding.sentence) for finding in watcher.verdicts()] == [("error", "loss 9.0")]
+
+
+def test_a_rule_looks_again_where_an_event_says_so_and_what_it_found_stays_until_then():
+    watcher = Watcher(rules=[Graver])
+    rows = [train(1, 9.0), train(2, 9.1), {"kind": "event", "event": "watch_again", "rules": ["graver", 3]}]
+    assert [len(watcher.see(row)) for row in rows] == [1, 0, 0]
+    assert [finding.sentence for finding in watcher.verdicts()] == ["loss 9.0"]
+    assert [len(watcher.see(row)) for row in (train(3, 6.0), train(4, 9.2), train(5, 9.3))] == [0, 1, 0]
+    assert [finding.sentence for finding in watcher.findings] == ["loss 9.2"]
+    watcher.see({"kind": "event", "event": "watch_again", "rules": "graver"})  # not ours
+    assert watcher.see(train(6, 9.4)) == []
 
 
 class Effect(Above):
