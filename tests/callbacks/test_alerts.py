@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -280,7 +281,7 @@ def ranks(tmp_path):
             for state.global_step, values in enumerate(logs, start=1):
                 if rank == 0 and state.global_step in hidden:
                     own[0]._recorder.loss.news = {"loss": math.nan}  # what attach() finds behind the filter
-                values = {"learning_rate": 1e-4, **values}
+                values = {"learning_rate": 1e-4, **values} if "loss" in values and "own" not in values else values
                 for callback in own:
                     callback.on_log(args, state, control, logs=values)
                 stopped.append(control.should_training_stop)
@@ -326,6 +327,25 @@ def test_a_process_that_cannot_record_decides_like_the_others(ranks, monkeypatch
     stopped, said, first = ranks(logs)
     assert (stopped, said) == ([2, 2], [("nan", 2, "error", True)])
     assert [finding.rule for finding in first.findings] == ["nan"]
+
+
+def test_what_a_user_logs_on_one_process_is_no_reason_to_stop(ranks):
+    assert ranks([FINE, {"loss": math.nan, "own": 1.0}])[:2] == ([None, None], [("nan", 2, "error", False)])
+
+
+def test_a_warning_stops_nothing(ranks, make_trainer, make_model, monkeypatch):
+    from hf_monitor.diagnosis.rules import RULES
+
+    rule = next(rule for rule in RULES if rule.name == "nan")
+    found = rule._found
+    monkeypatch.setattr(rule, "_found", lambda *args, **more: replace(found(*args, **more), severity="warning"))
+    broken = {"loss": math.nan, "grad_norm": math.nan}
+    assert ranks([FINE, broken, broken])[:2] == ([None, None], [("nan", 2, "warning", False)])
+    trainer = make_trainer(model=broken_from(make_model(), 2), callbacks=[AlertCallback(stop_on={"nan"})], max_steps=3)
+    monitor = attach(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 3
+    assert alerts(monitor.run()) == [("nan", 2, "warning", False)]
 
 
 @pytest.mark.parametrize(
