@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.errors import InputError
 
 __all__ = ["Watcher", "lineage", "muted_of"]
+
+_GRAVITY = {"info": 0, "warning": 1, "error": 2}
 
 
 def muted_of(mute: Collection[str], known: Collection[str]) -> frozenset[str]:
@@ -72,10 +75,12 @@ class Watcher:
         self._listen()
 
     def _listen(self) -> None:
-        found = {finding.rule for finding in self.findings}
+        found = {finding.rule: finding.severity for finding in self.findings}
         self._listeners = {}
         for rule in self._rules:
-            if rule.name not in found | self._failed and not rule.follows_from & found:
+            if rule.name in found and (found[rule.name] == "error" or not rule.may_worsen):
+                continue
+            if rule.name not in self._failed and not rule.follows_from & found.keys():
                 for kind in rule.kinds:
                     self._listeners.setdefault(kind, []).append(rule)
 
@@ -84,7 +89,11 @@ class Watcher:
         kind = row.get("kind")
         if row.get("standalone"):  # an evaluation outside of the training: other data or other weights
             return []
-        if kind == "event" and row.get("event") == "train_begin":
+        if kind == "train":
+            rate = row.get("learning_rate")
+            if type(rate) is float and self.about.peak_rate < rate < math.inf:
+                self.about.peak_rate = rate
+        elif kind == "event" and row.get("event") == "train_begin":
             self._begin(row)
         try:
             rules = self._listeners.get(kind)  # type: ignore[arg-type]  # None, and what cannot be hashed, too
@@ -103,7 +112,7 @@ class Watcher:
                 self._listen()
                 self._on_error(rule, error)
                 continue
-            if finding is not None:
+            if finding is not None and self._is_worse(finding):
                 found.append(finding)
         if found:
             names = {finding.rule for finding in found}
@@ -112,6 +121,11 @@ class Watcher:
             self.findings += found
             self._listen()
         return found
+
+    def _is_worse(self, finding: Finding) -> bool:
+        """Whether it is worse than what its rule has found before, if that is anything."""
+        before = [_GRAVITY[one.severity] for one in self.findings if one.rule == finding.rule]
+        return not before or _GRAVITY[finding.severity] > max(before)
 
     def _begin(self, row: Row) -> None:
         for name, key in (("max_steps", "max_steps"), ("first_step", "step")):
@@ -124,10 +138,11 @@ class Watcher:
         self._listen()
 
     def verdicts(self) -> list[Finding]:
-        """Give one finding of each rule: found, in the order in which they came, then clear or inconclusive."""
-        found = {finding.rule for finding in self.findings}
+        """Give one finding of each rule: found (the gravest), in the order in which they came, then the others."""
+        gravest = {finding.rule: finding for finding in self.findings}  # the latest
+        found = set(gravest)
         others = [rule for rule in self._rules if rule.name not in found | self._failed]
-        return [*self.findings, *(_explained(rule, found) or rule.verdict() for rule in others)]
+        return [*gravest.values(), *(_explained(rule, found) or rule.verdict() for rule in others)]
 
 
 def _explained(rule: Rule, found: set[str]) -> Finding | None:
