@@ -272,6 +272,13 @@ class LossRecord:
                     type(error).__name__,
                 )
 
+    def nonfinite_steps(self, state: Any) -> int:
+        """Count the steps since the last log whose loss was not finite: what is saved now may be broken by them."""
+        if state is not self._state:
+            return 0
+        self._fold()
+        return len(self._window.steps)
+
     def row(self, state: Any, logs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give what to record of a dict that was logged: `logs` itself where there is nothing to say.
 

@@ -161,7 +161,9 @@ class Recorder:
         if self._saved == (id(state), state.global_step):
             return checkpoint
         self._saved = (id(state), state.global_step)
-        self.writer.event("save", state.global_step, checkpoint=str(checkpoint))
+        n_nonfinite = self.loss.nonfinite_steps(state)
+        known = {"nonfinite_steps": n_nonfinite} if n_nonfinite else {}
+        self.writer.event("save", state.global_step, checkpoint=str(checkpoint), **known)
         ours = {
             "run_id": self.writer.run_id,
             # Not absolute: a checkpoint may be pushed to the hub.

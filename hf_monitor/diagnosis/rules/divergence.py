@@ -85,7 +85,7 @@ class Divergence(Rule):
         loss, step = row.get("loss"), row.get("step")
         if type(loss) is not float or type(step) is not int or not 0 <= step < _HUGE:
             return None
-        if self._since >= 0 and (not isfinite(loss) or number(row.get("nonfinite_steps"), 1.0)):
+        if self._since >= 0 and _is_lost(loss, row):
             self._last_step = step
             return self._found(after=" Now it is not finite.", confirmed=True)
         if not isfinite(loss):
@@ -291,3 +291,11 @@ class Divergence(Rule):
             unit="loss",
             threshold=self._limit,
         )
+
+
+def _is_lost(loss: float, row: Row) -> bool:
+    """Whether a loss is not finite, also where the Trainer's filter logs 0.0 or the mean of the others."""
+    if not isfinite(loss) or number(row.get("nonfinite_steps"), 1.0):
+        return True
+    norm = row.get("grad_norm")
+    return loss == 0.0 and type(norm) is float and not isfinite(norm)

@@ -52,6 +52,8 @@ class NotFinite(Rule):
             return self._summary(row)
         if row.get("event") == "nonfinite":
             return self._event(row)
+        if row.get("event") == "save" and number(row.get("nonfinite_steps"), 1.0):  # not logged yet
+            return self._found("loss", None, None, number(row.get("step")) or 0.0)
         self._saves.see(row)
         return None
 

@@ -180,6 +180,7 @@ def test_a_healthy_training_is_clear_of_everything_and_a_short_one_of_nothing():
         (train(3, 1.0, nonfinite_steps=2), "loss"),
         (train(3, 0.0, norm=math.nan), "loss"),  # the Trainer's filter
         (train(3, 1.0, norm=math.inf), "grad_norm"),
+        (save(3) | {"nonfinite_steps": 1}, "loss"),
         ({"kind": "train_summary", "step": 3, "train_loss": math.nan}, "loss"),  # little is logged
         ({"kind": "train_summary", "step": 3, "train_loss": 0.1, "nonfinite_steps": 1}, "loss"),
         ({"kind": "event", "event": "nonfinite", "step": 3, "loss": math.nan}, "loss"),
