@@ -326,8 +326,8 @@ class AlertThresholds:
     time_short_seconds: float = _limit(120.0, "from the begin: the first minutes have warm-up and no evaluation")
     time_short_progress: float = _limit(
         0.15,
-        "of the steps. Simulated, a first tenth that is twice as slow, with 15 % of time to spare: none of 20 is called "
-        "short; asked from a twentieth on all were",
+        "of the steps. Simulated, a first tenth that is twice as slow, with 15 % of time to spare: none of 20 is said "
+        "to be short; asked from a twentieth on all were",
     )
     time_short_passed: float = _limit(0.4, "of the time that there is, where so many steps take longer")
     time_short_far: float = _limit(2, "times the time left, that the rest needs, where it is said earlier")

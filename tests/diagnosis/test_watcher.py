@@ -123,6 +123,23 @@ def test_a_rule_keeps_silent_once_another_has_named_the_cause():
     assert watcher.verdicts()[1].reason == "it would follow from above."
 
 
+class Worsening(Above):
+    name, may_worsen = "worsening", True
+
+    def see(self, row):
+        loss = row["loss"]
+        severity = "error" if loss > 9 else "warning" if loss > 7 else "info"
+        return Finding(rule=self.name, verdict="found", severity=severity, sentence=f"loss {loss}")
+
+
+def test_a_rule_may_speak_again_of_what_has_become_worse_and_never_after_an_error():
+    watcher = Watcher(rules=[Worsening])
+    losses = [1.0, 2.0, 8.0, 2.0, 8.5, 9.5, 9.9]
+    found = [[one.severity for one in watcher.see(train(step, loss))] for step, loss in enumerate(losses, start=1)]
+    assert found == [["info"], [], ["warning"], [], [], ["error"], []]
+    assert [one.sentence for one in watcher.verdicts()] == ["loss 9.5"]
+
+
 def steps(rows):
     return [(row["attempt"], row["step"], row["kind"]) for row in rows]
 

@@ -111,7 +111,9 @@ class Divergence(Rule):
         lasting = self._lasting
         if self._logs_high < self.limits.divergence_logs or step - self._window < lasting:
             return None
-        if now - level.best < _FALLING * (self._peak - level.best) - 0.5 * level.noise:  # it recovers: look on from here
+        if (
+            now - level.best < _FALLING * (self._peak - level.best) - 0.5 * level.noise
+        ):  # it recovers: look on from here
             self._window, self._peak, self._lasted = step, now, False
             return None
         self._lasted = True
