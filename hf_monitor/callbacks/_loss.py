@@ -27,8 +27,9 @@ __all__ = ["LossRecord", "is_summary"]
 
 log = logging.getLogger("hf_monitor")
 
-_LONGEST_WINDOW = 1024
-"""Micro-batches whose losses are kept as tensors: a logging window longer than that is read in between."""
+_LONGEST_WINDOW = 64
+"""Micro-batches whose losses are kept as tensors: a logging window longer than that (500 steps are the Trainer's
+default) is read in between, so that a NaN is heard of soon. Waiting for the device once in so many costs nothing."""
 
 _FIX = (
     "To mend it, put `hf_monitor.ensure_loss_scaling(model)` (or `model.accepts_loss_kwargs = False`) before the line "
@@ -221,6 +222,8 @@ class LossRecord:
             )
             if len(self._pending) >= _LONGEST_WINDOW:
                 self._fold()
+                if self._window.steps:
+                    self.note({"loss": self._window.total})
 
     def _fold(self) -> None:
         """Read the losses that were kept: here, and only here, the device is waited for."""

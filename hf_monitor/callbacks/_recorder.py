@@ -246,6 +246,8 @@ class Recorder:
         """Hear of a micro-batch's loss (:func:`hf_monitor.attach`); never raises."""
         try:
             self.loss.add(trainer, loss, num_items is not None)
+            if self.loss.news is not None and trainer.is_world_process_zero():
+                self._report_nonfinite(trainer.state.global_step)
         except Exception as error:  # noqa: BLE001 - the policy
             self.loss.end()
             report_once(self, "loss", f"the loss is recorded as logged: {described(error)}")

@@ -245,6 +245,11 @@ class AlertThresholds:
     collapse_in_a_row: float = _limit(
         2, "Evaluations in a row of which most texts are so: one may be a bad moment that the next one ends."
     )
+    collapse_steps: float = _limit(
+        100,
+        "Steps of a whole training, of which fewer are a try: of 80 healthy development runs (small models from random "
+        "weights) 78 wrote such texts for the last time within their first 100 steps.",
+    )
     collapse_late: float = _limit(
         0.5,
         "Share of the training after which such texts are no beginning. Each seq2seq model that starts from random "

@@ -93,6 +93,18 @@ def test_nan_stops_the_training_before_its_weights_are_saved(make_trainer, make_
     assert "The training ends here (stop_on)" in said(logging.ERROR)[0]
 
 
+def test_a_nan_is_heard_of_long_before_the_trainer_logs(make_trainer, make_model, monkeypatch):
+    monkeypatch.setattr("hf_monitor.callbacks._loss._LONGEST_WINDOW", 4)
+    callbacks = [AlertCallback(stop_on="nan")]
+    trainer = make_trainer(
+        model=broken_from(make_model(), 3), max_steps=9, logging_steps=500, eval_strategy="no", callbacks=callbacks
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert [rule for rule, *_ in alerts(monitor.run())] == ["nan"]
+
+
 def test_callbacks_by_themselves_find_the_same(make_trainer, make_model, tmp_path):
     callbacks = [AlertCallback(tmp_path / "run", stop_on="nan")]
     trainer = make_trainer(model=broken_from(make_model(), 2), callbacks=callbacks)
