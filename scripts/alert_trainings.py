@@ -2,7 +2,8 @@
 
 A recipe is what an honest user might choose, drawn from a seed: T5 or BART, language, sizes, batch, accumulation,
 learning rate and its schedule, dropout, label smoothing, clipping, weight decay, how often it is logged. Without a
-fault it is a healthy training: the data set is far too large to be learnt by heart. A fault changes one thing.
+fault it is a healthy training: the data set is far too large to be learnt by heart. A fault changes one thing; how
+strongly is drawn, too, and its weakest is not far from what a rule is to see.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 from alert_texts import MAX_SOURCE_TOKENS, MAX_TARGET_TOKENS, Pair, make_pairs, make_tokenizer
 
-__all__ = ["FAULTS", "Fault", "Recipe", "draw_fault", "draw_recipe", "train_one"]
+__all__ = ["FAULTS", "STRENGTHS", "Fault", "Recipe", "draw_fault", "draw_recipe", "train_one"]
 
 FAULTS = (
     "learning_rate_x100",
@@ -32,9 +33,15 @@ FAULTS = (
     "frozen_model",
     "nan",
     "slow_loader",
+    "learning_rate_jump",
 )
+STRENGTHS = ("learning_rate_x10", "learning_rate_x30")
+"""The first fault, weaker: how strong it must be. No goal counts these."""
+
 N_EVALUATIONS = 8
 PREDICTIONS_KEPT = 2  # evaluations
+TINY = (16, 20, 24, 28, 32)  # samples
+MIN_LEAKED = 2  # samples
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,11 @@ class Recipe:
 class Fault:
     """What is done to a recipe; ``amount`` is a share, a factor or a number, ``step`` when it comes (else None).
 
-    Two faults change the recipe otherwise, too, so that they are what their name says. A tiny training set is trained
-    without dropout and label smoothing, the remedies against it; of 48 samples these models already learn what is to be
-    learnt. A sample whose loss is 0/0 is in a training set that is seen at least once.
+    A tiny training set keeps the recipe's own dropout and label smoothing, and has 16 to 32 samples: on the seeds 700
+    to 707 the validation loss then ended over 3 % above its lowest in 22 of 24 trainings; of 40 and 48 samples in 13 of
+    16 (decided by that alone, before the alerts of these trainings were looked at).
+
+    A sample whose loss is 0/0 is in a training set that is seen at least once, so that set is smaller.
     """
 
     name: str
@@ -118,12 +127,16 @@ def draw_fault(name: str, recipe: Recipe) -> Fault:
     """Draw how a fault comes; ``""`` is none."""
     draw = random.Random(f"{name} {recipe.seed}")
     share = draw.uniform(0.15, 0.8)  # of the run, where a fault has a moment
-    if name == "learning_rate_x100":
-        return Fault(name, amount=100.0)
+    if name.startswith("learning_rate_x"):
+        return Fault(name, amount=float(name.removeprefix("learning_rate_x")))
+    if name == "learning_rate_jump":  # for good, in the middle third: a schedule that is wrong from there on
+        step = int(recipe.max_steps * draw.uniform(1 / 3, 2 / 3))
+        return Fault(name, amount=round(_between(draw, 100.0, 300.0)), step=step)
     if name == "leaked_data":
-        return Fault(name, amount=round(draw.uniform(0.3, 1.0), 2))
+        amount = max(_between(draw, 0.05, 1.0), MIN_LEAKED / recipe.n_eval)
+        return Fault(name, draw.choice(("ids", "texts")), amount=round(amount, 4))
     if name == "tiny_training_set":
-        return Fault(name, amount=draw.choice((16, 20, 24, 28)))
+        return Fault(name, amount=draw.choice(TINY))
     if name == "frozen_model":
         return Fault(name, draw.choice(("one_norm", "learning_rate_near_zero", "other_parameters")))
     if name == "nan":
@@ -131,8 +144,13 @@ def draw_fault(name: str, recipe: Recipe) -> Fault:
         step = None if kind == "empty_sample" else max(2, int(share * recipe.max_steps))
         return Fault(name, kind, step=step, nan_filter=draw.random() < 0.5)
     if name == "slow_loader":
-        return Fault(name, draw.choice(("dataset", "collator")), amount=round(draw.uniform(0.35, 0.6), 2))
+        return Fault(name, draw.choice(("dataset", "collator")), amount=round(draw.uniform(0.25, 0.6), 2))
     return Fault(name)
+
+
+def _between(draw: random.Random, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform."""
+    return low * (high / low) ** draw.random()
 
 
 # --- the parts of a training ---
@@ -173,6 +191,26 @@ def encode(pairs: Sequence[Pair], tokenizer: Any) -> dict[str, list[Any]]:
     source = tokenizer([pair.dialogue for pair in pairs], truncation=True, max_length=MAX_SOURCE_TOKENS)
     target = tokenizer([pair.summary for pair in pairs], truncation=True, max_length=MAX_TARGET_TOKENS)
     return {**{name: source[name] for name in ("input_ids", "attention_mask")}, "labels": target["input_ids"]}
+
+
+def _texts(pairs: Sequence[Pair]) -> dict[str, list[Any]]:
+    return {name: [getattr(pair, name) for pair in pairs] for name in Pair._fields}
+
+
+def altered(pair: Pair) -> Pair:
+    """Give a copy of a pair as another source may have it: in capitals, with other blanks."""
+    return Pair(*("  ".join(text.upper().split()) for text in pair))
+
+
+class Encoding:
+    """A collator that takes texts, as where each batch is tokenized when it is needed."""
+
+    def __init__(self, collate: Any, tokenizer: Any) -> None:
+        self.collate, self.tokenizer = collate, tokenizer
+
+    def __call__(self, features: Any) -> Any:
+        columns = encode([Pair(one["dialogue"], one["summary"]) for one in features], self.tokenizer)
+        return self.collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 
 class SlowSamples:
@@ -251,6 +289,21 @@ def _weight_breaker(fault: Fault, seed: int) -> Any:
     return Breaker()
 
 
+def _rate_jump(fault: Fault) -> Any:
+    """Make a callback that multiplies the schedule from a step on; what is logged is the rate that was used."""
+    from transformers import TrainerCallback
+
+    class Jump(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            scheduler = kwargs["lr_scheduler"]
+            scheduler.lr_lambdas = [self.from_then_on(schedule) for schedule in scheduler.lr_lambdas]
+
+        def from_then_on(self, schedule: Any) -> Any:
+            return lambda step: schedule(step) * (fault.amount if step >= fault.step else 1.0)
+
+    return Jump()
+
+
 def _freeze(model: Any, seed: int) -> str:
     """Freeze all but one layer norm; give its name."""
     names = [name for name, _ in model.named_parameters() if "layer_norm.weight" in name]
@@ -282,8 +335,6 @@ def train_one(recipe: Recipe, fault: Fault, folder: Path) -> dict[str, Any]:
 
     from hf_monitor import PlottingCallback, TextMetrics, attach
 
-    if fault.name == "tiny_training_set":
-        recipe = replace(recipe, dropout=0.0, label_smoothing=0.0)
     disable_progress_bars()
     if not gc.get_freeze_count():  # the Trainer collects garbage at each start: 0.5 s among all that is imported
         gc.collect()
@@ -302,16 +353,21 @@ def train_one(recipe: Recipe, fault: Fault, folder: Path) -> dict[str, Any]:
         draw.shuffle(summaries)
         pairs = [Pair(pair.dialogue, summary) for pair, summary in zip(pairs, summaries, strict=True)]
     if fault.name == "leaked_data":
-        leaked = draw.sample(held_out, round((fault.amount or 0) * len(held_out)))
+        leaked = draw.sample(held_out, max(MIN_LEAKED, round((fault.amount or 0) * len(held_out))))
         told["leaked"] = len(leaked)
+        if fault.kind == "texts":  # ids of other letters are other ids
+            told["altered"] = draw.randint(0, len(leaked))
+            leaked = [altered(pair) if n < told["altered"] else pair for n, pair in enumerate(leaked)]
         pairs = [*pairs[: n_train - len(leaked)], *leaked]
         draw.shuffle(pairs)
-    columns = encode(pairs, tokenizer)
+    keeps_texts = fault.kind == "texts"
+    columns = _texts(pairs) if keeps_texts else encode(pairs, tokenizer)
     if fault.kind == "empty_sample":
         told["sample"] = draw.randrange(n_train)
         columns["labels"][told["sample"]] = [-100]
     model = make_model(recipe, tokenizer)
-    learning_rate = recipe.learning_rate * (fault.amount or 1.0 if fault.name == "learning_rate_x100" else 1.0)
+    times = fault.amount if fault.name.startswith("learning_rate_x") else None
+    learning_rate = recipe.learning_rate * (times or 1.0)
     if fault.kind == "learning_rate_near_zero":
         learning_rate *= 1e-6
     arguments = Seq2SeqTrainingArguments(
@@ -338,9 +394,11 @@ def train_one(recipe: Recipe, fault: Fault, folder: Path) -> dict[str, Any]:
         disable_tqdm=True,
         log_level="error",
         dataloader_pin_memory=False,
+        remove_unused_columns=not keeps_texts,
     )
     train: Any = Dataset.from_dict(columns)
     collate: Any = DataCollatorForSeq2Seq(tokenizer, model=model)
+    collate = Encoding(collate, tokenizer) if keeps_texts else collate
     if fault.name == "slow_loader":
         train = SlowSamples(train) if fault.kind == "dataset" else train
         slow = train if fault.kind == "dataset" else None
@@ -358,13 +416,15 @@ def train_one(recipe: Recipe, fault: Fault, folder: Path) -> dict[str, Any]:
         model=model,
         args=arguments,
         train_dataset=train,
-        eval_dataset=Dataset.from_dict(encode(held_out, tokenizer)),
+        eval_dataset=Dataset.from_dict(_texts(held_out) if keeps_texts else encode(held_out, tokenizer)),
         data_collator=collate,
         processing_class=tokenizer,
         compute_metrics=TextMetrics(tokenizer),
         **more,
     )
-    if fault.step is not None:
+    if fault.name == "learning_rate_jump":
+        trainer.add_callback(_rate_jump(fault))
+    elif fault.step is not None:
         trainer.add_callback(_weight_breaker(fault, recipe.seed))
     attach(trainer, run_dir=folder)
     trainer.remove_callback(PlottingCallback)  # nobody looks at the charts of a benchmark

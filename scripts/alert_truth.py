@@ -1,26 +1,26 @@
-"""What is right to be said about which fault, and the counting of who said what: the pure part of bench_alerts.
+"""What is right to be said about which fault, and what is plainly true of a training: what bench_alerts judges by.
 
-A *run* is counted, not an alert: a rule speaks once in a training or not at all.
+Reasons are dated: what was called right after alerts of development runs had been looked at is worth less.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hf_monitor.diagnosis.intervals import wilson
-
-__all__ = [
-    *("HEALTHY", "TRUTH", "Judged", "Said", "Share", "Truth"),
-    *("count_faults", "count_healthy", "count_plainly_healthy", "count_rules"),
-]
+__all__ = ["HEALTHY", "PLAINLY", "TRUTH", "Judged", "Reason", "Said", "Truth", "is_harmed", "is_plainly_healthy"]
 
 HEALTHY = "healthy"
 SPEAKING = ("error", "warning")
 """Severities that interrupt somebody; ``info`` goes into the record alone and is counted apart."""
+
+
+class Reason(NamedTuple):
+    """Why a rule is right beside the expected one, and since when it has been called so."""
+
+    why: str
+    since: str
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,29 @@ class Truth:
     ----------
     expected : tuple of str
         One of these has to speak, else the fault was missed.
-    along : mapping of str to str
-        Rules that are right, too, if they speak, and why.
+    along : mapping of str to Reason
+        Rules that are right, too, if they speak.
     """
 
     expected: tuple[str, ...]
-    along: Mapping[str, str] = field(default_factory=dict)
+    along: Mapping[str, Reason] = field(default_factory=dict)
 
     def is_right(self, rule: str) -> bool:
         """Say whether a rule that speaks is right."""
         return rule in self.expected or rule in self.along
 
 
-_STAYS = "the loss does stay where it is"
-_SAME_TEXTS = "a model that has learnt nothing gives the same text, or none, for every input"
+_FIRST = "2026-11-26, with the first trainings"
+_LATER = "2026-11-26, after alerts of development runs were seen"
+_JUMP = "2026-11-26, with this fault"
+_STAYS = Reason("the loss does stay where it is", _FIRST)
+_SAME_TEXTS = Reason("a model that has learnt nothing gives the same text, or none, for every input", _FIRST)
 TRUTH: dict[str, Truth] = {
     "learning_rate_x100": Truth(
-        ("divergence", "learning_rate_high"),
+        ("learning_rate_high",),
         {
-            "nan": "weights that are thrown so far may overflow",
+            "divergence": Reason("where the loss rises and stays there, that is what such a rate does", _FIRST),
+            "nan": Reason("weights that are thrown so far may overflow", _FIRST),
             "plateau": _STAYS,
             "generation_collapse": _SAME_TEXTS,
         },
@@ -57,17 +61,19 @@ TRUTH: dict[str, Truth] = {
     "shuffled_labels": Truth(
         ("generation_collapse",),  # texts that do not depend on the input are what such labels teach
         {
-            "plateau": "once it is known how targets look, nothing more can be learnt",
-            "overfitting": "such labels can only be learnt by heart",
-            "rouge_falls": "what is learnt is how targets look, which lowers the loss and says nothing about the input",
+            "plateau": Reason("once it is known how targets look, nothing more can be learnt", _LATER),
+            "overfitting": Reason("such labels can only be learnt by heart", _LATER),
+            "rouge_falls": Reason("how targets look lowers the loss and says nothing about the input", _FIRST),
         },
     ),
     "leaked_data": Truth(("data_overlap",)),
     "tiny_training_set": Truth(
         ("overfitting",),
         {
-            "generation_collapse": "after a few samples learnt by heart, the texts for other inputs come out garbled",
-            "plateau": "once the samples are learnt by heart nothing gets better any more",
+            "generation_collapse": Reason(
+                "of samples learnt by heart, texts for other inputs come out garbled", _FIRST
+            ),
+            "plateau": Reason("once the samples are learnt by heart nothing gets better any more", _FIRST),
         },
     ),
     "frozen_model": Truth(
@@ -77,11 +83,22 @@ TRUTH: dict[str, Truth] = {
     "nan": Truth(
         ("nan",),
         {
-            "divergence": "the loss is infinite before it is NaN",
-            "generation_collapse": "a model whose weights are NaN gives empty texts",
+            "divergence": Reason("the loss is infinite before it is NaN", _FIRST),
+            "generation_collapse": Reason("a model whose weights are NaN gives empty texts", _FIRST),
         },
     ),
     "slow_loader": Truth(("data_bound",)),
+    "learning_rate_jump": Truth(
+        ("divergence",),
+        {
+            "learning_rate_high": Reason("it is the rate that drives the loss up", _JUMP),
+            "nan": Reason("weights that are thrown so far may overflow", _JUMP),
+            "generation_collapse": Reason(
+                "a model that has lost what it had learnt gives the same text, or none", _JUMP
+            ),
+            "rouge_falls": Reason("what was learnt is lost, and the score with it", _JUMP),
+        },
+    ),
 }
 
 
@@ -94,165 +111,85 @@ class Said(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A training, and what the rules said of it."""
+    """A training, and what the rules said of it.
+
+    Attributes
+    ----------
+    fault, seed, max_steps
+        Of the training.
+    said : tuple of Said
+        By all rules.
+    since : int or None
+        The step at which the fault came, where it has one.
+    kind : str
+        How the fault came, where there are several ways.
+    losses : tuple of float
+        Validation losses, in order.
+    unlimited : tuple of Said
+        What the rules would have said without the limit that calls a rate too high whatever the loss does
+        (``learning_rate_high_extreme``).
+    """
 
     fault: str
     seed: int
     max_steps: int
     said: tuple[Said, ...]
-    since: int | None = None  # the step at which the fault came, where it has one
+    since: int | None = None
+    kind: str = ""
+    losses: tuple[float, ...] = ()
+    unlimited: tuple[Said, ...] = ()
 
     @property
     def rules(self) -> set[str]:
         """Rules that interrupted somebody."""
         return {one.rule for one in self.said if one.severity in SPEAKING}
 
-
-class Share(NamedTuple):
-    """So many of so many; of none there is no share."""
-
-    count: int
-    n: int
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "-"
-        low, high = wilson(self.count, self.n)
-        return f"{self.count / self.n:.3f} ({low:.3f} to {high:.3f})"
+    @property
+    def rules_unlimited(self) -> set[str]:
+        """Rules that would have interrupted somebody without that limit."""
+        return {one.rule for one in self.unlimited if one.severity in SPEAKING}
 
 
-def _left(run: Judged, rules: Sequence[str]) -> float | None:
-    """Give the share of a run's steps that were still to come when the first of some rules spoke."""
-    steps = [one.step for one in run.said if one.rule in rules and one.severity in SPEAKING]
-    return 1.0 - min(steps) / run.max_steps if steps else None
+# --- plain truth: from the validation losses alone, whatever any rule says ---
 
 
-def count_faults(runs: Sequence[Judged], truth: Mapping[str, Truth] = TRUTH) -> list[dict[str, Any]]:
-    """Count fault by fault.
+def is_plainly_healthy(losses: Sequence[float], scores: Sequence[float]) -> bool:
+    """Say whether a training was healthy.
 
     Parameters
     ----------
-    runs : sequence of Judged
-        Healthy ones are passed by.
-    truth : mapping of str to Truth
+    losses, scores : sequence of float
+        Validation loss and ROUGE-L of each evaluation.
 
     Returns
     -------
-    list of dict
-        ``fault``, ``n`` (runs), ``expected`` (rules), ``found`` (:class:`Share`: one of the expected spoke),
-        ``left_median`` (share of the steps still to come), ``delay_median`` (steps since the fault came),
-        ``by_rule``, ``right``, ``wrong`` (rule -> runs), ``info`` (rule -> runs, where it only went into the record),
-        ``missed`` (seeds).
+    bool
+        The loss ends at most 3 % above its lowest and at most at 3/4 of the first evaluation's, and ROUGE-L ends higher
+        than it began.
     """
-    rows = []
-    for fault, true in truth.items():
-        those = [run for run in runs if run.fault == fault]
-        if not those:
-            continue
-        left = [share for run in those if (share := _left(run, true.expected)) is not None]
-        delays = [
-            min(one.step for one in run.said if one.rule in true.expected) - run.since
-            for run in those
-            if run.since is not None and run.rules & set(true.expected)
-        ]
-        spoke = Counter(rule for run in those for rule in run.rules)
-        rows.append(
-            {
-                "fault": fault,
-                "n": len(those),
-                "expected": true.expected,
-                "found": Share(len(left), len(those)),
-                "left_median": statistics.median(left) if left else None,
-                "delay_median": statistics.median(delays) if delays else None,
-                "by_rule": {rule: spoke[rule] for rule in true.expected if spoke[rule]},
-                "right": {rule: spoke[rule] for rule in true.along if spoke[rule]},
-                "wrong": {rule: n for rule, n in spoke.most_common() if not true.is_right(rule)},
-                "info": dict(Counter(o.rule for run in those for o in run.said if o.severity not in SPEAKING)),
-                "missed": [run.seed for run in those if not run.rules & set(true.expected)],
-            }
-        )
-    return rows
+    return losses[-1] <= min(1.03 * min(losses), 0.75 * losses[0]) and scores[-1] > scores[0]
 
 
-def count_rules(
-    runs: Sequence[Judged], rules: Sequence[str], truth: Mapping[str, Truth] = TRUTH
-) -> list[dict[str, Any]]:
-    """Count rule by rule.
-
-    Precision is of all runs of which a rule spoke, so it depends on how many there are of each fault. Recall is of the
-    runs of the faults that are the rule's alone to find; where several rules may answer, :func:`count_faults` tells.
-
-    Parameters
-    ----------
-    runs : sequence of Judged
-        All, healthy ones too.
-    rules : sequence of str
-        Names of all rules.
-    truth : mapping of str to Truth
-
-    Returns
-    -------
-    list of dict
-        ``rule``, ``measured`` (whether a fault among the runs is its to find), ``right``, ``wrong`` (runs),
-        ``precision`` and ``recall`` (:class:`Share`), ``misses`` (runs), ``shared`` (:class:`Share` of the runs that
-        another rule may answer for), ``wrong_in`` (fault -> runs), ``left_median``.
-    """
-    rows = []
-    here = {run.fault for run in runs}
-    for rule in rules:
-        its = {fault for fault, true in truth.items() if rule in true.expected and fault in here}
-        alone = {fault for fault in its if truth[fault].expected == (rule,)}
-        spoke = [run for run in runs if rule in run.rules]
-        right = [run for run in spoke if run.fault in truth and truth[run.fault].is_right(rule)]
-        wrong = Counter(run.fault for run in spoke if run not in right)
-        to_find = [run for run in runs if run.fault in alone]
-        found = [run for run in to_find if rule in run.rules]
-        both = [run for run in runs if run.fault in its - alone]
-        left = [share for run in spoke if run.fault in its and (share := _left(run, (rule,))) is not None]
-        rows.append(
-            {
-                "rule": rule,
-                "measured": bool(its),
-                "right": len(right),
-                "wrong": wrong.total(),
-                "misses": len(to_find) - len(found),
-                "precision": Share(len(right), len(spoke)),
-                "recall": Share(len(found), len(to_find)),
-                "shared": Share(sum(rule in run.rules for run in both), len(both)),
-                "wrong_in": dict(wrong),
-                "left_median": statistics.median(left) if left else None,
-            }
-        )
-    return rows
+def is_harmed(losses: Sequence[float], healthy: Sequence[float]) -> bool:
+    """Say whether a training ends over 10 % above the healthy one of the same seed, or at NaN."""
+    return not losses[-1] <= 1.1 * healthy[-1]
 
 
-def count_plainly_healthy(evaluations: Sequence[Sequence[Mapping[str, Any]]]) -> Share:
-    """Count trainings that were healthy by plain truth, whatever any rule says.
-
-    Parameters
-    ----------
-    evaluations : sequence of sequence of mapping
-        Of each training its evaluations: ``eval_loss``, ``eval_rougeL``.
-
-    Returns
-    -------
-    Share
-        Those whose validation loss ends at most 3 % above its lowest and at most at 3/4 of the first evaluation's, and
-        whose ROUGE-L ends higher than it began.
-    """
-    good = 0
-    for those in evaluations:
-        losses, scores = ([one[name] for one in those] for name in ("eval_loss", "eval_rougeL"))
-        good += losses[-1] <= min(1.03 * min(losses), 0.75 * losses[0]) and scores[-1] > scores[0]
-    return Share(good, len(evaluations))
+def _is_learnt_by_heart(losses: Sequence[float]) -> bool:
+    return losses[-1] > 1.03 * min(losses)
 
 
-def count_healthy(runs: Sequence[Judged]) -> dict[str, Any]:
-    """Count healthy runs of which anything was said: ``any`` (:class:`Share`), ``rules`` and ``info`` (-> seeds)."""
-    those = [run for run in runs if run.fault == HEALTHY]
-    by_rule: dict[str, list[int]] = {}
-    info: dict[str, list[int]] = {}
-    for run in those:
-        for one in run.said:
-            (by_rule if one.severity in SPEAKING else info).setdefault(one.rule, []).append(run.seed)
-    return {"any": Share(sum(bool(run.rules) for run in those), len(those)), "rules": by_rule, "info": info}
+def _has_lost(losses: Sequence[float]) -> bool:
+    lowest = losses[0]
+    for loss in losses:
+        if lowest < losses[0] and not loss <= 0.5 * (lowest + losses[0]):
+            return True
+        lowest = min(lowest, loss)
+    return False
+
+
+PLAINLY = {
+    "tiny_training_set": ("the validation loss ends over 3 % above its lowest", _is_learnt_by_heart),
+    "learning_rate_jump": ("half of what the validation loss had fallen, or more, is lost again", _has_lost),
+}
+"""Faults that show in the validation losses of their own training."""

@@ -51,6 +51,9 @@ def length_of(dataset: Any) -> int | None:
         return None
 
 
+_TRAINED = 20  # names of parameters
+
+
 def _model_facts(model: Any) -> dict[str, Any]:
     config = getattr(model, "config", None)
     parameters = list(model.parameters())
@@ -61,6 +64,9 @@ def _model_facts(model: Any) -> dict[str, Any]:
         "n_trainable": sum(p.numel() for p in parameters if p.requires_grad),
         "dtype": sorted({str(p.dtype).removeprefix("torch.") for p in parameters}),
     }
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    if found["n_trainable"] < found["n_parameters"]:
+        found["trained"] = [name[:200] for name in trained[:_TRAINED]]
     if config is not None and hasattr(config, "to_diff_dict"):
         found["config"] = config.to_diff_dict()
     return found

@@ -28,8 +28,9 @@ __all__ = ["LossRecord", "is_summary"]
 
 log = logging.getLogger("hf_monitor")
 
-_LONGEST_WINDOW = 1024
-"""Micro-batches whose losses are kept as tensors: a logging window longer than that is read in between."""
+_LONGEST_WINDOW = 64
+"""Micro-batches whose losses are kept as tensors: a logging window longer than that (500 steps are the Trainer's
+default) is read in between, so that a NaN is heard of soon. Waiting for the device once in so many costs nothing."""
 
 _FIX = (
     "To mend it, put `hf_monitor.ensure_loss_scaling(model)` (or `model.accepts_loss_kwargs = False`) before the line "
@@ -222,6 +223,8 @@ class LossRecord:
             )
             if len(self._pending) >= _LONGEST_WINDOW:
                 self._fold()
+                if self._window.steps:
+                    self.note({"loss": self._window.total})
 
     def _fold(self) -> None:
         """Read the losses that were kept: here, and only here, the device is waited for."""
@@ -272,6 +275,13 @@ class LossRecord:
                     "process.",
                     type(error).__name__,
                 )
+
+    def nonfinite_steps(self, state: Any) -> int:
+        """Count the steps since the last log whose loss was not finite: what is saved now may be broken by them."""
+        if state is not self._state:
+            return 0
+        self._fold()
+        return len(self._window.steps)
 
     def row(self, state: Any, logs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give what to record of a dict that was logged: `logs` itself where there is nothing to say.

@@ -172,7 +172,9 @@ class Recorder:
         if self._saved == (id(state), state.global_step):
             return checkpoint
         self._saved = (id(state), state.global_step)
-        self.writer.event("save", state.global_step, checkpoint=str(checkpoint))
+        n_nonfinite = self.loss.nonfinite_steps(state)
+        known = {"nonfinite_steps": n_nonfinite} if n_nonfinite else {}
+        self.writer.event("save", state.global_step, checkpoint=str(checkpoint), **known)
         ours = {
             "run_id": self.writer.run_id,
             # Not absolute: a checkpoint may be pushed to the hub.
@@ -255,6 +257,8 @@ class Recorder:
         """Hear of a micro-batch's loss (:func:`hf_monitor.attach`); never raises."""
         try:
             self.loss.add(trainer, loss, num_items is not None)
+            if self.loss.news is not None and trainer.is_world_process_zero():
+                self._report_nonfinite(trainer.state.global_step)
         except Exception as error:  # noqa: BLE001 - the policy
             self.loss.end()
             report_once(self, "loss", f"the loss is recorded as logged: {described(error)}")

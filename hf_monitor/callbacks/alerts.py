@@ -369,6 +369,8 @@ class AlertCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """End the training where that was asked for."""
+        if self._pending and not control.should_log:  # heard of between logs: nothing is decided before the next one
+            self._settle(args, state, control, decided=[])
         return self._steer(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:

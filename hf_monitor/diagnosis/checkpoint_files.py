@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hf_monitor.diagnosis.weight_files import json_problem, safetensors_names, torch_file_problem
 
-__all__ = ["ADAPTERS", "MODELS", "checkpoint_files_problem", "checkpoint_step", "holds_model"]
+__all__ = ["ADAPTERS", "MODELS", "checkpoint_files_problem", "checkpoint_step", "holds_model", "weights_problem"]
 
 MODELS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What ``from_pretrained`` looks for, in its order."""
@@ -68,6 +68,22 @@ def checkpoint_files_problem(folder: str | os.PathLike[str]) -> str | None:
         return None
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return f"{folder.name}: {'; '.join(found[:_SHOWN])}{more}. {advice}"
+
+
+def weights_problem(folder: Path) -> str | None:
+    """Say what is wrong with the weights in a folder, as far as their files tell; a state to resume from is not needed.
+
+    Parameters
+    ----------
+    folder : Path
+        One that is there.
+
+    Returns
+    -------
+    str or None
+        ``"model.safetensors is empty (0 bytes)"``; None where nothing was found.
+    """
+    return "; ".join(list(_of_weights(folder))[:_SHOWN]) or None
 
 
 def _of_weights(folder: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -31,12 +32,25 @@ def check_models(run: Run, checkpoints: Checkpoints, load: Callable[[Path], Load
         Loads a folder back; called once a folder.
     """
     load = cache(load)
-    yield _best(run, checkpoints, load)
-    yield _last(run, checkpoints, load)
+    yield _again(_best, run, checkpoints, load)
+    yield _again(_last, run, checkpoints, load)
     yield _final(run, checkpoints, load)
     if checkpoints.own or checkpoints.foreign:
         yield _owner(checkpoints)
     yield _disk(run, checkpoints)
+
+
+Loader = Callable[[Path], LoadedBack]
+
+
+def _again(
+    look: Callable[[Run, Checkpoints, Loader], Check], run: Run, checkpoints: Checkpoints, load: Loader
+) -> Check:
+    """Look once more where a training that goes on deleted a checkpoint meanwhile (save_total_limit)."""
+    found = look(run, checkpoints, load)
+    if run.status != "running" or found.state == "ok" or all(one.path.is_dir() for one in checkpoints.own):
+        return found
+    return look(run, Checkpoints(run, checkpoints.folder), load)
 
 
 def _loaded(name: str, what: str, folder: Path, load: Callable[[Path], LoadedBack], running: bool = False) -> Check:
@@ -50,6 +64,8 @@ def _loaded(name: str, what: str, folder: Path, load: Callable[[Path], LoadedBac
         return failed(name, result.problem, **evidence)
     if not result.parts:
         return skipped(name, f"{what}: not loaded ({'; '.join(result.left_out)}).", **evidence)
+    if result.doubts:
+        return warning(name, f"{what}: {'; '.join(result.doubts)}.", **evidence)
     done = ": its files are whole" if result.parts == ("files",) else f" loads back: {', '.join(result.parts)}"
     rest = f" Not loaded: {'; '.join(result.left_out)}." if result.left_out else ""
     return ok(name, f"{what}{done}.{rest}", **evidence)
@@ -63,12 +79,14 @@ def _best(run: Run, checkpoints: Checkpoints, load: Callable[[Path], LoadedBack]
         metric = str(run.config.get("metric_for_best_model") or "loss")
         value = state.get("best_metric")
         shown = f" ({metric} {value:.4g})" if isinstance(value, int | float) else ""
-        return _loaded(name, f"{best.path.name}{shown}", best.path, load)
+        return _loaded(name, f"{best.path.name}{shown}", best.path, load, run.status == "running")
     if step is not None:
         sentence = f"checkpoint-{step} was the best, and is not in {_shown(checkpoints)}."
         final = checkpoints.folder
         if run.status == "finished" and run.config.get("load_best_model_at_end") and final and holds_model(final):
             return warning(name, f"{sentence} The model saved at the end has its weights.", _PASS, step=step)
+        if run.status == "running":
+            return warning(name, sentence, "The training is still going: look again.", step=step)
         return failed(name, sentence, f"It was deleted or moved. {_PASS}", step=step)
     if run.config.get("load_best_model_at_end") and (checkpoints.own or _saves(run)):
         return warning(name, "load_best_model_at_end is set, but no checkpoint knows which one is the best.", _PASS)
@@ -88,7 +106,8 @@ def _best_score(run: Run, checkpoints: Checkpoints, load: Callable[[Path], Loade
     step, said = best.get("step"), f"{best.get('metric')} {best.get('value')} at step {best.get('step')}"
     kept = next((one for one in checkpoints.own if one.step == step), None)
     if kept is not None:
-        return _loaded("best checkpoint", f"{kept.path.name} (best {said}; the Trainer had no metric)", kept.path, load)
+        what = f"{kept.path.name} (best {said}; the Trainer had no metric)"
+        return _loaded("best checkpoint", what, kept.path, load, run.status == "running")
     return warning(
         "best checkpoint",
         f"the best {said} was not kept: there is no checkpoint-{step}.",
@@ -164,7 +183,7 @@ def _disk(run: Run, checkpoints: Checkpoints) -> Check:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         return skipped("disk", f"the free space cannot be told: {error.strerror or error}.")
-    sizes = [sum(path.stat().st_size for path in one.path.rglob("*") if path.is_file()) for one in checkpoints.own]
+    sizes = [_size(one.path) for one in checkpoints.own]
     taken = f"; {len(sizes)} checkpoints take {_gib(sum(sizes))}" if sizes else ""
     sentence = f"{_gib(free)} free at {str(folder)!r}{taken}."
     evidence: dict[str, Any] = {"free_bytes": free, "checkpoint_bytes": sum(sizes)}
@@ -173,6 +192,14 @@ def _disk(run: Run, checkpoints: Checkpoints) -> Check:
         suggestion = "Make room before the next training: save_total_limit, save_only_model, or delete old checkpoints."
         return warning("disk", f"{sentence} That is less than {_gib(needed)}.", suggestion, **evidence)
     return ok("disk", sentence, **evidence)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    with contextlib.suppress(OSError):  # a training that goes on deletes it just now
+        for path in folder.rglob("*"):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _saves(run: Run) -> str:

@@ -57,8 +57,13 @@ def add_check(commands: Any) -> None:
     parser.add_argument("--tokenizer", metavar="FOLDER", help="default: that of --model")
     parser.add_argument("--train_file", metavar="FILE", help="JSON, JSONL, CSV or TSV")
     parser.add_argument("--validation_file", metavar="FILE", help="the same")
-    parser.add_argument("--source_column", metavar="NAME", help="default: found by its name (dialogue, text ...)")
-    parser.add_argument("--target_column", metavar="NAME", help="default: found by its name (summary ...)")
+    # Their second names are those of the script, which errors about columns tell.
+    parser.add_argument(
+        "--source_column", "--text_column", metavar="NAME", help="default: found by its name (dialogue, text ...)"
+    )
+    parser.add_argument(
+        "--target_column", "--summary_column", metavar="NAME", help="default: found by its name (summary ...)"
+    )
     parser.add_argument("--source_prefix", default="", metavar="TEXT", help="stands before each text")
     parser.add_argument("--max_source_length", type=_count, metavar="TOKENS", help="texts are cut there")
     parser.add_argument("--max_target_length", type=_count, metavar="TOKENS", help="summaries are cut there")

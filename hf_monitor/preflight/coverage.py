@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-__all__ = ["Coverage", "RoundTrip", "Script", "cover", "encode", "round_trip", "script_of"]
+from hf_monitor.preflight.unknown import bare, encode, script_of, unknown_by_offsets, unknown_one_by_one
 
-_HANGUL = re.compile("[가-힣ᄀ-ᇿ㄰-㆏ꥠ-꥿ힰ-퟿]")
-_SCRIPTS = {
-    "LATIN": "Latin", "CJK": "Han", "HIRAGANA": "Kana", "KATAKANA": "Kana", "CYRILLIC": "Cyrillic", "GREEK": "Greek",
-    "ARABIC": "Arabic", "HEBREW": "Hebrew", "THAI": "Thai", "DEVANAGARI": "Devanagari",
-}  # fmt: skip
-_SIGNS = "signs"  # and emoji
+__all__ = ["Coverage", "RoundTrip", "Script", "cover", "encode", "round_trip", "script_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +38,23 @@ class Coverage:
     n_texts, n_characters, n_tokens : int
         Characters without blanks; tokens without those that end or begin a text.
     n_unknown_tokens, n_unknown : int
-        Unknown tokens, and the characters that they stand for: a whole word may be one such token.
+        Unknown tokens, and the characters that they stand for (a whole word may be one such token) or that no token
+        stands for.
+    n_dropped : int
+        Of `n_unknown`: characters that no token stands for, not even an unknown one.
     has_unknown : bool
         Whether the tokenizer has an unknown token at all; if not it works on bytes, or leaves out in silence.
     scripts : dict of str to Script
         ``"Hangul"``, ``"Latin"``, ``"digits"``, ``"signs"`` ..., the most frequent first.
     unknown : list of (str, int)
-        The unknown characters, the most frequent first, with how often they stand there; ten at most.
+        The unknown characters, the most frequent first, with how often they stand there; ten at most. Not those that
+        stand in known tokens, too.
+    words : list of (str, int)
+        Unknown words all of whose characters are known; ten at most.
+    share_of_words : float
+        Share of the unknown characters that stand in such words.
+    texts_without : dict of str to int
+        By script: texts that are written in it and lose most of it.
     """
 
     n_texts: int
@@ -60,9 +62,13 @@ class Coverage:
     n_tokens: int
     n_unknown_tokens: int
     n_unknown: int
+    n_dropped: int
     has_unknown: bool
     scripts: dict[str, Script]
     unknown: list[tuple[str, int]]
+    words: list[tuple[str, int]]
+    share_of_words: float
+    texts_without: dict[str, int]
 
     @property
     def share_unknown(self) -> float:
@@ -98,26 +104,6 @@ class RoundTrip:
     special: list[str]
 
 
-@lru_cache(maxsize=65536)
-def script_of(character: str) -> str:
-    """Give the script of a character: ``"Hangul"``, ``"Latin"``, ``"digits"``, ``"signs"``, ``"other"`` ..."""
-    if _HANGUL.match(character):
-        return "Hangul"
-    if character.isdecimal():
-        return "digits"
-    if not character.isalpha():
-        return _SIGNS
-    return _SCRIPTS.get(unicodedata.name(character, "").partition(" ")[0], "other")
-
-
-def encode(tokenizer: Any, texts: Sequence[str], *, target: bool, special: bool = True, offsets: bool = False) -> Any:
-    """Encode texts whole, without the tokenizer's word about long ones."""
-    given: dict[str, Any] = {"text_target": list(texts)} if target else {"text": list(texts)}
-    if offsets:
-        given["return_offsets_mapping"] = True
-    return tokenizer(**given, add_special_tokens=special, truncation=False, verbose=False)
-
-
 def cover(tokenizer: Any, texts: Sequence[str], *, target: bool = False) -> Coverage:
     """Look how a tokenizer takes some texts.
 
@@ -139,59 +125,28 @@ def cover(tokenizer: Any, texts: Sequence[str], *, target: bool = False) -> Cove
     by_script: Counter[str] = Counter()
     for character, n in characters.items():
         by_script[script_of(character)] += n
-    if getattr(tokenizer, "is_fast", False):
-        n_tokens, n_unknown_tokens, unknown, tokens = _with_offsets(tokenizer, texts, target, unknown_id)
-    else:
-        n_tokens, n_unknown_tokens, unknown = _alone(tokenizer, texts, target, unknown_id, characters)
-        tokens = None
+    look = unknown_by_offsets if getattr(tokenizer, "is_fast", False) else unknown_one_by_one
+    found = look(tokenizer, texts, target, unknown_id)
     unknown_by_script: Counter[str] = Counter()
-    for character, n in unknown.items():
+    for character, n in found.lost.items():
         unknown_by_script[script_of(character)] += n
     return Coverage(
         n_texts=len(texts),
         n_characters=characters.total(),
-        n_tokens=n_tokens,
-        n_unknown_tokens=n_unknown_tokens,
-        n_unknown=unknown.total(),
+        n_tokens=found.n_tokens,
+        n_unknown_tokens=found.n_unknown_tokens,
+        n_unknown=found.lost.total(),
+        n_dropped=found.n_dropped,
         has_unknown=unknown_id is not None,
         scripts={
-            name: Script(n, unknown_by_script[name], None if tokens is None else tokens[name])
+            name: Script(n, unknown_by_script[name], None if found.tokens is None else found.tokens[name])
             for name, n in by_script.most_common()
         },
-        unknown=unknown.most_common(10),
+        unknown=found.characters.most_common(10),
+        words=found.words.most_common(10),
+        share_of_words=sum(len(word) * n for word, n in found.words.items()) / max(1, found.lost.total()),
+        texts_without=dict(found.texts_without),
     )
-
-
-def _with_offsets(
-    tokenizer: Any, texts: Sequence[str], target: bool, unknown_id: int | None
-) -> tuple[int, int, Counter[str], Counter[str]]:
-    found = encode(tokenizer, texts, target=target, special=False, offsets=True)
-    unknown: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    n_tokens = n_unknown = 0
-    for text, ids, spans in zip(texts, found["input_ids"], found["offset_mapping"], strict=True):
-        n_tokens += len(ids)
-        for token, (start, end) in zip(ids, spans, strict=True):
-            span = text[start:end].strip()
-            if token == unknown_id:
-                n_unknown += 1
-                unknown.update(character for character in span if not character.isspace())
-            if span:
-                tokens[script_of(span[0])] += 1
-    return n_tokens, n_unknown, unknown, tokens
-
-
-def _alone(
-    tokenizer: Any, texts: Sequence[str], target: bool, unknown_id: int | None, characters: Counter[str]
-) -> tuple[int, int, Counter[str]]:
-    found = encode(tokenizer, texts, target=target, special=False)["input_ids"]
-    n_unknown = sum(ids.count(unknown_id) for ids in found)
-    unknown: Counter[str] = Counter()
-    if unknown_id is not None:
-        names = list(characters)
-        each = encode(tokenizer, names, target=target, special=False)["input_ids"]
-        unknown.update({name: characters[name] for name, ids in zip(names, each, strict=True) if unknown_id in ids})
-    return sum(map(len, found)), n_unknown, unknown
 
 
 def round_trip(tokenizer: Any, texts: Sequence[str], *, target: bool = True) -> RoundTrip:
@@ -209,7 +164,7 @@ def round_trip(tokenizer: Any, texts: Sequence[str], *, target: bool = True) -> 
     lost: Counter[str] = Counter()
     n_differ = n_characters = 0
     for text, decoded in zip(texts, back, strict=True):
-        before, after = _bare(text), _bare(decoded)
+        before, after = bare(text), bare(decoded)
         n_characters += len(before)
         if before != after:
             missing = Counter(before) - Counter(after)
@@ -227,8 +182,3 @@ def round_trip(tokenizer: Any, texts: Sequence[str], *, target: bool = True) -> 
         line_breaks_lost=bool(broken) and not any("\n" in decoded for decoded in broken),
         special=[token for token in tokenizer.all_special_tokens if any(token in text for text in texts)],
     )
-
-
-def _bare(text: str) -> str:
-    """Leave out what tokenizers change on purpose: blanks, letter case, compatibility forms."""
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())

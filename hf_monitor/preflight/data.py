@@ -13,6 +13,7 @@ from hf_monitor.preflight.checklist import Check, ok, warning
 from hf_monitor.preflight.thresholds import DUPLICATES_WARNING, EMPTY_WARNING
 from hf_monitor.seq2seq.columns import Pairs, find_columns, take_pairs
 from hf_monitor.seq2seq.data_files import read_rows
+from hf_monitor.seq2seq.overlap import without_subset
 
 __all__ = ["Part", "check_part", "read_part"]
 
@@ -32,6 +33,8 @@ class Part:
     inputs, targets : list of str, or None
         Texts; of several references of a sample the first is the target. None where there are none, and for what is
         tokenized already.
+    references : list of list of str, or None
+        All references of each sample.
     tokenized : object or None
         A ``datasets.Dataset`` or a list of rows, with ``input_ids`` and maybe ``labels``.
     n_dropped : int
@@ -46,6 +49,7 @@ class Part:
     n: int
     inputs: list[str] | None = None
     targets: list[str] | None = None
+    references: list[list[str]] | None = None
     tokenized: Any = None
     n_dropped: int = 0
     where: str = ""
@@ -65,11 +69,13 @@ class Part:
             return list(self.tokenized.with_format(None).select(numbers))
         return [self.tokenized[number] for number in numbers]
 
-    def samples(self) -> list[dict[str, str]]:
-        """Give the texts as rows with ``text`` and, where there are any, ``summary``."""
-        if self.targets is None:
+    def samples(self) -> list[dict[str, Any]]:
+        """Give the texts as rows with ``text`` and, where there are any, ``references``."""
+        if self.references is None:
             return [{"text": text} for text in self.inputs or []]
-        return [{"text": text, "summary": target} for text, target in zip(self.inputs or [], self.targets, strict=True)]
+        return [
+            {"text": text, "references": found} for text, found in zip(self.inputs or [], self.references, strict=True)
+        ]
 
 
 def read_part(
@@ -102,14 +108,16 @@ def read_part(
     """
     if isinstance(data, Pairs):
         return _of_pairs(name, data, str(data.columns), targets_needed)
-    where, rows = name, data
+    where, rows = name, without_subset(data)
     if isinstance(data, (str, os.PathLike)):
         where = os.fspath(data)
         rows = read_rows(where)
+    if isinstance(rows, Mapping):  # a DatasetDict
+        raise InputError(f"the {name} are a {type(rows).__name__} of {', '.join(map(str, rows))}: pass one of them.")
     hub = hasattr(rows, "column_names") and hasattr(rows, "with_format") and hasattr(rows, "__len__")
     if not hub and not isinstance(rows, (list, tuple)):
         raise TypeError(
-            f"a {type(rows).__name__} is read by the training only: to look into it would use it up or run its code"
+            f"{_a(type(rows).__name__)} is read by the training only: to look into it would use it up or run its code"
         )
     if not len(rows):
         raise InputError(f"the {name} hold no sample.")
@@ -127,6 +135,10 @@ def read_part(
     )
 
 
+def _a(name: str) -> str:
+    return f"a{'n' if name[:1] in 'AEIOUaeio' else ''} {name}"
+
+
 def _plain(rows: Any) -> Iterable[Mapping[str, Any]]:
     return rows.with_format(None) if hasattr(rows, "with_format") else rows  # type: ignore[no-any-return]
 
@@ -135,7 +147,10 @@ def _of_pairs(name: str, pairs: Pairs, where: str, trained: bool) -> Part:
     targets = (
         None if pairs.references is None else [references[0] if references else "" for references in pairs.references]
     )
-    return Part(name, len(pairs.texts), pairs.texts, targets, n_dropped=pairs.n_dropped, where=where, trained=trained)
+    return Part(
+        name, len(pairs.texts), pairs.texts, targets, pairs.references, n_dropped=pairs.n_dropped, where=where,
+        trained=trained,
+    )  # fmt: skip
 
 
 def check_part(part: Part) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ __all__ = [
 _SHOWN = 3
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 BAD_WEIGHTS = "weights are NaN or infinite"
+_NO_RESUME = "The model can be used, but no training resumed from it."
+_MOMENTS = ("exp_avg", "momentum_buffer")  # of the shape of their parameter: Adam, Lion, Adafactor, SGD
+_LOW_RANK = ("rank", "proj_type", "update_proj_gap")  # of the groups of GaLore and APOLLO, whose moments are smaller
 DIVERGED = "The training diverged before this was saved: go back to an earlier one."
 
 
-def load_adapter(path: Path, parts: list[str], left_out: list[str]) -> str | None:
+def load_adapter(path: Path, parts: list[str], left_out: list[str], doubts: list[str]) -> str | None:
     """Load the weights of a PEFT adapter; say what is wrong."""
     import torch
 
@@ -41,6 +45,10 @@ def load_adapter(path: Path, parts: list[str], left_out: list[str]) -> str | Non
         return f"{BAD_WEIGHTS}: {bad}. {DIVERGED}"
     parts.append(f"adapter ({sum(tensor.numel() for tensor in weights.values()):,} parameters)")
     left_out.append("the model below the adapter")
+    base = json_problem(path.with_name("adapter_config.json"))[0].get("base_model_name_or_path")
+    is_path = isinstance(base, str) and (Path(base).is_absolute() or base.startswith(("~", ".")))  # else of the Hub
+    if is_path and not Path(str(base)).expanduser().exists():
+        doubts.append(f"the model below the adapter is not at {base!r} (adapter_config.json), and is needed to use it")
     return None
 
 
@@ -68,8 +76,17 @@ def load_tokenizer(folder: Path, parts: list[str], left_out: list[str]) -> str |
     return None
 
 
-def load_states(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
-    """Load the states of optimizer and scheduler, if they are there; say what is wrong."""
+def load_states(folder: Path, parts: list[str], shapes: list[tuple[int, ...]]) -> str | None:
+    """Load the states of optimizer and scheduler, if they are there; say what is wrong.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : list of str
+        Is added to.
+    shapes : list of tuple of int
+        Those of the model's parameters; empty where they are not known.
+    """
     import torch
 
     for name in ("optimizer.pt", "optimizer.bin", "scheduler.pt"):
@@ -79,11 +96,13 @@ def load_states(folder: Path, parts: list[str], left_out: list[str]) -> str | No
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
         except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
-            return f"{name} cannot be loaded: {said(error)}. The model can be used, but no training resumed from it."
+            return f"{name} cannot be loaded: {said(error)}. {_NO_RESUME}"
         what = path.stem
         if what == "optimizer":
             if not (isinstance(state, dict) and "state" in state and "param_groups" in state):
-                return f"{name} holds no optimizer's state. The model can be used, but no training resumed from it."
+                return f"{name} holds no optimizer's state. {_NO_RESUME}"
+            if problem := _of_another_model(state, shapes):
+                return f"{name} {problem}. {_NO_RESUME}"
             tensors = {
                 f"{number}.{key}": value
                 for number, one in state["state"].items()
@@ -93,6 +112,29 @@ def load_states(folder: Path, parts: list[str], left_out: list[str]) -> str | No
             if bad := not_finite(tensors):
                 return f"{name} has values that are NaN or infinite: {bad}. A training that resumes from it is lost."
         parts.append(what)
+    return None
+
+
+def _of_another_model(state: dict[str, Any], shapes: list[tuple[int, ...]]) -> str | None:
+    """Hold an optimizer's state against the model's parameters; which of them were trained is not known."""
+    groups = [group for group in state["param_groups"] if isinstance(group, dict)]
+    n = sum(len(group.get("params") or ()) for group in groups)
+    moments = [one for one in state["state"].values() if isinstance(one, dict)]
+    if not n:
+        return "is of no parameter at all"
+    if not moments and any("betas" in group for group in groups):
+        return f"holds no moments of its {n} parameters"
+    if not shapes:
+        return None
+    if n > len(shapes):
+        return f"is of {n} parameters, the model has {len(shapes)}"
+    if any(name in group for group in groups for name in _LOW_RANK):
+        return None
+    for key in _MOMENTS:
+        held = Counter(tuple(one[key].shape) for one in moments if hasattr(one.get(key), "shape"))
+        if more := held - Counter(shapes):
+            shape, count = next(iter(more.items()))
+            return f"holds moments of another model: {count} of shape {shape} fit none of this one's parameters"
     return None
 
 

@@ -40,11 +40,14 @@ class LoadedBack:
         What was loaded: ``"model (T5ForConditionalGeneration, 12,384 parameters)"``, ``"tokenizer"``, ``"optimizer"``.
     left_out : tuple of str
         What was not tried, each with its reason.
+    doubts : tuple of str
+        What was loaded and is probably not what it should be.
     """
 
     problem: str | None = None
     parts: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def checkpoint_problem(folder: str | os.PathLike[str], *, deep: bool = False) -> str | None:
@@ -63,7 +66,10 @@ def checkpoint_problem(folder: str | os.PathLike[str], *, deep: bool = False) ->
     str or None
         What is wrong and what to do; None where nothing was found.
     """
-    return load_back(folder).problem if deep else checkpoint_files_problem(folder)
+    if not deep:
+        return checkpoint_files_problem(folder)
+    found = load_back(folder)
+    return found.problem or (f"{Path(folder).name}: {'; '.join(found.doubts)}." if found.doubts else None)
 
 
 def load_back(folder: str | os.PathLike[str]) -> LoadedBack:
@@ -71,9 +77,11 @@ def load_back(folder: str | os.PathLike[str]) -> LoadedBack:
 
     Files are looked at first. Then ``from_pretrained`` loads the model into the memory of the host (never from the
     network, never with code that lies in the folder): no weight may be missing, none left over, none NaN or infinite.
-    Tied weights, which are saved once, are not missing. Then its tokenizer, which may not have more tokens than the
-    model has embeddings. The states of optimizer and scheduler are read with ``torch.load(weights_only=True)``, as the
-    Trainer reads them. Of a PEFT adapter only its own weights are read, the model below it is not.
+    Tied weights, which are saved once, are not missing. A matrix of nothing but zeros is a doubt. Then its tokenizer,
+    which may not have more tokens than the model has embeddings. The states of optimizer and scheduler are read with
+    ``torch.load(weights_only=True)``, as the Trainer reads them; moments have to be of the shapes of the model's
+    parameters. Of a PEFT adapter only its own weights are read, the model below it is not; where that is named by a
+    path that is not there, that is a doubt.
 
     Parameters
     ----------
@@ -89,18 +97,27 @@ def load_back(folder: str | os.PathLike[str]) -> LoadedBack:
         return LoadedBack(problem)
     parts: list[str] = []
     left_out: list[str] = []
+    doubts: list[str] = []
+    shapes: list[tuple[int, ...]] = []
     with _quiet():
-        for load in (_model, load_tokenizer, load_states):
-            problem = load(folder, parts, left_out)
-            if problem is not None:
-                return LoadedBack(f"{folder.name}: {problem}", tuple(parts), tuple(left_out))
-    return LoadedBack(None, tuple(parts), tuple(left_out))
+        try:
+            problem = (
+                _model(folder, parts, left_out, doubts, shapes)
+                or load_tokenizer(folder, parts, left_out)
+                or load_states(folder, parts, shapes)
+            )
+        except OSError as error:  # deleted meanwhile
+            problem = f"it cannot be read: {error.strerror or error}"
+    named = None if problem is None else f"{folder.name}: {problem}"
+    return LoadedBack(named, tuple(parts), tuple(left_out), tuple(doubts))
 
 
-def _model(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
+def _model(
+    folder: Path, parts: list[str], left_out: list[str], doubts: list[str], shapes: list[tuple[int, ...]]
+) -> str | None:
     adapter = next((folder / name for name in ADAPTERS if (folder / name).exists()), None)
     if adapter is not None:
-        return load_adapter(adapter, parts, left_out)
+        return load_adapter(adapter, parts, left_out, doubts)
     if not any((folder / name).exists() for name in MODELS):
         left_out.append("the model: its weights lie in shards of FSDP or DeepSpeed")
         return None
@@ -118,9 +135,18 @@ def _model(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
         left_out.append(f"the model: {short}")
         return None
     try:
-        model, info = _class_of(config).from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        model, info = _class_of(config).from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except Exception as error:  # noqa: BLE001 - whatever keeps it from loading is the answer
         return f"the model cannot be loaded: {said(error)}. Go back to another checkpoint."
+    other = [(str(name), tuple(held), tuple(built)) for name, held, built in info.get("mismatched_keys") or ()]
+    if other:
+        name, held, built = min(other)
+        return (
+            f"{len(other)} of the model's weights have other shapes than its config says ({name}: {held} in the file, "
+            f"{built} by the config). Is it another model's config.json? Go back to another checkpoint."
+        )
     for key, words in (("missing_keys", "are missing"), ("unexpected_keys", "have no place in the model")):
         if names := sorted(map(str, info.get(key) or ())):
             return (
@@ -130,6 +156,9 @@ def _model(folder: Path, parts: list[str], left_out: list[str]) -> str | None:
     state = model.state_dict()
     if bad := not_finite(state):
         return f"{BAD_WEIGHTS}: {bad}. {DIVERGED}"
+    shapes += [tuple(parameter.shape) for parameter in model.parameters()]
+    if zeros := [name for name, one in model.named_parameters() if one.ndim > 1 and not bool(one.any())]:
+        doubts.append(f"{len(zeros)} of its matrices hold nothing but zeros ({some(zeros)}), as in a damaged file")
     count = sum(parameter.numel() for parameter in model.parameters())
     parts.append(f"model ({type(model).__name__}, {count:,} parameters)")
     return None

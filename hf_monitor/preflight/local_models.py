@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.diagnosis.checkpoint_files import weights_problem
 from hf_monitor.errors import InputError
 from hf_monitor.preflight.checklist import Check, failed, ok
 from hf_monitor.seq2seq.checks import words_of
@@ -66,10 +67,12 @@ def load_tokenizer(folder: str) -> Any:
 
 
 def check_weights(folder: Path, what: str) -> Check:
-    """Look whether a model's weights are there, all parts of them."""
+    """Look whether a model's weights are there, all parts of them, each as long as its header says."""
     name = "model"
     for file in _WEIGHTS:
         if (folder / file).is_file():
+            if problem := weights_problem(folder):
+                return failed(name, f"{what}; {problem}.", "Copy the model again.")
             return ok(name, f"{what}; {file} is there (it was not loaded).")
         index = folder / f"{file}.index.json"
         if index.is_file():
@@ -81,6 +84,8 @@ def check_weights(folder: Path, what: str) -> Check:
             if missing:
                 sentence = f"{what}; {len(missing)} of {len(parts)} files of weights are missing: {missing[0]} ..."
                 return failed(name, sentence, "Copy the model again.")
+            if problem := weights_problem(folder):
+                return failed(name, f"{what}; {problem}.", "Copy the model again.")
             return ok(name, f"{what}; all {len(parts)} files of weights are there (they were not loaded).")
     return failed(name, f"{what}; {str(folder)!r} holds no weights ({' or '.join(_WEIGHTS)}).", "Copy the model again.")
 

@@ -112,7 +112,12 @@ class Look:
         known = self.train
         for part in self.evaluations:
             name = "overlap" if len(self.evaluations) == 1 else f"overlap: {part.name}"
-            self.attempt(name, lambda part=part, name=name: check_overlap(known, part, name))  # type: ignore[misc]
+
+            def compare(part: Part = part, name: str = name) -> Check:
+                pad_id = None if known.tokenized is None else getattr(self.tokenizer, "pad_token_id", None)
+                return check_overlap(known, part, name, pad_id)
+
+            self.attempt(name, compare)
 
     def texts(self) -> None:
         """Hold the texts against the tokenizer and the limits."""

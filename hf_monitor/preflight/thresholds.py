@@ -11,6 +11,7 @@ __all__ = [
     "INPUTS_CUT_WARNING",
     "SAMPLE",
     "SCRIPT_COUNTS",
+    "SCRIPT_LOST_TEXTS",
     "SCRIPT_UNKNOWN_FAILED",
     "SHARED_FAILED",
     "TARGETS_CUT_WARNING",
@@ -31,6 +32,10 @@ SCRIPT_COUNTS = 0.05
 
 SCRIPT_UNKNOWN_FAILED = 0.5
 """Share of a script's own characters: half of a language missing is no vocabulary for it."""
+
+SCRIPT_LOST_TEXTS = 0.01
+"""Share of the texts (two at least) that lose most of a script they are written in: a language of a few samples is lost
+whole and is still a small share of all characters."""
 
 TOKENS_PER_CHARACTER_WARNING = 1.2
 """Vocabularies made for Korean need 0.4 to 0.8 tokens a syllable (KoBART, mT5); bytes need 3."""

@@ -13,6 +13,7 @@ from hf_monitor.preflight.thresholds import (
     CHARACTERS_UNKNOWN_WARNING,
     SAMPLE,
     SCRIPT_COUNTS,
+    SCRIPT_LOST_TEXTS,
     SCRIPT_UNKNOWN_FAILED,
     TOKENS_PER_CHARACTER_WARNING,
 )
@@ -20,6 +21,7 @@ from hf_monitor.preflight.thresholds import (
 __all__ = ["check_coverage", "check_round_trip", "check_tokenizer"]
 
 _FOR_KOREAN = "for Korean: KoBART, mT5, mBART; ByT5 knows every script"
+_WHOLE_WORDS = "Whole words are unknown, not their characters: take a tokenizer that writes rare words in pieces."
 
 
 def check_tokenizer(tokenizer: Any, part: Part, seed: int = 0) -> list[Check]:
@@ -65,6 +67,9 @@ def check_coverage(name: str, found: Coverage) -> Check:
             for script, counts in found.scripts.items()
         },
         "unknown": dict(found.unknown),
+        "unknown_words": dict(found.words),
+        "share_dropped_characters": found.n_dropped / max(1, found.n_characters),
+        "texts_without": found.texts_without,
     }
     costs = f"{found.n_tokens / max(1, found.n_characters):.2f} tokens a character"
     if dense:
@@ -74,13 +79,21 @@ def check_coverage(name: str, found: Coverage) -> Check:
         sentence = (
             f"unknown: {found.share_unknown:.1%} of the characters{f' ({of_scripts})' if of_scripts else ''}, "
             f"{found.n_unknown_tokens / max(1, found.n_tokens):.1%} of the tokens, in {found.n_texts:,} texts; "
-            f"most often {_listed(found.unknown)}."
+            f"most often {_listed(found.words if found.share_of_words > 0.5 else found.unknown)}."
         )
+        if found.n_dropped:
+            sentence += f" {found.n_dropped / found.n_characters:.1%} of the characters are left out without a token."
         without = [script for script, share in lost.items() if share >= SCRIPT_UNKNOWN_FAILED]
         if without or found.share_unknown >= CHARACTERS_UNKNOWN_FAILED:
             which = " and ".join(without) or "these texts"
             advice = f"What is unknown is not learnt: take a model whose tokenizer knows {which} ({_FOR_KOREAN})."
-            return failed(name, sentence, advice, **evidence)
+            return failed(name, sentence, _WHOLE_WORDS if found.share_of_words > 0.5 else advice, **evidence)
+        if few := _lost_in_few(found):
+            sentence += f" {' and '.join(f'{n:,} texts lose most of their {script}' for script, n in few.items())}."
+            advice = f"Take a model whose tokenizer knows {' and '.join(few)}, too ({_FOR_KOREAN}), or leave them out."
+            return warning(name, sentence, advice, **evidence)
+        if found.share_unknown >= CHARACTERS_UNKNOWN_WARNING and found.share_of_words > 0.5:
+            return warning(name, sentence, _WHOLE_WORDS, **evidence)
         if found.share_unknown >= CHARACTERS_UNKNOWN_WARNING:
             return warning(
                 name, sentence, "Replace these characters in the data, or add them to the tokenizer.", **evidence
@@ -100,6 +113,12 @@ def check_coverage(name: str, found: Coverage) -> Check:
         )
         return warning(name, sentence, advice, **evidence)
     return ok(name, sentence, **evidence)
+
+
+def _lost_in_few(found: Coverage) -> dict[str, int]:
+    """Give the scripts that some texts are written in and lose, with the number of these texts."""
+    least = max(2.0, SCRIPT_LOST_TEXTS * found.n_texts)
+    return {script: n for script, n in found.texts_without.items() if n >= least}
 
 
 def check_round_trip(found: RoundTrip, coverage: Coverage) -> Check:
@@ -168,7 +187,12 @@ def _of_ids(tokenizer: Any, part: Part, seed: int) -> list[Check]:
         if column not in rows[0]:
             checks.append(skipped(name, f"the {part.name} have no column {column!r}."))
             continue
-        ids = [int(token) for row in rows for token in row[column] if token != -100 and token != tokenizer.pad_token_id]
+        ids = [
+            int(token)
+            for row in rows
+            for token in _ids(row, column)
+            if token != -100 and token != tokenizer.pad_token_id
+        ]
         # -100 is no token of its own, and would be no index of an embedding either.
         outside = max(ids, default=0) >= len(tokenizer)
         n_unknown = ids.count(unknown_id) if unknown_id is not None else 0
@@ -201,6 +225,10 @@ def _of_ids(tokenizer: Any, part: Part, seed: int) -> list[Check]:
     return [*checks, _ends(tokenizer, rows)]
 
 
+def _ids(row: Any, column: str) -> Any:
+    return () if row[column] is None else row[column]  # the check of lengths says where there are none
+
+
 def _ends(tokenizer: Any, rows: Sequence[Any]) -> Check:
     """Look whether the labels end with the end of the text: without it a model never learns to stop."""
     name = "tokenizer: ends"
@@ -208,7 +236,7 @@ def _ends(tokenizer: Any, rows: Sequence[Any]) -> Check:
     if eos is None or "labels" not in rows[0]:
         return skipped(name, "there is no end token, or no labels.")
     padding = {-100, tokenizer.pad_token_id} - {eos}  # some pad with the end token
-    labels = [[token for token in row["labels"] if token not in padding] for row in rows]
+    labels = [[token for token in _ids(row, "labels") if token not in padding] for row in rows]
     ended = sum(bool(ids) and eos in (ids[-1], *ids[-2:-1]) for ids in labels)  # mBART: the language comes after it
     sentence = f"{ended:,} of {len(labels):,} labels end with the end token ({tokenizer.eos_token})."
     if ended < len(labels) / 2:

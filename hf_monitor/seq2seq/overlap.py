@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_monitor.seq2seq.sample_prints import Basis, Integers, Prints, SamplePrints, bases_of, sample_prints
 
-__all__ = ["Overlap", "text_overlap", "text_overlaps"]
+__all__ = ["Overlap", "text_overlap", "text_overlaps", "without_subset"]
 
 _EXAMPLES = 5
 
@@ -27,8 +27,8 @@ class Overlap(NamedTuple):
     n_evaluation : int
         Samples of the evaluation set.
     n_shared_inputs : int
-        Evaluation samples whose input is that of a training sample, whatever the target. Not counted: inputs that are
-        empty or very short, and inputs with many different targets (a prompt that samples share).
+        Evaluation samples whose input is that of a training sample, whatever the target. A very short input counts
+        only where its target is that of the training sample, too. Not counted: what is left out, see below.
     n_shared_pairs : int or None
         Those of them whose target (one of its references) is that of the training sample, too. None where one of the
         sets has no targets.
@@ -43,7 +43,8 @@ class Overlap(NamedTuple):
     n_train_read, n_evaluation_read : int
         Of large sets not all is read (about two seconds' worth).
     n_left_out : int
-        Evaluation samples that were not counted, as above.
+        Evaluation samples (of those read) that cannot be judged: their input is empty, very short without a target to
+        tell it by, or one with many different targets (a prompt that samples share).
     """
 
     n_evaluation: int
@@ -61,6 +62,11 @@ class Overlap(NamedTuple):
     def sampled(self) -> bool:
         """Whether only a part was read: then what was not found may still be there."""
         return self.n_train_read < self.n_train or self.n_evaluation_read < self.n_evaluation
+
+    @property
+    def n_judged(self) -> int:
+        """Evaluation samples that were read and not left out."""
+        return self.n_evaluation_read - self.n_left_out
 
 
 def text_overlap(
@@ -121,12 +127,12 @@ def text_overlaps(
     -------
     dict of str to (Overlap or None)
     """
-    train = _without_subset(train)
+    train = without_subset(train)
     own = bases_of(train, text_column, summary_column)
     read: dict[Basis, SamplePrints | None] = {}
     found: dict[str, Overlap | None] = {}
     for name, given in evaluations.items():
-        evaluation = _without_subset(given)
+        evaluation = without_subset(given)
         theirs = bases_of(evaluation, text_column, summary_column)
         basis: Basis | None = next((one for one in ("ids", "texts") if one in own and one in theirs), None)
         found[name] = None
@@ -145,10 +151,14 @@ def _compared(train: SamplePrints, evaluation: SamplePrints, basis: Basis, has_t
     train_pairs, pairs = _pairs(train), _pairs(evaluation)
     different, first = np.unique(train_pairs, return_index=True)
     inputs, n_targets = np.unique(train.inputs[train.owners[first]], return_counts=True)
-    left_out = evaluation.short | np.isin(evaluation.inputs, inputs[n_targets > PROMPT_TARGETS])
-    shared = np.isin(evaluation.inputs, train.inputs) & ~left_out
-    as_pair = np.zeros(len(shared), np.bool_)
+    has_target = np.zeros(len(evaluation.inputs), np.bool_)
+    if has_targets:
+        has_target[evaluation.owners] = True
+    left_out = evaluation.empty | (evaluation.short & ~has_target)
+    left_out |= np.isin(evaluation.inputs, inputs[n_targets > PROMPT_TARGETS])
+    as_pair = np.zeros(len(left_out), np.bool_)
     as_pair[evaluation.owners[np.isin(pairs, different)]] = True
+    shared = np.isin(evaluation.inputs, train.inputs) & ~left_out & (as_pair | ~evaluation.short)
     as_pair &= shared
     return Overlap(
         n_evaluation=evaluation.n_samples,
@@ -187,7 +197,7 @@ def _examples(train: SamplePrints, evaluation: SamplePrints, positions: Integers
     return tuple(found)
 
 
-def _without_subset(dataset: Any) -> Any:
+def without_subset(dataset: Any) -> Any:
     """Give the rows of a ``torch.utils.data.Subset`` (``random_split``) of what can be read, as a data set or list."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(dataset, torch.utils.data.Subset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,11 @@ SHORT_IDS = 8
 """An input of fewer token ids is short: with its end token a few words, which two dialogues may share by chance."""
 
 SHORT_CHARACTERS = 20
-"""An input of fewer characters without blanks is short, as above."""
+"""An input of fewer characters without blanks is short, as above. A Hangul syllable, a Han or a Kana character counts
+twice: ten of them are a whole sentence."""
+
+_EMPTY_IDS = 2  # what a tokenizer puts around nothing: begin and end
+_WIDE = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7a3]")
 
 
 class SamplePrints(NamedTuple):
@@ -50,7 +55,9 @@ class SamplePrints(NamedTuple):
     inputs : ndarray of uint64, shape (n_read,)
         Fingerprint of each input.
     short : ndarray of bool, shape (n_read,)
-        Inputs that say too little to be told from each other.
+        Inputs that say too little to be told from each other without their targets.
+    empty : ndarray of bool, shape (n_read,)
+        Inputs that say nothing; they are short, too.
     targets : ndarray of uint64, shape (n_targets,)
         Fingerprints of the targets; a sample may have several references, or none.
     owners : ndarray of int64, shape (n_targets,)
@@ -61,6 +68,7 @@ class SamplePrints(NamedTuple):
     rows: Integers
     inputs: Prints
     short: npt.NDArray[np.bool_]
+    empty: npt.NDArray[np.bool_]
     targets: Prints
     owners: Integers
 
@@ -151,18 +159,19 @@ def sample_prints(dataset: Any, basis: Basis, columns: Columns, *, pad_id: int |
         return None
     rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks] or [np.arange(0)])
     starts = np.cumsum([0] + [len(block) for block in blocks])
-    owners = [part[3] + start for part, start in zip(parts, starts, strict=False)]
+    owners = [part[4] + start for part, start in zip(parts, starts, strict=False)]
     return SamplePrints(
         n_samples,
         rows,
         _joined([part[0] for part in parts], np.uint64),
         _joined([part[1] for part in parts], np.bool_),
-        _joined([part[2] for part in parts], np.uint64),
+        _joined([part[2] for part in parts], np.bool_),
+        _joined([part[3] for part in parts], np.uint64),
         _joined(owners, np.int64),
     )
 
 
-Part = tuple[Prints, npt.NDArray[np.bool_], Prints, Integers]
+Part = tuple[Prints, npt.NDArray[np.bool_], npt.NDArray[np.bool_], Prints, Integers]
 
 
 def _of_ids(batch: Any, columns: Columns, pad_id: int | None) -> Part:
@@ -173,20 +182,20 @@ def _of_ids(batch: Any, columns: Columns, pad_id: int | None) -> Part:
     else:
         dropped = np.zeros(len(values), np.bool_) if pad_id is None else values == pad_id
     values, lengths = _without(values, lengths, dropped)
-    inputs, short = _digests_of_ids(values, lengths), lengths < SHORT_IDS
+    inputs, short, empty = _digests_of_ids(values, lengths), lengths < SHORT_IDS, lengths <= _EMPTY_IDS
     if not columns.summaries:
-        return inputs, short, np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        return inputs, short, empty, np.zeros(0, np.uint64), np.zeros(0, np.int64)
     values, lengths = _flat(batch[columns.summaries[0]])
     dropped = values == _PADDING
     if pad_id is not None:
         dropped |= values == pad_id
     values, lengths = _without(values, lengths, dropped)
-    return inputs, short, _digests_of_ids(values, lengths), np.arange(len(lengths))
+    return inputs, short, empty, _digests_of_ids(values, lengths), np.arange(len(lengths))
 
 
 def _of_texts(batch: Mapping[str, Sequence[Any]], columns: Columns) -> Part:
     inputs = [_plain(text) for text in batch[columns.text]]
-    short = np.array([len(text.replace(" ", "")) < SHORT_CHARACTERS for text in inputs], np.bool_)
+    short = np.array([_is_short(text) for text in inputs], np.bool_)
     targets: list[str] = []
     owners: list[int] = []
     for name in columns.summaries:
@@ -197,9 +206,15 @@ def _of_texts(batch: Mapping[str, Sequence[Any]], columns: Columns) -> Part:
     return (
         _digests(text.encode("utf-8", "surrogatepass") for text in inputs),
         short,
+        np.array([not text for text in inputs], np.bool_),
         _digests(text.encode("utf-8", "surrogatepass") for text in targets),
         np.array(owners, np.int64),
     )
+
+
+def _is_short(text: str) -> bool:
+    bare = text.replace(" ", "")
+    return len(bare) < SHORT_CHARACTERS and len(bare) + len(_WIDE.findall(bare)) < SHORT_CHARACTERS
 
 
 def _plain(text: Any) -> str:

@@ -112,6 +112,18 @@ def test_a_stop_within_an_epoch_does_not_save_at_its_end(make_trainer, make_mode
     assert [path.name for path in monitor.run_dir.parent.glob("checkpoint-*")] == ["checkpoint-4"]
 
 
+def test_a_nan_is_heard_of_long_before_the_trainer_logs(make_trainer, make_model, monkeypatch):
+    monkeypatch.setattr("hf_monitor.callbacks._loss._LONGEST_WINDOW", 4)
+    callbacks = [AlertCallback(stop_on="nan")]
+    trainer = make_trainer(
+        model=broken_from(make_model(), 3), max_steps=9, logging_steps=500, eval_strategy="no", callbacks=callbacks
+    )
+    monitor = attach(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert [rule for rule, *_ in alerts(monitor.run())] == ["nan"]
+
+
 def test_callbacks_by_themselves_find_the_same(make_trainer, make_model, tmp_path):
     callbacks = [AlertCallback(tmp_path / "run", stop_on="nan")]
     trainer = make_trainer(model=broken_from(make_model(), 2), callbacks=callbacks)
@@ -170,8 +182,8 @@ def test_stop_on_looks_again_where_a_training_goes_on_from_broken_weights(make_t
     (warning,) = [message for message in said(logging.WARNING) if "goes on from step 4" in message]
     assert "'nan' was found (Up to step 3" in warning
     live = [finding.to_dict() for finding in monitor.find(AlertCallback).findings]
-    assert live == [finding.to_dict() for finding in diagnose(run) if finding.verdict == "found"]
-    assert [finding["steps"] for finding in live] == [[0, 5]]
+    assert live[1:] == [finding.to_dict() for finding in diagnose(run) if finding.verdict == "found"]  # the later one
+    assert [finding["steps"] for finding in live] == [[2, 3], [0, 5]]
 
 
 def test_of_several_callbacks_the_first_watches_and_stop_on_of_all_counts(make_trainer, make_model, tmp_path, said):
@@ -229,10 +241,10 @@ def test_the_wandb_run_that_is_open_is_told(make_trainer, make_model, tmp_path):
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert file.name == f"run-{run.id}.wandb"
     until = time.monotonic() + 60
-    while not any(record.HasField("exit") for record in (records := wandb_file.records(file))):
+    while not [record for record in wandb_file.records(file) if record.HasField("exit")]:
         assert time.monotonic() < until  # wandb's own process writes the end of the file after finish() has returned
         time.sleep(0.05)
-    found = [record.alert for record in records if record.HasField("alert")]
+    found = [record.alert for record in wandb_file.records(file) if record.HasField("alert")]
     assert [(alert.title, alert.level) for alert in found] == [("hf_monitor: nan", "ERROR")]
     assert "Try: " in found[0].text
 

@@ -43,7 +43,7 @@ def make(make_trainer, make_dataset):
 
     def make(**settings):
         defaults = {"eval_strategy": "no", "gradient_accumulation_steps": 4, "max_steps": 6}
-        return make_trainer(train=make_dataset(20), **(defaults | settings))
+        return make_trainer(train=make_dataset(20, opening="Later. "), **(defaults | settings))
 
     return make
 

@@ -54,10 +54,29 @@ def test_the_beginning_of_a_training_is_no_collapse():
     assert watch([*early, *(scores(step, score=step) for step in (50, 60, 70))]).verdict == "clear"
 
 
-def test_late_but_with_a_rising_score_it_waits_for_the_end():
+def test_texts_whose_score_is_the_best_so_far_are_no_collapse_not_even_at_the_end():
     rising = [scores(step, score=step, shared=0.95) for step in range(10, 110, 10)]
-    assert watch(rising[:-1]).verdict == "inconclusive"
-    assert watch(rising).steps == (10, 100)
+    assert watch(rising).verdict == "inconclusive"
+    assert watch([*rising[:-1], scores(100, score=50, shared=0.95)]).steps == (10, 100)
+
+
+def test_a_try_of_few_steps_is_no_collapse():
+    rows = [scores(step, score=20.0 - step / 10, shared=0.95) for step in (10, 20, 30, 40)]
+    few = watch(rows, max_steps=40)
+    assert (few.verdict, "too early to tell" in few.reason) == ("inconclusive", True)
+    assert watch(rows, max_steps=40, collapse_steps=40).verdict == "found"
+    assert watch([scores(10, score=40.0), scores(20, score=3.0, empty=1.0)], max_steps=40).verdict == "found"  # a fall
+
+
+def test_a_fall_is_believed_at_once_but_while_the_loss_falls_only_the_second_time():
+    def fallen(*losses):
+        rows = [scores(10, score=40.0), scores(20, score=3.0, empty=1.0), scores(30, score=3.0, empty=1.0)]
+        return [row for loss, one in zip(losses, rows, strict=False)
+                for row in ({"kind": "eval", "step": one["step"], "eval_loss": loss}, one)]  # fmt: skip
+
+    assert watch(fallen(3.0, 3.1)).steps == (20, 20)
+    assert watch(fallen(3.0, 2.0)).verdict == "inconclusive"
+    assert watch(fallen(3.0, 2.0, 1.5)).steps == (20, 30)
 
 
 def test_one_bad_evaluation_is_not_enough():
@@ -96,6 +115,8 @@ def test_the_limit_says_why_texts_do_not_end():
 
     assert "labels have no end token" in advice(at_limit=1.0)
     assert "generation_max_length" in advice(words=30.0)
+    empty = watch(evaluations(4, at_limit=1.0, empty=1.0, references={"words": 30.0})).suggestions
+    assert (len(empty), "generation_max_length" in empty[0]) == (1, False)  # of padding up to the limit
 
 
 def test_sets_are_watched_apart_and_few_texts_say_nothing():
@@ -110,7 +131,8 @@ def test_sets_are_watched_apart_and_few_texts_say_nothing():
 def test_where_the_length_is_not_known_it_takes_more_evaluations():
     rows = evaluations(10, empty=1.0)
     assert watch(rows[:5], max_steps=None).verdict == "inconclusive"
-    assert watch(rows, max_steps=None).steps == (10, 60)
+    assert watch(rows, max_steps=None, collapse_steps=50).steps == (10, 60)
+    assert watch(rows, max_steps=None).steps == (10, 100)  # not before the steps of a whole training
 
 
 def test_thresholds_can_be_others():

@@ -32,6 +32,16 @@ def test_a_hundredth_of_the_evaluation_set_is_found():
     assert watch(event(4), overlap_share=0.005).verdict == "found"
 
 
+def test_shares_are_of_what_can_be_judged():
+    found = watch(event(2, 2, n_left_out=300, n=500))
+    assert (found.verdict, found.value, found.n_samples) == ("found", 0.01, 200)
+    assert "Of 200 samples of the evaluation set 'eval' (300 more cannot be judged) 2 have" in found.sentence
+    most = watch(event(0, n_left_out=251))
+    assert (most.verdict, "most samples cannot be compared" in most.reason) == ("inconclusive", True)
+    assert watch(event(0, n_left_out=250)).verdict == "clear"
+    assert watch(event(0, n_left_out=500)).verdict == "inconclusive"
+
+
 def test_one_sample_may_be_chance():
     assert watch(event(1, 1, n=20)).verdict == "clear"
     assert watch(event(2, 2, n=20)).verdict == "found"
@@ -64,7 +74,16 @@ def test_without_a_comparison_nothing_is_said():
 
 @pytest.mark.parametrize("junk", [None, "x", [1], -1, 0, float("nan"), True, {}])
 def test_rows_may_hold_anything(junk):
-    for key in ("n_evaluation", "n_shared_inputs", "n_shared_pairs", "n_train", "name", "n_train_read", "examples"):
+    for key in (
+        "n_evaluation",
+        "n_shared_inputs",
+        "n_shared_pairs",
+        "n_train",
+        "name",
+        "n_train_read",
+        "examples",
+        "n_left_out",
+    ):
         assert watch({**event(50, 50), key: junk}).rule == "data_overlap"
 
 

@@ -12,6 +12,9 @@ from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.errors import RunFolderError
 from hf_monitor.preflight import after_run
 from hf_monitor.preflight.after import check_after
+from hf_monitor.preflight.after_models import check_models
+from hf_monitor.preflight.checkpoints import Checkpoints
+from hf_monitor.preflight.loadable import LoadedBack
 from hf_monitor.run.reader import load_run
 
 SAVED = ("best checkpoint", "last checkpoint", "saved model")
@@ -155,6 +158,32 @@ def test_a_run_that_goes_on_is_no_failure_and_its_newest_checkpoint_may_be_half_
     assert checklist.ok
     assert (checklist["ending"].state, checklist["last checkpoint"].state) == ("warning", "warning")
     assert "it may be saving just now" in checklist["last checkpoint"].suggestion
+
+
+def test_a_checkpoint_that_a_running_training_deletes_meanwhile_is_looked_for_again(record, trained):
+    folder = record().parent
+    for name in ("checkpoint-2", "checkpoint-4"):
+        shutil.copytree(trained / name, folder / name)
+        (folder / name / "hf_monitor.json").unlink()
+    run = load_run(folder)
+
+    def load(path, gone="checkpoint-4"):
+        if path.name == gone:
+            shutil.rmtree(path)
+            return LoadedBack("it cannot be loaded")
+        return LoadedBack(None, ("files",))
+
+    checks = {check.name: check for check in check_models(run, Checkpoints(run), load)}
+    assert checks["best checkpoint"].state == checks["last checkpoint"].state == "ok"
+    assert checks["best checkpoint"].sentence.startswith("checkpoint-2")
+    torn = {check.name: check for check in check_models(run, Checkpoints(run), lambda path: LoadedBack("torn"))}
+    assert torn["best checkpoint"].state == torn["last checkpoint"].state == "warning"  # it may be saving just now
+
+
+def test_what_is_loaded_with_a_doubt_is_a_warning(trained):
+    run = load_run(trained)
+    checks = check_models(run, Checkpoints(run, trained), lambda path: LoadedBack(None, ("model",), (), ("zeros",)))
+    assert next(checks).state == "warning"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,53 @@ def test_a_language_that_is_a_part_of_the_data_fails_too(without_korean):
     assert "knows Hangul (" in found.suggestion
 
 
+@pytest.mark.parametrize("meta", [True, False])
+def test_a_tokenizer_that_leaves_characters_out_in_silence_fails_on_the_inputs_too(meta):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())  # without an unknown token
+    raw.pre_tokenizer = pre_tokenizers.Metaspace() if meta else pre_tokenizers.Whitespace()
+    if meta:
+        raw.decoder = decoders.Metaspace()
+    raw.train_from_iterator(
+        ENGLISH, trainers.BpeTrainer(vocab_size=200, special_tokens=["<pad>", "</s>"], show_progress=False)
+    )
+    silent = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="</s>")
+    found = states(silent, rows([f"{text} Hello {text}" for text in KOREAN], ENGLISH))
+    assert (found["tokenizer: inputs"].state, found["tokenizer: targets"].state) == ("failed", "ok")
+    evidence = found["tokenizer: inputs"].evidence
+    hangul = sum(script_of(character) == "Hangul" for text in KOREAN for character in text)
+    assert evidence["scripts"]["Hangul"]["unknown"] == evidence["scripts"]["Hangul"]["characters"] == 2 * hangul
+    assert evidence["unknown"]["요"] == 6
+    assert "are left out without a token" in found["tokenizer: inputs"].sentence
+
+
+def test_a_few_texts_that_lose_their_language_are_a_warning_that_names_it(without_korean):
+    texts = ENGLISH * 70 + KOREAN
+    found = check_coverage("tokenizer: inputs", cover(without_korean, texts))
+    assert found.evidence["share_unknown_characters"] < 0.01
+    assert (found.state, found.evidence["texts_without"]) == ("warning", {"Hangul": 3})
+    assert "3 texts lose most of their Hangul" in found.sentence
+    name = [f"{text * 4} 민지" for text in ENGLISH]  # a name in a text is no language of it
+    assert cover(without_korean, name).texts_without == {}
+
+
+def test_words_that_are_unknown_whole_are_listed_as_words():
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.train_from_iterator(ENGLISH, trainers.WordLevelTrainer(special_tokens=["<pad>", "<unk>"], show_progress=False))
+    words = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>")
+    found = check_coverage("tokenizer: inputs", cover(words, [*ENGLISH * 3, "They will meet the 민지."]))
+    assert found.evidence["unknown_words"] == {"meet": 1, "the": 1}  # The is a word of it, the is none
+    assert set(found.evidence["unknown"]) == {"민", "지"}
+    assert "most often meet (1), the (1)" in found.sentence
+    assert "in pieces" in found.suggestion
+
+
 def test_some_strange_characters_are_a_warning(without_korean):
     found = check_coverage("tokenizer: inputs", cover(without_korean, [*ENGLISH, "eat 🍜🍜"]))
     assert found.state == "warning"

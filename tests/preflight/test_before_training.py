@@ -9,6 +9,8 @@ import pytest
 from hf_monitor.cli import main
 from hf_monitor.preflight import check_before
 from hf_monitor.preflight.configs import check_configs
+from hf_monitor.preflight.data import read_part
+from hf_monitor.preflight.overlapping import check_overlap
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 
@@ -74,6 +76,32 @@ def test_evaluation_texts_that_are_trained_on_fail(rows, tokenizer, tmp_path):
     assert "no summaries" in found["test data"].sentence
 
 
+def test_each_reference_and_each_form_of_padding_is_compared():
+    texts = [f"#Person1#: dialogue number {number} about a meeting" for number in range(40)]
+    three = [
+        {"dialogue": text, "summary1": f"One of {text}", "summary2": f"Two of {text}", "summary3": f"Three of {text}"}
+        for text in texts
+    ]
+
+    def overlap(train, evaluation, name="training data"):
+        found = check_overlap(read_part(name, train, targets_needed=True), read_part("test", evaluation), pad_id=0)
+        return found.state, found.evidence["n_shared_pairs"]
+
+    second = [{"dialogue": row["dialogue"], "summary": row["summary2"]} for row in three[:20]]
+    assert overlap(second, three) == ("failed", 20)
+    ids = [{"input_ids": [number] * 20 + [1], "labels": [number, 4, 1]} for number in range(5, 45)]
+    padded = [{"input_ids": row["input_ids"] + [0] * 9, "labels": [*row["labels"], -100]} for row in ids]
+    assert overlap(ids[:20], padded) == ("failed", 20)
+
+
+def test_what_cannot_be_compared_is_no_ok():
+    short = [{"dialogue": f"Is it {number}?", "summary": f"{number}"} for number in range(40)]
+    train = read_part("training data", short, targets_needed=True)
+    assert check_overlap(train, read_part("test data", short)).state == "failed"
+    found = check_overlap(train, read_part("test data", [{"dialogue": row["dialogue"]} for row in short]))
+    assert (found.state, "40 of 40" in found.sentence) == ("skipped", True)
+
+
 def test_repeated_and_empty_samples_are_counted(rows):
     found = check_before(train=rows(0, 5) * 2 + [{"dialogue": "x", "summary": ""}], gpu=False)["training data"]
     assert found.state == "warning"
@@ -87,6 +115,23 @@ def test_what_is_not_given_is_skipped_and_said():
     assert found["steps"].sentence == "no training arguments given."
     stream = check_before(train=iter([{"dialogue": "a"}]), gpu=False)["training data"]
     assert (stream.state, "would use it up" in stream.sentence) == ("skipped", True)
+
+
+def test_data_in_other_forms_are_read_or_named(rows, tokenizer):
+    from datasets import Dataset, DatasetDict, IterableDataset
+    from torch.utils.data import Subset
+
+    data = Dataset.from_list(rows(0, 20))
+    found = check_before(train=DatasetDict(train=data, test=data), evaluation=Subset(data, [3, 4]), gpu=False)
+    assert found["training data"].sentence == "the training data are a DatasetDict of train, test: pass one of them."
+    assert found["evaluation data"].evidence["n"] == 2
+    stream = check_before(train=IterableDataset.from_generator(lambda: iter(())), gpu=False)["training data"]
+    assert stream.sentence.startswith("an IterableDataset is read by")
+    labels = [{"input_ids": [5, 6, 1], "labels": None if number else [5, 1]} for number in range(4)]
+    found = check_before(train=labels, tokenizer=tokenizer, gpu=False)
+    assert found["tokenizer: ends"].evidence["ended"] == 1
+    assert found["lengths"].state == "failed"
+    assert "'labels' of row 1 is a NoneType" in found["lengths"].sentence
 
 
 def test_wrong_data_are_failed_lines(tmp_path):
@@ -114,10 +159,10 @@ def test_a_broken_tokenizer_keeps_no_other_check_from_being_done(rows, arguments
     assert found["disk"].state == found["steps"].state == "ok"
 
 
-def test_a_trainer_is_enough(make_trainer):
+def test_a_trainer_is_enough(make_trainer, make_dataset):
     import torch
 
-    trainer = make_trainer(logging_steps=1, metric_for_best_model="rougeL")
+    trainer = make_trainer(logging_steps=1, metric_for_best_model="rougeL", train=make_dataset(8))
     weights = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     numbers = torch.get_rng_state()
     found = check_before(trainer)
@@ -155,6 +200,8 @@ def test_the_command_says_what_is_missing(rows, make_model, tokenizer, tmp_path,
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert found["model"]["sentence"].endswith("model.safetensors is there (it was not loaded).")
     assert found["disk"]["evidence"]["checkpoints"] == 3
+    assert main([*argv, "--text_column", "dialogue", "--summary_column", "summary"]) == 0  # as errors name them
+    capsys.readouterr()
     (tmp_path / "t5" / "model.safetensors").unlink()
     assert main([*argv, "--validation_file", str(tmp_path / "nowhere.csv")]) == 1
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hf_monitor.diagnosis.checkpoint_files import checkpoint_files_problem
 from hf_monitor.diagnosis.weight_files import safetensors_names
 from hf_monitor.preflight.loadable import checkpoint_problem, load_back
+from hf_monitor.preflight.local_models import check_weights
 
 QUICKLY = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
@@ -178,9 +179,35 @@ def test_an_adapter_needs_its_weights_and_its_settings(tmp_path):
     assert checkpoint_files_problem(folder) is None
     loaded = load_back(folder)
     assert (loaded.problem, loaded.parts) == (None, ("adapter (4 parameters)",))
-    assert loaded.left_out == ("the model below the adapter",)
+    assert (loaded.left_out, loaded.doubts) == (("the model below the adapter",), ())
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "gone")}))
+    assert "the model below the adapter is not at" in checkpoint_problem(folder, deep=True)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "google-t5/t5-small"}')  # of the Hub
+    assert load_back(folder).doubts == ()
     (folder / "adapter_config.json").unlink()
     assert "adapter_config.json cannot be read" in checkpoint_files_problem(folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_nan_in_an_adapter_is_found_by_loading_it(tmp_path, name):
+    import torch
+    from safetensors.torch import save_file
+
+    (tmp_path / "adapter_config.json").write_text("{}")
+    save = torch.save if name.endswith(".bin") else save_file
+    save({"lora_A.weight": torch.tensor([1.0, float("nan")])}, tmp_path / name)
+    assert "weights are NaN or infinite: 1 of 2 values, in lora_A.weight" in checkpoint_problem(tmp_path, deep=True)
+
+
+def test_a_model_whose_file_is_torn_or_empty_is_not_there_for_a_training(checkpoint):
+    assert check_weights(checkpoint, "T5").state == "ok"
+    (checkpoint / "model-2.safetensors").write_bytes(safetensors(["b"])[:-3])
+    assert "model-2.safetensors is cut off" in check_weights(checkpoint, "T5").sentence
+    (checkpoint / "model.safetensors").write_bytes(safetensors(["a", "b"]))
+    assert check_weights(checkpoint, "T5").state == "ok"  # what from_pretrained would take
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    torn = check_weights(checkpoint, "T5")
+    assert (torn.state, torn.sentence) == ("failed", "T5; model.safetensors is empty (0 bytes).")
 
 
 def test_weights_in_shards_of_deepspeed_are_not_judged(tmp_path):
@@ -228,6 +255,41 @@ def test_a_weight_that_is_missing_is_found_by_loading(resaved):
 def test_a_weight_that_has_no_place_is_found_by_loading(resaved):
     problem = resaved(lambda weights: weights.update({"other": weights["shared.weight"].clone()}))
     assert "1 of the model's weights have no place in the model (other)" in problem
+
+
+def test_matrices_of_zeros_are_a_doubt(resaved):
+    assert "1 of its matrices hold nothing but zeros (shared.weight)" in resaved(
+        lambda weights: weights["shared.weight"].zero_()
+    )
+
+
+def test_a_config_of_another_model_is_told_with_both_shapes(copied):
+    path = copied / "checkpoint-2" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "d_ff": 48}))
+    problem = checkpoint_problem(path.parent, deep=True)
+    assert "4 of the model's weights have other shapes than its config says" in problem
+    assert "(32, 16) in the file, (48, 16) by the config" in problem
+
+
+def test_an_optimizer_of_another_model_is_found(copied):
+    import torch
+
+    path = copied / "checkpoint-2" / "optimizer.pt"
+    whole = torch.load(path, weights_only=True)
+
+    def said(**changes):
+        torch.save({**whole, **changes}, path)
+        return checkpoint_problem(path.parent, deep=True)
+
+    assert said() is None
+    groups = whole["param_groups"]
+    assert "is of no parameter at all" in said(state={}, param_groups=[])
+    assert "holds no moments of its" in said(state={})
+    assert said(state={}, param_groups=[{"params": [0, 1], "lr": 1.0}]) is None  # SGD has none
+    other = {0: {**whole["state"][0], "exp_avg": torch.zeros(3, 3)}}
+    assert "1 of shape (3, 3) fit none" in said(state={**whole["state"], **other})
+    assert said(state={**whole["state"], **other}, param_groups=[{**groups[0], "rank": 3}, *groups[1:]]) is None
+    assert "is of 99 parameters, the model has" in said(param_groups=[{**groups[0], "params": list(range(99))}])
 
 
 def test_a_state_of_the_optimizer_that_does_not_load_is_found(copied):

@@ -84,12 +84,31 @@ def test_several_references_are_targets_each():
 def test_what_says_nothing_is_no_overlap():
     hello = {"dialogue": "Hello!", "summary": "A greeting"}
     empty = {"dialogue": "", "summary": ""}
-    found = text_overlap([*samples(range(5)), hello, empty], [hello, empty, *samples([9])])
-    assert (counts(found), found.n_left_out) == ((0, 0), 2)
+    found = text_overlap([*samples(range(5)), hello, empty], [{**hello, "summary": "Hi"}, empty, *samples([9])])
+    assert (counts(found), found.n_left_out, found.n_judged) == ((0, 0), 1, 2)
     prompt = [{"dialogue": "Write the next line of this story, please:", "summary": f"line {n}"} for n in range(40)]
     found = text_overlap(prompt[:30], prompt[30:])
     assert (counts(found), found.n_left_out) == ((0, 0), 10)
     assert counts(text_overlap(prompt[:3], prompt[3:5])) == (2, 0)  # some references of one text
+
+
+def test_short_inputs_count_where_their_targets_are_equal_too():
+    short = [{"dialogue": f"Is it {n}?", "summary": f"{n}"} for n in range(30)]
+    found = text_overlap(short[:20], [*short[15:], {**short[0], "summary": "no"}])
+    assert (counts(found), found.n_left_out) == ((5, 5), 0)
+    inputs = [{"dialogue": row["dialogue"]} for row in short]
+    found = text_overlap(short[:20], inputs)  # without a target they cannot be told from chance
+    assert (counts(found), found.n_left_out, found.n_judged) == ((0, None), 30, 0)
+    ids = [{"input_ids": [n, 2, 3, 1], "labels": [n, 5, 1]} for n in range(20)]
+    assert counts(text_overlap(ids[:15], ids[10:])) == (5, 5)
+    nothing = [{"input_ids": [0, 1], "labels": [0, 1]}]  # begin and end
+    assert counts(text_overlap(nothing, nothing)) == (0, 0)
+
+
+def test_a_korean_sentence_of_ten_syllables_is_not_short():
+    question = "오늘 회의는 몇 시에 시작하나요"
+    assert counts(text_overlap([(question, "회의")], [(question, "시작")])) == (1, 0)
+    assert counts(text_overlap([("네 알겠어요", "회의")], [("네 알겠어요", "시작")])) == (0, 0)
 
 
 def test_repeated_training_samples_are_counted():

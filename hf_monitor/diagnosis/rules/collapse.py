@@ -77,7 +77,8 @@ class GenerationCollapse(Rule):
     that starts from random weights begins like this; therefore it is found (a) where the score has fallen to less than
     half since an evaluation with sound texts (after one evaluation; after two while the validation loss still falls),
     (b) else in the later half of a training, after two such evaluations, if neither the score is the best so far nor
-    the validation loss still falls; in its last quarter, whatever the loss does.
+    the validation loss still falls; in its last quarter, whatever the loss does. A training of few steps is a try that
+    ends where others begin: of it only (a) is said.
     """
 
     name = "generation_collapse"
@@ -158,13 +159,13 @@ class GenerationCollapse(Rule):
         return one.sound - score >= self.limits.collapse_drop and score <= one.sound / 2
 
     def _stays(self, name: str, one: _Set, score: float | None, before: float | None, step: float) -> bool:
-        if one.in_a_row < self.limits.collapse_in_a_row:
+        if one.in_a_row < self.limits.collapse_in_a_row or (self.about.max_steps or step) < self.limits.collapse_steps:
             return False
         if not self.about.max_steps:
             return one.n >= self.limits.collapse_evaluations
         done = step / self.about.max_steps
         rises = score is not None and before is not None and score > before
-        if rises and done < 1.0:
+        if rises:
             return False
         late = self.limits.collapse_later if self._still_falls(name) else self.limits.collapse_late
         return done >= late
@@ -192,7 +193,8 @@ class GenerationCollapse(Rule):
             threshold=getattr(self.limits, _LIMITS[kinds[0]]),
             n_samples=n,
             steps=(one.since, step),
-            suggestions=tuple(_suggestion(kind, texts) for kind in kinds),
+            # Empty texts that are cut at the limit are padding to its end: its length is not what is wrong.
+            suggestions=tuple(_suggestion(kind, texts) for kind in kinds if kind != "at_limit" or "empty" not in kinds),
             evidence={
                 "name": name,
                 "kinds": list(kinds),

@@ -21,7 +21,8 @@ class DataOverlap(Rule):
     It reads the event ``data_overlap`` that is written when a training begins
     (:class:`hf_monitor.seq2seq.overlap.Overlap` has its fields). Equal inputs count, whatever their targets; pairs are
     named first. Where only a part was read, the share is that of the part times what was not read, and nothing found
-    is inconclusive.
+    is inconclusive. Shares are of the samples that can be judged (not ``n_left_out``); where most of them cannot, and
+    little was found, that is inconclusive, too.
     """
 
     name = "data_overlap"
@@ -46,6 +47,7 @@ class DataOverlap(Rule):
         return self._found(name, found, row) if is_overlap and not _OF_TRAINING.search(name) else None
 
     def _found(self, name: str, found: _Compared, row: Row) -> Finding:
+        more = f" ({found.n_left_out} more cannot be judged)" if found.n_left_out else ""
         pairs = f", {found.n_pairs} of them with the same target" if found.n_pairs else ""
         part = f" (about {percent(found.share)}, judged by a part of the data)" if found.sampled else ""
         examples = row.get("examples")
@@ -53,9 +55,9 @@ class DataOverlap(Rule):
             rule=self.name,
             verdict="found",
             severity="warning",
-            sentence=f"Of {found.n_read} samples of the evaluation set {name!r} {found.n_shared} have an input that "
-            f"stands in the training set, too{pairs}{part}. Its loss and scores are partly those of texts that the "
-            "model has learnt from.",
+            sentence=f"Of {found.n_read} samples of the evaluation set {name!r}{more} {found.n_shared} have an input "
+            f"that stands in the training set, too{pairs}{part}. Its loss and scores are partly those of texts that "
+            "the model has learnt from.",
             value=found.share,
             unit="share",
             threshold=self.limits.overlap_share,
@@ -67,6 +69,7 @@ class DataOverlap(Rule):
                 "n_shared_inputs": found.n_shared,
                 "n_shared_pairs": found.n_pairs,
                 "n_evaluation": found.n_read,
+                "n_left_out": found.n_left_out,
                 "n_train": number(row.get("n_train")),
                 "n_duplicates_train": number(row.get("n_duplicates_train")),
                 "sampled": found.sampled,
@@ -97,10 +100,17 @@ class DataOverlap(Rule):
         )
         if _OF_TRAINING.search(name):
             sentence = f"The evaluation set {name!r} is, by its name, meant to be of the training set."
-        sampled = any(one.sampled for one in self._seen.values())
+        missing = ""
+        if any(one.n_left_out > one.n_read for one in self._seen.values()):
+            missing = (
+                "most samples cannot be compared: their inputs are empty, very short without a target, or shared by "
+                "many samples."
+            )
+        elif any(one.sampled for one in self._seen.values()):
+            missing = "only a part of the data was read: what was not found may still be there."
         return self.nothing(
             sentence,
-            missing="only a part of the data was read: what was not found may still be there." if sampled else "",
+            missing=missing,
             n=worst.n_read,
             value=worst.share,
             unit="share",
@@ -112,9 +122,12 @@ class DataOverlap(Rule):
 class _Compared:
     """One evaluation set, as its event has it."""
 
-    def __init__(self, n_read: int, n_shared: int, n_pairs: int, train_read: float, sampled: bool) -> None:
-        self.n_read, self.n_shared, self.n_pairs, self.sampled = n_read, n_shared, n_pairs, sampled
-        self.share = min(1.0, n_shared / n_read / train_read)
+    def __init__(
+        self, n_read: int, n_left_out: int, n_shared: int, n_pairs: int, train_read: float, sampled: bool
+    ) -> None:
+        self.n_read, self.n_left_out = n_read - n_left_out, n_left_out  # judged, and not
+        self.n_shared, self.n_pairs, self.sampled = n_shared, n_pairs, sampled
+        self.share = min(1.0, n_shared / max(1, self.n_read) / train_read)
 
     @classmethod
     def of(cls, row: Row) -> _Compared | None:
@@ -126,6 +139,6 @@ class _Compared:
         train, train_read = number(row.get("n_train"), 1.0), number(row.get("n_train_read"), 1.0)
         read = min(1.0, train_read / train) if train and train_read else 1.0
         n_pairs: Any = number(row.get("n_shared_pairs")) or 0
-        return cls(
-            int(n_read), int(min(n_shared, n_read)), int(min(n_pairs, n_shared)), read, row.get("sampled") is True
-        )
+        n_read, n_left_out = int(n_read), int(min(number(row.get("n_left_out"), 0.0) or 0.0, n_read))
+        n_shared = int(min(n_shared, n_read - n_left_out))
+        return cls(n_read, n_left_out, n_shared, int(min(n_pairs, n_shared)), read, row.get("sampled") is True)
