@@ -25,9 +25,10 @@ def alert_row(finding: Finding, *, stops: bool) -> dict[str, Any]:
     return {**values, "stops_training": stops}
 
 
-def say(finding: Finding, *, stops: bool) -> None:
+def say(finding: Finding, *, stops: bool, note: str = "") -> None:
     """Tell whoever sits there; the log file has it too, since it takes what is logged."""
-    end = "\n    The training ends here (stop_on)." if stops else ""
+    note = "The training ends here (stop_on)." if stops else note
+    end = f"\n    {note}" if note else ""
     log.log(_LEVELS[finding.severity], "hf_monitor: %s%s", finding, end)
 
 
