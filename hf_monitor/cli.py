@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hf_monitor._version import __version__
+from hf_monitor.diagnosis.command import add_diagnose
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.preflight.backup_command import add_backup
 from hf_monitor.preflight.command import add_check
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does; ``check``: 0
-        nothing failed, 1 something did; ``backup``: 0 packed, 1 ``--verify`` found damage), 2 for wrong usage and for a
-        report that cannot be written, 130 after Ctrl-C.
+        nothing failed, 1 something did; ``diagnose``: 0 nothing found, 1 a warning or an error; ``backup``: 0 packed, 1
+        ``--verify`` found damage), 2 for wrong usage and for a report that cannot be written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     gpu.set_defaults(command=_gpu)
     _add_plan(commands)
     add_check(commands)
+    add_diagnose(commands)
     add_backup(commands)
     return parser
 
@@ -193,3 +195,7 @@ def _gpu(options: argparse.Namespace) -> int:
         print(f"hf-monitor: error: the report cannot be written: {error}", file=sys.stderr)
         return _WRONG_USAGE
     return _USABLE if report.usable else _NOT_USABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "BatchDoesNotFit",
     "HfMonitorError",
@@ -10,6 +13,8 @@ __all__ = [
     "NothingToDraw",
     "RankFailed",
     "RunFolderError",
+    "close_names",
+    "did_you_mean",
 ]
 
 
@@ -61,3 +66,18 @@ class BatchDoesNotFit(HfMonitorError, RuntimeError):
 
 class RankFailed(HfMonitorError, RuntimeError):
     """Another process of the launch failed at what all of them must do together; the message says which, and how."""
+
+
+def close_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Give those of some names that one may have been meant for, the nearest first; case does not count."""
+    by_lower = {one.lower(): one for one in known}
+    lower = name.lower()
+    found = difflib.get_close_matches(lower, by_lower, n, cutoff=0.6)
+    found += [one for one in by_lower if len(lower) >= 4 and (lower in one or one in lower) and one not in found]
+    return [by_lower[one] for one in found[:n]]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give the question whether near names were meant, with a blank before it; empty where none is near."""
+    close = [repr(one) for one in close_names(name, known)]
+    return f" Did you mean {', or '.join(close)}?" if close else ""

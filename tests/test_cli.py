@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import hf_monitor.gpu
-from hf_monitor import __version__
+from hf_monitor import RunWriter, __version__, diagnose
 from hf_monitor.cli import main
 from hf_monitor.errors import InputError
 from hf_monitor.gpu.report import Check, GpuDevice, GpuReport, Problem
@@ -199,3 +199,50 @@ def test_a_disk_that_is_full_is_said_and_not_taken_for_an_answer(arguments, caus
     assert done.returncode == 2
     assert done.stderr.startswith("hf-monitor: error: the report cannot be written: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def nan_run(tmp_path):
+    """The run folder of a training whose loss became NaN."""
+    writer = RunWriter(tmp_path / "monitor")
+    writer.begin_attempt({"max_steps": 3})
+    writer.event("train_begin", 0, max_steps=3)
+    for step, loss in enumerate((5.0, 4.0, float("nan")), 1):
+        writer.row("train", step, {"loss": loss, "grad_norm": 1.0, "learning_rate": 0.01})
+    writer.event("train_end", 3)
+    writer.close()
+    return writer.run_dir
+
+
+def test_diagnose_shows_what_was_found_and_says_so_by_its_exit_code(nan_run, capsys):
+    assert main(["diagnose", str(nan_run)]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("[error] nan\n    ")
+    assert "\n    Try: " in said
+    assert "[clear]" not in said
+    assert "1 found; " in said.splitlines()[-1]
+    assert main(["diagnose", str(nan_run), "--mute", "nan", "--all"]) == 0
+    said = capsys.readouterr().out
+    assert "[inconclusive] divergence" in said
+    assert "[error]" not in said
+
+
+def test_the_json_of_diagnose_is_all_findings(nan_run, capsys):
+    assert main(["diagnose", str(nan_run), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [finding.to_dict() for finding in diagnose(nan_run)]
+
+
+def test_wrong_usage_of_diagnose_is_2(nan_run, capsys):
+    assert main(["diagnose", str(nan_run / "nowhere")]) == 2
+    assert main(["diagnose", str(nan_run), "--mute", "plato"]) == 2
+    assert "there is no rule 'plato' to mute. Did you mean 'plateau'?" in capsys.readouterr().err
+    for wrong in (None, 3):
+        with pytest.raises(InputError, match="a run is given by its folder, got"):
+            diagnose(wrong)
+
+
+def test_the_module_is_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "hf_monitor.cli", "check", "nowhere"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, "there is no run folder" in done.stderr) == (2, True)

@@ -28,8 +28,15 @@ def alert_row(finding: Finding, *, stops: bool) -> dict[str, Any]:
 def say(finding: Finding, *, stops: bool, note: str = "") -> None:
     """Tell whoever sits there; the log file has it too, since it takes what is logged."""
     note = "The training ends here (stop_on)." if stops else note
-    end = f"\n    {note}" if note else ""
-    log.log(_LEVELS[finding.severity], "hf_monitor: %s%s", finding, end)
+    lines = [*finding.lines(), *([f"    {note}"] if note else [])]
+    begin = "\n" if _has_bar() else ""
+    log.log(_LEVELS[finding.severity], "%shf_monitor: %s", begin, "\n".join(lines))
+
+
+def _has_bar() -> bool:
+    """Whether a progress bar stands in the line that is to be written into."""
+    bars = getattr(getattr(sys.modules.get("tqdm.std"), "tqdm", None), "_instances", None)
+    return any(not getattr(bar, "disable", True) for bar in list(bars or ()))
 
 
 def tell_wandb(finding: Finding, mask: Callable[[str], str], owner: Any) -> None:

@@ -10,7 +10,7 @@ from hf_monitor.diagnosis.alert_thresholds import AlertThresholds
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rules import RULES
 from hf_monitor.diagnosis.rules.base import Rule
-from hf_monitor.diagnosis.watcher import Watcher
+from hf_monitor.diagnosis.watcher import Watcher, names_of
 from hf_monitor.errors import InputError
 
 __all__ = ["STOPPING", "Judge", "stopping"]
@@ -27,8 +27,8 @@ def stopping(names: Collection[str]) -> frozenset[str]:
     InputError
         If one is no rule that may.
     """
-    found = frozenset((names,)) if isinstance(names, str) else frozenset(names)
-    if unknown := sorted(map(str, found - STOPPING)):
+    found = names_of("stop_on", names)
+    if unknown := sorted(found - STOPPING):
         raise InputError(
             f"stop_on takes {' and '.join(map(repr, sorted(STOPPING)))}, got {unknown[0]!r}. "
             "For an end by a metric use transformers.EarlyStoppingCallback."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from hf_monitor.errors import InputError
+from hf_monitor.errors import InputError, did_you_mean
 
 __all__ = ["AlertThresholds", "thresholds_of"]
 
@@ -373,5 +373,16 @@ def thresholds_of(given: AlertThresholds | Mapping[str, float] | None) -> AlertT
         )
     known = [one.name for one in fields(AlertThresholds)]
     if unknown := [name for name in given if name not in known]:
-        raise InputError(f"there is no threshold {unknown[0]!r}. There are: {', '.join(known)}.")
+        name = str(unknown[0])
+        near = did_you_mean(name, known) or _of_rule(name, known)
+        raise InputError(
+            f"there is no threshold {name!r}.{near} AlertThresholds().describe() gives all {len(known)}, as does "
+            "docs/alerts.md."
+        )
     return AlertThresholds(**given)
+
+
+def _of_rule(name: str, known: Iterable[str]) -> str:
+    """Name the thresholds of the rule that a name begins with; empty where there is none."""
+    same = [one for one in known if one.split("_")[0] == name.split("_")[0]]
+    return f" Of this rule there are: {', '.join(same)}." if same else ""

@@ -79,20 +79,31 @@ class Finding:
             "evidence": dict(self.evidence),
         }
 
-    @property
-    def _limit(self) -> str:
-        value = self.threshold or 0.0
+    def _said(self, value: float) -> str:
         if self.unit == "share":
             return f"{100 * value:.3g} %"
-        shown = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-        return f"{shown} {self.unit}".replace("percent", "%").rstrip()
+        shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return f"loss {shown}" if self.unit == "loss" else f"{shown} {self.unit}".replace("percent", "%").rstrip()
+
+    @property
+    def _told(self) -> str:
+        """The sentence, what the threshold was compared with, and why nothing can be said."""
+        judged = ""
+        if self.verdict == "found" and self.value is not None and self.threshold is not None:
+            judged = f" Measured: {self._said(self.value)}, threshold: {self._said(self.threshold)}."
+        return f"{self.sentence}{judged}" + (f" Inconclusive: {self.reason}" if self.reason else "")
+
+    @property
+    def _head(self) -> str:
+        mark = self.severity if self.verdict == "found" else self.verdict
+        return f"[{mark}] {self.rule}" + ("" if self.gpu is None else f" (GPU {self.gpu})")
+
+    def lines(self) -> list[str]:
+        """Give the finding in lines: severity and rule, what was seen, and a line for each thing to try."""
+        return [self._head, f"    {self._told}", *(f"    Try: {one}" for one in self.suggestions)]
 
     def __str__(self) -> str:
-        mark = self.severity if self.verdict == "found" else self.verdict
-        place = "" if self.gpu is None else f" (GPU {self.gpu})"
-        reason = f" Inconclusive: {self.reason}" if self.reason else ""
-        limit = f" Threshold: {self._limit}." if self.verdict == "found" and self.threshold is not None else ""
-        line = f"[{mark}] {self.rule}{place}: {self.sentence}{limit}{reason}"
+        line = f"{self._head}: {self._told}"
         return f"{line}\n    Try: {'; '.join(self.suggestions)}" if self.suggestions else line
 
 

@@ -52,7 +52,7 @@ def diagnose(
     Raises
     ------
     InputError
-        If a threshold or a rule has no such name.
+        If a threshold or a rule has no such name, or `run` is none.
     RunFolderError
         If there is no run at that path.
 
@@ -65,7 +65,7 @@ def diagnose(
     known = {rule.name for rule in RULES} | set(HARDWARE_RULES)
     muted = muted_of(mute or (), known)
     limits = thresholds_of(thresholds)
-    run = load_run(run) if isinstance(run, str | os.PathLike) else run
+    run = run if isinstance(run, Run) else load_run(run)
     recorded = run.facts.get("alerts")
     if isinstance(recorded, Mapping):
         muted = _recorded_mute(recorded, known) if mute is None else muted

@@ -11,9 +11,24 @@ from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.rules import RULES
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
-from hf_monitor.errors import InputError
+from hf_monitor.errors import InputError, did_you_mean
 
-__all__ = ["Watcher", "lineage", "muted_of"]
+__all__ = ["Watcher", "lineage", "muted_of", "names_of"]
+
+
+def names_of(option: str, given: Collection[str]) -> frozenset[str]:
+    """Make a set of what a user gives as names: one, or several.
+
+    Raises
+    ------
+    InputError
+        If these are no names.
+    """
+    names = (given,) if isinstance(given, str) else given
+    if isinstance(names, Collection) and all(isinstance(name, str) for name in names):
+        return frozenset(names)
+    raise InputError(f"{option} takes names of rules, such as {{'nan', 'divergence'}}, got {given!r}.")
+
 
 _GRAVITY = {"info": 0, "warning": 1, "error": 2}
 
@@ -24,11 +39,12 @@ def muted_of(mute: Collection[str], known: Collection[str]) -> frozenset[str]:
     Raises
     ------
     InputError
-        If one is not the name of a rule.
+        If one is not the name of a rule, or these are no names.
     """
-    names = frozenset((mute,)) if isinstance(mute, str) else frozenset(mute)
-    if unknown := sorted(map(str, names.difference(known))):
-        raise InputError(f"there is no rule {unknown[0]!r} to mute. There are: {', '.join(sorted(known))}.")
+    names = names_of("mute", mute)
+    if unknown := sorted(names.difference(known)):
+        near = did_you_mean(unknown[0], known) or f" There are: {', '.join(sorted(known))}."
+        raise InputError(f"there is no rule {unknown[0]!r} to mute.{near}")
     return names
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from hf_monitor.diagnosis.finding import Finding, Severity
 from hf_monitor.diagnosis.findings import diagnose
 from hf_monitor.preflight.checklist import Check, State, failed, ok, skipped, warning
+from hf_monitor.preflight.thresholds import SHARED_AFTER_FAILED
 from hf_monitor.run.reader import Run
 
 __all__ = ["check_run", "png_problem"]
@@ -29,7 +30,8 @@ def check_run(run: Run) -> Iterator[Check]:
     yield _log(run)
     yield _predictions(run)
     yield _charts(run)
-    yield _report(run)
+    if _size(run.path / "report.html") is not None:  # nothing makes one by itself
+        yield _report(run.path / "report.html")
 
 
 def _ending(run: Run) -> Check:
@@ -37,15 +39,22 @@ def _ending(run: Run) -> Check:
     planned = run.facts.get("max_steps")
     of = f" of {planned:,}" if isinstance(planned, int) and planned > 0 else ""
     rank = f" (rank {ending.rank})" if ending.rank else ""
-    cause = ": ".join(part for part in (ending.type, " ".join((ending.message or "").split())) if part)
-    sentence = f"{ending.status}{rank} at step {run.last_step:,}{of}, attempt {len(run.attempts) or 1}"
+    kind = "Ctrl-C" if ending.type == "KeyboardInterrupt" else ending.type
+    cause = ": ".join(part for part in (kind, " ".join((ending.message or "").split())) if part)
+    alert = _stopped_by(run) if ending.status == "finished" else None
+    how = f"{ending.status}{rank}" if alert is None else f"stopped by {alert}"
+    sentence = f"{how} at step {run.last_step:,}{of}, attempt {len(run.attempts) or 1}"
     sentence += f": {cause}" if cause else "."
     evidence: dict[str, Any] = {
         "status": ending.status,
         "step": run.last_step,
         "max_steps": planned,
         "attempts": len(run.attempts),
+        "stopped_by": alert,
     }
+    if alert is not None:
+        asked = "stop_on of AlertCallback asked for this end: the findings say what came before it, and what to try."
+        return warning("ending", sentence, asked, **evidence)
     if ending.status == "finished":
         return ok("ending", sentence, **evidence)
     if ending.status == "running":
@@ -56,9 +65,26 @@ def _ending(run: Run) -> Check:
         return warning(
             "ending", sentence, "Its process cannot be seen from here: check on the machine it ran on.", **evidence
         )
-    resume = "Mend the cause, then resume from the last checkpoint: train(resume_from_checkpoint=True)."
-    make = failed if ending.status in ("crashed", "killed") else warning
-    return make("ending", sentence, resume, **evidence)
+    saved = any(row.get("event") == "save" for row in run.events)
+    resume = (
+        "it goes on from the last checkpoint with train(resume_from_checkpoint=True)."
+        if saved
+        else "no checkpoint was saved, so that train() begins anew."
+    )
+    if ending.status in ("crashed", "killed"):
+        return failed("ending", sentence, f"Mend the cause; then {resume}", **evidence)
+    return warning("ending", sentence, resume[0].upper() + resume[1:], **evidence)
+
+
+def _stopped_by(run: Run) -> str | None:
+    """Give the alert that ended the latest training; None where none did."""
+    found = None
+    for row in run.rows:
+        if row.get("kind") == "event" and row.get("event") == "train_begin":
+            found = None
+        elif row.get("kind") == "alert" and row.get("stops_training") is True:
+            found = found or str(row.get("rule"))
+    return found
 
 
 def _findings(run: Run) -> Iterator[Check]:
@@ -71,6 +97,8 @@ def _findings(run: Run) -> Iterator[Check]:
 
 def _finding(finding: Finding) -> Check:
     state = _STATES[finding.severity]
+    if finding.rule == "data_overlap" and (finding.value or 0.0) >= SHARED_AFTER_FAILED:
+        state = "failed"  # as before the training: its scores say nothing of new texts
     place = "" if finding.gpu is None else f" (GPU {finding.gpu})"
     name, suggestion = f"finding: {finding.rule}{place}", "; ".join(finding.suggestions)
     return Check(name, state, finding.sentence, suggestion, finding.to_dict())
@@ -165,11 +193,8 @@ def png_problem(path: Path) -> str | None:
     return None if data.endswith(_PNG_END) else "is cut off"
 
 
-def _report(run: Run) -> Check:
-    path = run.path / "report.html"
-    size = _size(path)
-    if size is None:
-        return skipped("report", "not made.")
+def _report(path: Path) -> Check:
+    size = _size(path) or 0
     end = path.read_bytes()[-200:].rstrip().lower()
     if not end.endswith(b"</html>"):
         return warning("report", f"report.html is cut off ({size:,} bytes).", "Make it again.", bytes=size)

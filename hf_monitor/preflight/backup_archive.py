@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from hf_monitor.errors import InputError, RunFolderError
-from hf_monitor.preflight.backup_files import Changed, Selection, list_files, pieces
+from hf_monitor.preflight.backup_files import RUN_FOLDER, Changed, Selection, list_files, pieces
 from hf_monitor.preflight.backup_manifest import MANIFEST, SUMS, manifest_text, sums_text
 from hf_monitor.run.reader import Run, load_run
 
@@ -53,7 +53,8 @@ def backup(
     run : Run or path-like
         From :func:`hf_monitor.load_run`, or what that takes.
     destination : path-like, optional
-        The archive (``.zip``), or a folder for it. By default ``<run id>.zip`` beside the run folder.
+        The archive (``.zip``), or a folder for it. By default ``<folder>-<run id>.zip`` beside the run
+        folder, where ``<folder>`` is the Trainer's ``output_dir``.
     checkpoints : str
         ``"none"``; ``"best"`` (the one that the Trainer holds for the best); ``"all"`` of this run.
     output_dir : path-like, optional
@@ -111,7 +112,7 @@ def backup(
 def _archive_path(run: Run, name: str, destination: str | os.PathLike[str] | None, overwrite: bool) -> Path:
     archive = run.path.resolve().parent if destination is None else Path(destination).expanduser()
     if archive.is_dir():
-        archive = archive / f"{name}.zip"
+        archive = archive / f"{_of_folder(run)}{name}.zip"
     if archive.suffix.lower() != ".zip":
         raise InputError(f"a backup is a zip archive: its name must end with .zip, got {archive.name!r}.")
     if not archive.parent.is_dir():
@@ -121,8 +122,18 @@ def _archive_path(run: Run, name: str, destination: str | os.PathLike[str] | Non
     return archive
 
 
+def _of_folder(run: Run) -> str:
+    """Give the name that a user gave the training: of its output_dir, or of its run folder where that has one."""
+    folder = run.path.resolve()
+    name = folder.parent.name if folder.name == RUN_FOLDER else folder.name
+    name = re.sub(r"[^\w.-]+", "_", name).strip("._-")[:60]
+    return f"{name}-" if name and name != str(run.facts.get("run_id")) else ""
+
+
 def _exists(archive: Path) -> InputError:
-    return InputError(f"{str(archive)!r} exists. Name another file, or have it replaced (overwrite=True, --overwrite).")
+    return InputError(
+        f"{str(archive)!r} exists. Name another file (-o), or have it replaced: --overwrite (in Python overwrite=True)."
+    )
 
 
 def _write(path: Path, name: str, run: Run, checkpoints: Selection, output_dir: Path | None) -> None:

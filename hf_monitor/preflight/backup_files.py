@@ -134,14 +134,31 @@ def _chosen(run: Run, checkpoints: Selection, output_dir: Path | None) -> list[P
     else:
         chosen = [] if there.best is None else [there.best.path]
     if not chosen:
-        names = ", ".join(one.path.name for one in there.own[:8]) or "none"
-        looked = ", ".join(repr(str(folder)) for folder in there.searched)
-        kind, others = ("best checkpoint", ", or ask for all of them") if checkpoints == "best" else ("checkpoint", "")
-        raise InputError(
-            f"there is no {kind} to pack (looked in {looked}; checkpoints of this run there: {names}). Say where they "
-            f"lie (output_dir){others if there.own else ''}."
-        )
+        raise _none_there(there, checkpoints)
     return chosen
+
+
+def _none_there(there: Checkpoints, checkpoints: Selection) -> InputError:
+    looked = ", ".join(repr(str(folder)) for folder in there.searched)
+    names = ", ".join(one.path.name for one in there.own[:8]) or "none"
+    found = f"looked in {looked}; checkpoints of this run there: {names}"
+    elsewhere = "If they lie elsewhere, say where: --output_dir (in Python output_dir=)."
+    if checkpoints == "all":
+        return InputError(f"there is no checkpoint to pack ({found}). {elsewhere}")
+    others = "Pack those that are there with --checkpoints all, or " if there.own else "Pack "
+    others += "none with --checkpoints none."
+    if there.best_step is None:
+        scored = there.run.metrics.of("text_scores")
+        why = "the Trainer held none for the best (it does with metric_for_best_model)" if there.own else found
+        step = next((row["best"].get("step") for row in reversed(scored) if isinstance(row.get("best"), dict)), None)
+        if step is not None:
+            kept = next((one.path.name for one in there.own if one.step == step), "no longer kept")
+            why += f"; the texts scored best at step {step}, whose checkpoint is {kept}"
+        return InputError(f"there is no best checkpoint to pack: {why}. {others} {elsewhere}")
+    return InputError(
+        f"the best checkpoint was checkpoint-{there.best_step}, and it is not there any more: save_total_limit deletes "
+        f"old ones, or it was moved ({found}). {others} {elsewhere}"
+    )
 
 
 _Found = tuple[str, Path, Kind]

@@ -21,7 +21,7 @@ from hf_monitor.errors import InputError
 from hf_monitor.preflight.backup_files import Listing, Member, Selection
 from hf_monitor.run.reader import Run
 
-__all__ = ["FORMAT", "MANIFEST", "SUMS", "manifest_text", "sums_text", "verify_backup"]
+__all__ = ["FORMAT", "MANIFEST", "SUMS", "manifest_of", "manifest_text", "sums_text", "verify_backup"]
 
 FORMAT = 1
 """Number of the backup's format, in its manifest."""
@@ -74,6 +74,13 @@ def manifest_text(run: Run, listing: Listing, checkpoints: Selection, running: b
         "left_out": [{"path": path, "reason": reason} for path, reason in listing.left_out],
     }
     return orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def manifest_of(archive: Path) -> dict[str, Any]:
+    """Read the manifest of a backup that was just made."""
+    with zipfile.ZipFile(archive) as file:
+        manifest: dict[str, Any] = orjson.loads(file.read(file.namelist()[0]))
+    return manifest
 
 
 def sums_text(manifest: bytes, members: Iterable[Member]) -> bytes:

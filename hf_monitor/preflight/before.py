@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_monitor.errors import InputError
 from hf_monitor.preflight.checklist import Checklist, skipped
 from hf_monitor.preflight.look import Look
 
@@ -75,6 +76,11 @@ def check_before(
     Checklist
         ``.ok`` is False where something failed; ``print`` shows all of it.
 
+    Raises
+    ------
+    InputError
+        If `trainer` is none.
+
     Examples
     --------
     >>> checklist = check_before(trainer)  # doctest: +SKIP
@@ -82,6 +88,11 @@ def check_before(
     >>> if not checklist.ok:  # doctest: +SKIP
     ...     raise SystemExit(checklist.exit_code)
     """
+    if trainer is not None and not hasattr(trainer, "train_dataset"):
+        raise InputError(
+            f"trainer must be a Trainer, got {trainer!r} ({type(trainer).__name__}). Parts of one go by their names: "
+            "check_before(model=model, tokenizer=tokenizer, train=..., args=args); a run folder to check_after(folder)."
+        )
     if trainer is not None:
         model = trainer.model if model is None else model
         tokenizer = trainer.processing_class if tokenizer is None else tokenizer

@@ -8,8 +8,8 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TextIO, get_args
 
 from hf_monitor.gpu.report_text import one_line
@@ -123,9 +123,13 @@ class Checklist:
         }
 
     def with_checks(self, checks: Iterable[Check]) -> Checklist:
-        """Give a checklist with other checks in the place of those of the same name; new ones come first."""
+        """Give a checklist with other checks in the place of those of the same name; new ones come first.
+
+        A check that was skipped because something was not given, which one of these could not read, says so.
+        """
         others = {check.name: check for check in checks}
-        kept = [others.pop(check.name, check) for check in self.checks]
+        unread = {name for name, check in others.items() if check.state == "failed"}
+        kept = [_not_read(others.pop(check.name, check), unread) for check in self.checks]
         return Checklist(self.title, (*others.values(), *kept))
 
     def __iter__(self) -> Iterator[Check]:
@@ -143,6 +147,14 @@ class Checklist:
 
     def __str__(self) -> str:
         return as_text(self)
+
+
+def _not_read(check: Check, unread: Collection[str]) -> Check:
+    if check.state == "skipped":
+        for name in ("model", "tokenizer"):  # a tokenizer is looked for beside its model
+            if check.sentence == f"no {name} given." and {name, "model"} & set(unread):
+                return replace(check, sentence=f"the {name} could not be loaded, see above.")
+    return check
 
 
 class _Line(NamedTuple):
@@ -185,22 +197,44 @@ def print_checklist(checklist: Checklist, file: TextIO | None = None) -> None:
 
 def _lines(checklist: Checklist, width: int) -> Iterator[_Line]:
     yield _Line(f"{checklist.title}: {_summary(checklist.counts())}", "", "", "bold")
-    label_width = max((len(check.name) for check in checklist.checks), default=0) + 2
+    not_done = [check for check in checklist.checks if check.state == "skipped" and not check.suggestion]
+    shown = [check for check in checklist.checks if check not in not_done]
+    label_width = max((len(check.name) for check in shown), default=0) + 2
     indent = " " * (2 + 9 + label_width)
     room = max(min(width, _WIDEST) - len(indent), _NARROWEST)
-    for check in checklist.checks:
-        first, *rest = textwrap.wrap(
-            one_line(check.sentence, _LONGEST), room, break_long_words=False, break_on_hyphens=False
-        ) or [""]
+    for check in shown:
+        first, *rest = _wrapped(one_line(check.sentence, _LONGEST), room) or [""]
         yield _Line(f"  {check.state:<9}", f"{check.name:<{label_width}}", first, _STYLES[check.state])
         yield from (_Line(indent, "", text) for text in rest)
-        if check.suggestion:  # never cut: a command in it is there to be copied
-            for number, text in enumerate(
-                textwrap.wrap(
-                    " ".join(check.suggestion.split()), room - 3, break_long_words=False, break_on_hyphens=False
-                )
-            ):
-                yield _Line(indent, "-> " if number == 0 else "   ", text)
+        # An arrow is for what is to be done, and where all is well nothing is.
+        arrow = "-> " if check.state in ("warning", "failed") else "possible: "
+        advice = " ".join(check.suggestion.split())  # never cut: a command in it is there to be copied
+        for number, text in enumerate(_wrapped(advice, max(room - len(arrow), _NARROWEST - 3))):
+            yield _Line(indent, arrow if number == 0 else " " * len(arrow), text)
+    yield from _skipped(not_done, width)
+    yield from _repeated(checklist, width)
+
+
+def _skipped(checks: Iterable[Check], width: int) -> Iterator[_Line]:
+    """Say what was not done in few lines: those of one reason together."""
+    names: dict[str, list[str]] = {}
+    for check in checks:
+        names.setdefault(one_line(check.sentence, _LONGEST).rstrip("."), []).append(check.name)
+    text = "; ".join(f"{', '.join(same)}: {reason}" for reason, same in names.items())
+    for number, line in enumerate(_wrapped(f"{text}.", min(width, _WIDEST) - 11) if names else []):
+        yield _Line("  skipped  " if number == 0 else " " * 11, "", line, _STYLES["skipped"])
+
+
+def _repeated(checklist: Checklist, width: int) -> Iterator[_Line]:
+    """Name once more, where the eye ends, what is not well."""
+    for state, title in (("failed", "Failed"), ("warning", "Warnings")):
+        found = [check.name for check in checklist.checks if check.state == state]
+        for line in _wrapped(f"{title}: {', '.join(found)}", min(width, _WIDEST)) if found else []:
+            yield _Line(line, "", "", _STYLES[state])
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    return textwrap.wrap(text, max(room, _NARROWEST - 3), break_long_words=False, break_on_hyphens=False)
 
 
 def _summary(counts: Mapping[str, int]) -> str:

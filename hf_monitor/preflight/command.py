@@ -17,25 +17,31 @@ __all__ = ["add_check", "run"]
 
 _WRONG_USAGE = 2
 
-# What goes to Seq2SeqTrainingArguments under its own name: (name, type, help).
-_TRAINING: tuple[tuple[str, Any, str], ...] = (
-    ("output_dir", str, "where checkpoints would go; with RUN: where they are, if not beside it"),
-    ("gradient_accumulation_steps", int, "default: 1"),
-    ("num_train_epochs", float, "default: 3"),
-    ("max_steps", int, "wins over --num_train_epochs"),
-    ("warmup_steps", float, "below 1 a share of the training"),
-    ("logging_steps", float, "default: 500"),
-    ("eval_steps", float, "with --eval_strategy steps"),
-    ("eval_strategy", str, "no, steps or epoch"),
-    ("save_strategy", str, "no, steps, epoch or best"),
-    ("save_steps", float, "default: 500"),
-    ("save_total_limit", int, "how many checkpoints are kept"),
-    ("optim", str, "such as adamw_torch_fused, adafactor"),
-    ("dataloader_num_workers", int, "default: 0"),
-    ("generation_max_length", int, "tokens"),
-    ("metric_for_best_model", str, "such as rougeL"),
+# What goes to Seq2SeqTrainingArguments under its own name: (name, type, what stands for it, help).
+_TRAINING: tuple[tuple[str, Any, str, str], ...] = (
+    ("output_dir", str, "FOLDER", "where checkpoints would go; with RUN: where they are, if not beside it"),
+    ("gradient_accumulation_steps", int, "N", "batches of one update; default: 1"),
+    ("num_train_epochs", float, "N", "default: 3"),
+    ("max_steps", int, "N", "updates; wins over --num_train_epochs"),
+    ("warmup_steps", float, "N", "below 1 a share of the training"),
+    ("logging_steps", float, "N", "below 1 a share of the training; default: 500"),
+    ("eval_steps", float, "N", "with --eval_strategy steps; below 1 a share of the training"),
+    ("eval_strategy", str, "WHEN", "no, steps or epoch"),
+    ("save_strategy", str, "WHEN", "no, steps, epoch or best"),
+    ("save_steps", float, "N", "below 1 a share of the training; default: 500"),
+    ("save_total_limit", int, "N", "how many checkpoints are kept"),
+    ("optim", str, "NAME", "such as adamw_torch_fused, adafactor"),
+    ("dataloader_num_workers", int, "N", "processes that load data; default: 0"),
+    ("generation_max_length", int, "TOKENS", "how long a generated text may get"),
+    ("metric_for_best_model", str, "NAME", "such as rougeL"),
 )
-_SWITCHES = ("fp16", "bf16", "use_cpu", "save_only_model", "gradient_checkpointing")
+_SWITCHES = {
+    "fp16": "half precision; needs a GPU",
+    "bf16": "bfloat16; needs a GPU that can, or the CPU",
+    "use_cpu": "train on the CPU, though there may be a GPU",
+    "save_only_model": "checkpoints without the optimizer's state: smaller, and no training resumes from them",
+    "gradient_checkpointing": "less memory, more time",
+}
 
 
 def add_check(commands: Any) -> None:
@@ -55,8 +61,8 @@ def add_check(commands: Any) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder: check it after the training")
     parser.add_argument("--model", metavar="FOLDER", help="a seq2seq model; its weights are not loaded")
     parser.add_argument("--tokenizer", metavar="FOLDER", help="default: that of --model")
-    parser.add_argument("--train_file", metavar="FILE", help="JSON, JSONL, CSV or TSV")
-    parser.add_argument("--validation_file", metavar="FILE", help="the same")
+    parser.add_argument("--train_file", metavar="FILE", help="training data: JSON, JSONL, CSV or TSV")
+    parser.add_argument("--validation_file", metavar="FILE", help="evaluation data: JSON, JSONL, CSV or TSV")
     # Their second names are those of the script, which errors about columns tell.
     parser.add_argument(
         "--source_column", "--text_column", metavar="NAME", help="default: found by its name (dialogue, text ...)"
@@ -69,10 +75,10 @@ def add_check(commands: Any) -> None:
     parser.add_argument("--max_target_length", type=_count, metavar="TOKENS", help="summaries are cut there")
     parser.add_argument("--batch_size", type=_count, default=8, metavar="N", help="of one device; default: %(default)s")
     parser.add_argument("--report_to", metavar="NAMES", help="such as wandb; several separated by commas")
-    for name, kind, text in _TRAINING:
-        parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help=text)
-    for name in _SWITCHES:
-        parser.add_argument(f"--{name}", action="store_true")
+    for name, kind, shown, text in _TRAINING:
+        parser.add_argument(f"--{name}", type=kind, metavar=shown, help=text)
+    for name, text in _SWITCHES.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--no_gpu", action="store_true", help="do not look at the GPU, which takes some seconds")
     parser.add_argument("--json", action="store_true", help="print the checklist as JSON, and nothing else")
     parser.set_defaults(command=run)
@@ -171,7 +177,7 @@ def _arguments(options: argparse.Namespace) -> Any:
         return None
     from transformers import Seq2SeqTrainingArguments
 
-    values = {name: getattr(options, name) for name, _, _ in _TRAINING if getattr(options, name) is not None}
+    values = {name: getattr(options, name) for name, *_ in _TRAINING if getattr(options, name) is not None}
     values |= {name: True for name in _SWITCHES if getattr(options, name)}
     reported = [name.strip() for name in (options.report_to or "none").split(",")]
     try:

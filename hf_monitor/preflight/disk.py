@@ -169,6 +169,10 @@ def check_disk(
     if free.files_left == 0:
         return failed(name, f"{str(folder)!r}: the file system takes no more files (no inodes).", "df -i", **evidence)
     each = f"{_gib(size.total)} (weights {_gib(size.weights)}, optimizer {_gib(size.optimizer)})"
+    least = size.total + size.weights + _OTHER_FILES  # one checkpoint, and the model at the end
+    if count is None and least > free.free_bytes:
+        sentence = f"one checkpoint takes {each}; {_gib(free.free_bytes)} are free in {str(folder)!r}."
+        return failed(name, sentence, _smaller(args, 1), **evidence)
     if count is None:
         sentence = (
             f"a checkpoint takes {each}, {_gib(free.free_bytes)} are free, and nothing limits how many there are."
@@ -186,7 +190,7 @@ def check_disk(
     if needed > free.free_bytes:
         return failed(name, sentence, advice, **evidence)
     if needed > DISK_TIGHT * free.free_bytes:
-        return warning(name, f"{sentence} That is more than {DISK_TIGHT:.0%} of it.", advice, **evidence)
+        return warning(name, f"{sentence} That is more than {100 * DISK_TIGHT:.0f} % of it.", advice, **evidence)
     return ok(name, sentence, **evidence)
 
 
@@ -196,7 +200,7 @@ def _smaller(args: Any, count: int) -> str:
         ways.append("--save_total_limit 2")
     if not args.save_only_model and count:
         ways.append("--save_only_model true (such checkpoints cannot be resumed from)")
-    return "; ".join([*ways, "or an --output_dir on another disk"])
+    return "; or ".join([*ways, "an --output_dir on another disk"])
 
 
 def check_shared_memory(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_monitor.diagnosis.wording import percent
 from hf_monitor.preflight.checklist import Check, failed, ok, skipped, warning
 from hf_monitor.preflight.coverage import encode
 from hf_monitor.preflight.data import Part
@@ -142,13 +143,13 @@ def check_length(side: str, found: Spread, limit: int | None, positions: int | N
         if positions is not None and longest > positions:
             share = found.share_above(positions)
             sentence = (
-                f"{said}; {share:.1%} are longer than the {positions} positions of the model, and no limit is given."
+                f"{said}; {percent(share)} are longer than the model's {positions} positions, and no limit is given."
             )
             return warning(name, sentence, f"--{option} {suggested}", **evidence)
         return ok(name, f"{said}; no limit is given.", f"--{option} {suggested} would cut at most 1 %.", **evidence)
     share = found.share_above(limit)
     evidence["share_cut"] = share
-    sentence = f"{share:.1%} are cut at {limit} tokens: {said}."
+    sentence = f"{percent(share)} are cut at {limit} tokens: {said}."
     if share > (INPUTS_CUT_WARNING if side == "inputs" else TARGETS_CUT_WARNING):
         if suggested > limit:
             return warning(name, sentence, f"--{option} {suggested} would cut at most 1 %.", **evidence)
@@ -162,7 +163,9 @@ def _cut_before(
 ) -> Check:
     longest = found.lengths[-1]
     if positions is not None and longest > positions:
-        sentence = f"{found.share_above(positions):.1%} are longer than the {positions} positions of the model: {said}."
+        sentence = (
+            f"{percent(found.share_above(positions))} are longer than the {positions} positions of the model: {said}."
+        )
         return failed(name, sentence, f"Tokenize with truncation=True and max_length={positions}.", **evidence)
     share = found.share_at_most
     evidence["share_at_most"] = share
@@ -173,7 +176,7 @@ def _cut_before(
         )
     if share > (INPUTS_CUT_WARNING if side == "inputs" else TARGETS_CUT_WARNING) and share * len(found.lengths) >= 2:
         sentence = (
-            f"{share:.1%} have exactly {longest} tokens, the most there is: they were probably cut there; {said}."
+            f"{percent(share)} have exactly {longest} tokens, the most there is: they were probably cut there; {said}."
         )
         return warning(
             name, sentence, "Tokenize with a greater max_length, if the model has the positions.", **evidence
@@ -227,7 +230,7 @@ def check_generation(most: int, who: str, targets: Spread | None, positions: int
     if most < targets.at(0.95):
         share = evidence["share_longer"] = targets.share_above(most)
         sentence = (
-            f"at most {most} tokens ({who}), but {share:.1%} of the summaries are longer (p95 {targets.at(0.95)})."
+            f"at most {most} tokens ({who}), but {percent(share)} of the summaries are longer (p95 {targets.at(0.95)})."
         )
         return warning(name, sentence, f"--generation_max_length {suggested_limit(targets, positions)}", **evidence)
     return ok(

@@ -37,6 +37,7 @@ class Look:
         self.checks: list[Check] = []
         self.train: Part | None = None
         self.evaluations: list[Part] = []
+        self.unread: list[str] = []
         self.spreads: dict[str, Spread] = {}
         self.schedule: Schedule | None = None
 
@@ -59,10 +60,13 @@ class Look:
         """Look at the GPU, unless a report is handed over or nobody wants to know."""
         from hf_monitor.preflight.machine import check_gpu
 
-        if gpu is False:
-            return skipped("GPU", "it was not to be looked at.")
         if getattr(self.args, "use_cpu", False):
             return check_gpu(None, self.args)
+        if gpu is False:
+            if getattr(self.args, "fp16", False):
+                advice = "Leave --no_gpu out to have it looked at; on the CPU leave --fp16 out."
+                return warning("GPU", "fp16 is asked for, which needs a GPU; it was not to be looked at.", advice)
+            return skipped("GPU", "it was not to be looked at.")
         if gpu is True:
             from hf_monitor.gpu.compatibility import check_gpu_compatibility
 
@@ -72,12 +76,13 @@ class Look:
     def folder(self) -> None:
         """Look at the output folder and at W&B."""
         from hf_monitor.preflight.machine import check_folder, check_left_there
-        from hf_monitor.preflight.wandb_ready import check_wandb
+        from hf_monitor.preflight.wandb_ready import check_trackers, check_wandb
 
         folder = Path(self.args.output_dir)
         self.attempt("output folder", lambda: check_folder(folder))
         self.attempt("earlier training", lambda: check_left_there(folder, self.args))
         self.disk_place = len(self.checks)  # its check needs the number of steps, which comes later
+        self.attempt("report_to", lambda: check_trackers(self.args.report_to))
         self.attempt("W&B", lambda: check_wandb(self.args.report_to))
 
     def data(self, train: Any, evaluation: Any, source_column: str | None, target_column: Any) -> None:
@@ -95,6 +100,7 @@ class Look:
                 part = read_part(name, data, source_column, target_column, targets_needed=number == 0)
             except HfMonitorError as error:
                 self.add(failed(name, str(error)))
+                self.unread.append(name)
                 continue
             except TypeError as error:
                 self.add(skipped(name, f"{error}."))
@@ -105,7 +111,8 @@ class Look:
             else:
                 self.evaluations.append(part)
         if self.train is None or not self.evaluations:
-            self.add(skipped("overlap", "it needs training data and evaluation data."))
+            unread = f"the {' and the '.join(self.unread)} could not be read, see above."
+            self.add(skipped("overlap", unread if self.unread else "it needs training data and evaluation data."))
             return
         from hf_monitor.preflight.overlapping import check_overlap
 
@@ -128,8 +135,10 @@ class Look:
 
         part = self.train or next(iter(self.evaluations), None)
         if part is None or self.tokenizer is None:
-            missing = "no tokenizer" if part is not None else "no data"
-            self.add(skipped("tokenizer", f"{missing} given."), skipped("lengths", f"{missing} given."))
+            missing = "no tokenizer given." if part is not None else "no data given."
+            if part is None and self.unread:
+                missing = "no data could be read, see above."
+            self.add(skipped("tokenizer", missing), skipped("lengths", missing))
             return
         self.attempt("tokenizer", lambda: check_tokenizer(self.tokenizer, part, self.seed))
         config = getattr(self.model, "config", None)
@@ -168,7 +177,12 @@ class Look:
 
         args = self.args
         if self.train is None:
-            self.add(skipped("steps", "no training data given."))
+            unread = "training data" in self.unread
+            self.add(
+                skipped(
+                    "steps", "the training data could not be read, see above." if unread else "no training data given."
+                )
+            )
         else:
             n = self.train.n
             found = self.schedule = schedule_of(n, args)

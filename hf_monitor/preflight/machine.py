@@ -116,6 +116,10 @@ def check_left_there(folder: Path, args: Any = None) -> Check | None:
     numbers = sorted(
         int(found[1]) for path in folder.glob("checkpoint-*") if (found := _CHECKPOINT.fullmatch(path.name))
     )
+    if (folder / "run.json").is_file() and (folder / "metrics.jsonl").is_file():
+        sentence = f"{str(folder)!r} is the run folder of an earlier training, not an output folder."
+        advice = f"Another --output_dir keeps it; the one of that training is {str(folder.absolute().parent)!r}."
+        return warning(name, f"{sentence} Checkpoints would be saved among its rows.", advice, run=True)
     recorded = (folder / "monitor" / "run.json").is_file()
     trained = any((folder / file).is_file() for file in ("model.safetensors", "adapter_model.safetensors"))
     if not (numbers or recorded or trained):

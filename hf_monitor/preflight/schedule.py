@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from hf_monitor.errors import close_names
 from hf_monitor.preflight.checklist import Check, failed, ok, skipped, warning
 
 __all__ = ["Schedule", "check_best_metric", "check_schedule", "check_steps", "interval", "schedule_of"]
+
+_USUAL = ("loss", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "gen_len", "score")  # of TextMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +174,11 @@ def check_best_metric(args: Any, keys: tuple[str, ...] | None, computes: bool) -
         way = "greater" if args.greater_is_better else "smaller"
         sentence = f"the checkpoint with the {way} {metric!r} is taken for the best: that is the worst one."
         return failed(name, sentence, f"--greater_is_better {'false' if falls else 'true'}", **evidence)
+    if bare != "loss" and keys is None and bare not in _USUAL and (close := close_names(bare, _USUAL)):
+        sentence = f"{metric!r} chooses the best checkpoint, which is not one of the metrics of TextMetrics."
+        meant = (
+            f"--metric_for_best_model {close[0]}, if that is meant: a name that no evaluation gives ends the training."
+        )
+        return warning(name, sentence, meant, **evidence)
     unsure = "" if keys is not None or bare == "loss" else "; whether compute_metrics gives it is not known"
     return ok(name, f"{metric!r} chooses the best checkpoint{unsure}.", **evidence)

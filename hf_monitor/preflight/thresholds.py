@@ -13,6 +13,7 @@ __all__ = [
     "SCRIPT_COUNTS",
     "SCRIPT_LOST_TEXTS",
     "SCRIPT_UNKNOWN_FAILED",
+    "SHARED_AFTER_FAILED",
     "SHARED_FAILED",
     "TARGETS_CUT_WARNING",
     "TOKENS_PER_CHARACTER_WARNING",
@@ -55,6 +56,10 @@ DUPLICATES_WARNING = 0.10
 SHARED_FAILED = 0.01
 """Share of the evaluation pairs (input and target) that stand in the training data, of at least two of them. From here
 on a score is no longer about new texts alone; a single pair may be a coincidence of short texts."""
+
+SHARED_AFTER_FAILED = 0.5
+"""Share of the evaluation set that stands in the training data, once it was trained: half of the scores, or more, are
+then of what was learnt by heart. Below it those of the others can be looked at (``predictions.jsonl``)."""
 
 DISK_TIGHT = 0.8
 """Share of the free space that checkpoints may take without a word: others write to the disk, too."""

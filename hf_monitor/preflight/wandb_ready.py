@@ -10,14 +10,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hf_monitor.errors import close_names
 from hf_monitor.preflight.checklist import Check, failed, ok, skipped, warning
 
-__all__ = ["check_wandb"]
+__all__ = ["check_trackers", "check_wandb"]
 
 _SERVER = "https://api.wandb.ai"
 _SHORTEST_KEY = 40  # characters; https://docs.wandb.ai/support/find_api_key
 _ASKING = ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_RUN_ID")
 _OFF = {"true", "1", "yes", "on"}
+
+
+def check_trackers(report_to: Sequence[str] | None) -> Check | None:
+    """Look whether transformers knows the trackers that are asked for; None where it knows them all.
+
+    Parameters
+    ----------
+    report_to : sequence of str or None
+        As in ``TrainingArguments``. Whether W&B is ready is for :func:`check_wandb` to say.
+    """
+    from transformers.integrations import integration_utils
+
+    known = integration_utils.INTEGRATION_TO_CALLBACK
+    unknown = [str(one) for one in report_to or () if one not in known and one not in ("none", "all")]
+    if not unknown:
+        return None
+    close = close_names(unknown[0], known)
+    sentence = f"{', '.join(map(repr, unknown))} is no tracker that transformers knows: the training would not start."
+    advice = f"--report_to {close[0]}" if close else f"none, all, or of {', '.join(sorted(known))}."
+    return failed("report_to", sentence, advice, unknown=unknown)
 
 
 def check_wandb(

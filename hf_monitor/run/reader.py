@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from hf_monitor.errors import RunFolderError
+from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.process import is_alive
@@ -288,12 +289,21 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 
     Raises
     ------
+    InputError
+        If `path` is no path.
     RunFolderError
         If there is no such folder, no run in it, or one that a newer hf_monitor wrote.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a run is given by its folder, got {path!r} ({type(path).__name__}).")
     folder = Path(path).expanduser()
     if not folder.exists():
         raise RunFolderError(f"there is no run folder {str(folder)!r}. Pass the folder that was given to attach().")
+    if folder.suffix.lower() == ".zip" and folder.is_file():
+        raise RunFolderError(
+            f"{str(folder)!r} is an archive; a run is a folder. Unpack it, and pass the folder that this makes: "
+            f"python -m zipfile -e {shlex.quote(str(folder))} ."
+        )
     if not folder.is_dir():
         raise RunFolderError(f"{str(folder)!r} is a file; a run is a folder. Pass the folder that the file lies in.")
     if not _has_run(folder):
@@ -304,6 +314,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
                     f"{str(folder)!r} holds the logs of one node of a launch of several; the run itself is in the "
                     "folder of the same name on the node of rank 0. Copy the rank files there, or read that one."
                 )
+            inside = [one for one in _folders(folder) if _has_run(one) or _has_run(one / "monitor")]
+            if inside:
+                names = ", ".join(repr(str(one)) for one in inside[:4]) + (" ..." if len(inside) > 4 else "")
+                raise RunFolderError(f"{str(folder)!r} is not a run folder, but has runs in it. Pass one: {names}.")
             there = sorted(entry.name for entry in folder.iterdir())
             shown = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "") if there else "nothing"
             raise RunFolderError(
@@ -327,6 +341,10 @@ def _latest(rows: list[dict[str, Any]]) -> float:
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
 
 
 def _has_run(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Alerts of a real training: where they go, that they stop it only where asked, and cost it nothing."""
 
 import functools
+import io
 import logging
 import math
 import sys
@@ -11,9 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import wandb_file
+from tqdm import tqdm
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_monitor import AlertCallback, attach, default_callbacks, diagnose, load_run
+from hf_monitor.callbacks._alert_outlets import say
+from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.errors import InputError
 
 
@@ -122,6 +126,25 @@ def test_a_nan_is_heard_of_long_before_the_trainer_logs(make_trainer, make_model
     trainer.train()
     assert trainer.state.global_step == 4
     assert [rule for rule, *_ in alerts(monitor.run())] == ["nan"]
+
+
+def test_an_alert_has_lines_of_its_own_also_where_a_progress_bar_stands(said):
+    finding = Finding(
+        rule="overfitting", verdict="found", severity="warning", sentence="It rises.", value=0.15, unit="share",
+        threshold=0.05, suggestions=("fewer steps", "more data"),
+    )  # fmt: skip
+    lines = [
+        "hf_monitor: [warning] overfitting",
+        "    It rises. Measured: 15 %, threshold: 5 %.",
+        "    Try: fewer steps",
+        "    Try: more data",
+    ]
+    say(finding, stops=False)
+    with tqdm(total=2, file=io.StringIO()):
+        say(finding, stops=True)
+    plain, beside_a_bar = said(logging.WARNING)
+    assert plain.split("\n") == lines
+    assert beside_a_bar.split("\n") == ["", *lines, "    The training ends here (stop_on)."]
 
 
 def test_callbacks_by_themselves_find_the_same(make_trainer, make_model, tmp_path):
@@ -367,9 +390,11 @@ def test_a_warning_stops_nothing(ranks, make_trainer, make_model, monkeypatch):
     ("settings", "message"),
     [
         ({"stop_on": {"overfitting"}}, r"stop_on takes 'divergence' and 'nan', got 'overfitting'.*EarlyStopping"),
-        ({"mute": {"nam"}}, r"no rule 'nam' to mute\. There are: .*nan"),
+        ({"stop_on": True}, r"stop_on takes names of rules, such as .* got True"),
+        ({"mute": 3}, r"mute takes names of rules, such as .* got 3"),
+        ({"mute": {"nam"}}, r"no rule 'nam' to mute\. Did you mean 'nan'"),
         ({"stop_on": "nan", "mute": "nan"}, "'nan' is both in stop_on and in mute"),
-        ({"thresholds": {"overfiting_rise": 1}}, r"no threshold 'overfiting_rise'\. There are: .*overfitting_rise"),
+        ({"thresholds": {"overfiting_rise": 1}}, r"no threshold 'overfiting_rise'\. Did you mean 'overfitting_rise'"),
         ({"thresholds": {"overfitting_rise": math.nan}}, "'overfitting_rise' must be a finite number.*got nan"),
         ({"thresholds": 3}, "thresholds must be a dict of names and numbers"),
         ({"time_limit_s": -1}, "time_limit_s must be a number of seconds above 0, got -1"),

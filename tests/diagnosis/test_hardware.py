@@ -774,5 +774,5 @@ def test_a_path_will_do_and_the_line_of_what_was_found_has_its_threshold(folder)
     found = hardware_findings(str(folder.path))
     assert found == hardware_findings(folder.path)
     (line,) = [str(finding) for finding in found if finding.rule == "data_bound"]
-    assert " Threshold: 10 %.\n    Try: " in line
-    assert all("Threshold" not in str(finding) for finding in found if finding.verdict != "found")
+    assert " Measured: 40 %, threshold: 10 %.\n    Try: " in line
+    assert all("threshold: " not in str(finding) for finding in found if finding.verdict != "found")

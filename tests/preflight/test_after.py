@@ -58,12 +58,13 @@ def test_after_a_good_training_all_is_there_and_loads_though_its_folder_was_move
         "log": "ok",
         "predictions": "ok",
         "charts": "ok",
-        "report": "skipped",
         **dict.fromkeys(SAVED, "ok"),
         "checkpoints": "ok",
         "disk": "ok",
     }
-    assert (checklist.ok, checklist.exit_code) == (True, 0)
+    # It was evaluated on what it was trained on, and that is all that is wrong with it.
+    assert [check.name for check in checklist if check.state == "failed"] == ["finding: data_overlap"]
+    assert (checklist.ok, checklist.exit_code) == (False, 1)
     assert checklist["ending"].sentence == "finished at step 4 of 4, attempt 1."
     best = checklist["best checkpoint"]
     assert best.sentence.startswith("checkpoint-4 (eval_loss ")
@@ -146,10 +147,37 @@ def test_of_a_crashed_run_it_says_what_ended_it_and_what_is_not_there(record):
     checklist = quick(record(("error", 3, {"type": "ValueError", "message": "no\nmore data"})))
     assert (checklist["ending"].state, checklist.exit_code) == ("failed", 1)
     assert checklist["ending"].sentence == "crashed at step 3 of 10, attempt 1: ValueError: no more data"
-    nothing = ("log", "predictions", "charts", "report", *SAVED)
+    nothing = ("log", "predictions", "charts", *SAVED)
     assert {states(checklist)[name] for name in nothing} == {"skipped"}
     assert "save_strategy is 'no'" in checklist["last checkpoint"].sentence
     assert "checkpoints" not in states(checklist)
+
+
+def test_a_run_that_an_alert_stopped_says_so_and_one_that_was_begun_anew_after_it_does_not(record):
+    folder = record(("train_end", 3, {}))
+    alert = {"kind": "alert", "rule": "nan", "step": 3, "attempt": 1, "stops_training": True}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(alert) + "\n")
+    ending = quick(folder)["ending"]
+    assert (ending.state, ending.sentence) == ("warning", "stopped by nan at step 3 of 10, attempt 1.")
+    assert "stop_on" in ending.suggestion
+    with (folder / "metrics.jsonl").open("a") as file:
+        for event, step in (("train_begin", 0), ("train_end", 10)):
+            file.write(json.dumps({"kind": "event", "event": event, "step": step, "attempt": 1}) + "\n")
+    assert quick(folder)["ending"].sentence == "finished at step 10 of 10, attempt 1."
+
+
+def test_after_ctrl_c_there_is_nothing_to_mend(record):
+    ending = quick(record(("save", 2, {}), ("error", 3, {"type": "KeyboardInterrupt"})))["ending"]
+    assert (ending.state, ending.sentence) == ("warning", "interrupted at step 3 of 10, attempt 1: Ctrl-C")
+    assert ending.suggestion == "It goes on from the last checkpoint with train(resume_from_checkpoint=True)."
+
+
+@pytest.mark.parametrize(("shared", "state"), [(20, "warning"), (50, "failed")])
+def test_an_evaluation_set_that_is_mostly_in_the_training_set_fails_as_before_the_training(record, shared, state):
+    values = {"n_evaluation": 100, "n_shared_inputs": shared, "n_shared_pairs": shared, "n_train": 500}
+    checklist = quick(record(("data_overlap", 0, values), ("train_end", 1, {})))
+    assert (checklist["finding: data_overlap"].state, checklist.ok) == (state, state == "warning")
 
 
 def test_a_run_that_goes_on_is_no_failure_and_its_newest_checkpoint_may_be_half_there(record, tmp_path):

@@ -68,7 +68,7 @@ def small(tmp_path_factory):
 
 def test_an_unpacked_backup_is_a_run_folder_with_the_same_rows(trained, tmp_path):
     archive = backup(trained, tmp_path)
-    assert archive.name == f"{load_run(trained).facts['run_id']}.zip"
+    assert archive.name == f"{trained.name}-{load_run(trained).facts['run_id']}.zip"
     assert verify_backup(archive) == []
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     (top,) = (tmp_path / "unpacked").iterdir()
@@ -139,10 +139,20 @@ def test_checkpoints_are_packed_so_that_a_training_resumes_from_them(trained, tm
 
 
 def test_a_run_without_checkpoints_says_so_where_they_are_asked_for(small):
-    with pytest.raises(InputError, match=r"there is no best checkpoint to pack .*of this run there: none"):
+    with pytest.raises(InputError, match=r"there is no best checkpoint to pack: .*of this run there: none"):
         backup(small.parent, small.with_name("other.zip"), checkpoints="best")
+    with pytest.raises(InputError, match=r"there is no checkpoint to pack .*--output_dir \(in Python output_dir=\)"):
+        backup(small.parent, small.with_name("other.zip"), checkpoints="all")
     with pytest.raises(InputError, match="checkpoints must be one of none, best, all, got 'last'"):
         backup(small.parent, checkpoints="last")
+
+
+def test_a_best_checkpoint_that_was_deleted_is_named_and_the_others_are_offered(copied, tmp_path):
+    shutil.copy(copied / "checkpoint-4" / "trainer_state.json", copied / "checkpoint-2")
+    shutil.rmtree(copied / "checkpoint-4")
+    with pytest.raises(InputError, match=r"was checkpoint-4, and it is not there any more.*--checkpoints all"):
+        backup(copied, tmp_path / "x.zip", checkpoints="best")
+    assert not (tmp_path / "x.zip").exists()
 
 
 def test_an_archive_that_is_there_is_replaced_only_when_asked(small, tmp_path):
@@ -330,8 +340,19 @@ def test_what_is_no_backup_is_said(small, tmp_path):
 def test_the_command_packs_and_verifies(trained, tmp_path, capsys):
     target = tmp_path / "run.zip"
     assert main(["backup", str(trained), "-o", str(target), "--checkpoints", "best", "--verify"]) == 0
-    assert str(target) in capsys.readouterr().out
-    assert main(["backup", str(target), "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert str(target) in said
+    assert f"run {load_run(trained).facts['run_id']}, finished (step 4); " in said
+    assert "files, checkpoint-4; 1 left out, see MANIFEST.json." in said
+    assert main(["backup", str(target), "--verify", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["archive"], found["verified"], found["problems"]) == (str(target), True, [])
+    assert main(["check", str(target)]) == 2
+    assert "is an archive; a run is a folder. Unpack it" in capsys.readouterr().err
+    shutil.unpack_archive(target, tmp_path / "unpacked")
+    assert main(["check", str(tmp_path / "unpacked")]) == 2
+    (top,) = (tmp_path / "unpacked").iterdir()
+    assert f"has runs in it. Pass one: {str(top)!r}." in capsys.readouterr().err
     assert main(["backup", str(trained), "-o", str(target)]) == 2
     assert "exists" in capsys.readouterr().err
     data = bytearray(target.read_bytes())

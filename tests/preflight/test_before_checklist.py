@@ -51,6 +51,31 @@ def test_the_text_keeps_to_its_width_and_breaks_no_word_of_a_command():
     assert str(LIST).splitlines()[1].split() == ["ok", "GPU", "there", "is", "one."]
 
 
+def test_what_is_not_well_is_named_again_at_the_end_and_what_was_skipped_takes_few_lines():
+    checks = (
+        failed("disk", "full."),
+        ok("length of inputs", "12 at most.", "--max_source_length 16"),
+        skipped("tokenizer", "no data given."),
+        skipped("lengths", "no data given."),
+        warning("W&B", "switched off.", "unset WANDB_MODE"),
+        skipped("charts", "there are none.", "Draw them."),
+    )
+    lines = as_text(Checklist("Before the training", checks)).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "failed", "ok", "possible:", "warning", "->", "skipped", "possible:", "skipped", "Failed:", "Warnings:",
+    ]  # fmt: skip
+    assert lines[-3] == "  skipped  tokenizer, lengths: no data given."
+    assert lines[-2:] == ["Failed: disk", "Warnings: W&B"]
+
+
+def test_what_could_not_be_loaded_is_not_said_to_be_missing():
+    skips = [skipped("memory", "no model given."), skipped("tokenizer", "no tokenizer given.")]
+    found = Checklist("x", tuple(skips)).with_checks([failed("model", "a torn file.")])
+    assert found["memory"].sentence == "the model could not be loaded, see above."
+    assert found["tokenizer"].sentence == "the tokenizer could not be loaded, see above."
+    assert Checklist("x", tuple(skips)).with_checks([ok("model", "fine.")])["memory"].sentence == "no model given."
+
+
 def test_only_a_terminal_gets_colour(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")

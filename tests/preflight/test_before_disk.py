@@ -98,8 +98,9 @@ def test_a_disk_without_room_fails_with_numbers_and_a_way_out(tmp_path, large):
     assert check(100 * GIB).state == "ok"
     assert check(10 * GIB, save_total_limit=2).state == "ok"
     assert check(100 * GIB, files=0).state == "failed"
-    unlimited = check_disk(tmp_path, large, args(), None, lambda folder: Room(GIB))
+    unlimited = check_disk(tmp_path, large, args(), None, lambda folder: Room(4 * GIB))
     assert (unlimited.state, unlimited.suggestion) == ("warning", "--save_total_limit 2")
+    assert check_disk(tmp_path, large, args(), None, lambda folder: Room(GIB)).state == "failed"
 
 
 def test_what_is_free_is_asked_for_where_the_folder_would_be_made(tmp_path):

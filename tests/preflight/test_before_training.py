@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hf_monitor import RunWriter
 from hf_monitor.cli import main
+from hf_monitor.errors import InputError
 from hf_monitor.preflight import check_before
 from hf_monitor.preflight.configs import check_configs
 from hf_monitor.preflight.data import read_part
@@ -167,7 +169,7 @@ def test_a_trainer_is_enough(make_trainer, make_dataset):
     numbers = torch.get_rng_state()
     found = check_before(trainer)
     assert found["training data"].sentence == "8 samples, tokenized already."
-    assert found["overlap"].state == "failed"  # both are made of the same four dialogues
+    assert found["overlap"].state == "ok"  # the dialogues begin otherwise
     assert found["tokenizer: ends"].state == found["tokenizer: inputs"].state == "ok"
     assert found["best checkpoint"].state == "failed"
     assert found["steps"].evidence["steps"] == 4
@@ -221,6 +223,46 @@ def test_wrong_usage_is_exit_code_2(argv, words, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(argv) == 2
     assert words in capsys.readouterr().err
+
+
+def test_names_that_nobody_knows_are_told_with_those_that_are_near(tmp_path, capsys):
+    argv = ["check", "--output_dir", str(tmp_path / "out"), "--no_gpu", "--json", "--report_to", "wnadb"]
+    assert main([*argv, "--metric_for_best_model", "rogueL"]) == 1
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert (found["report_to"]["state"], found["report_to"]["suggestion"]) == ("failed", "--report_to wandb")
+    assert found["best checkpoint"]["state"] == "warning"
+    assert "--metric_for_best_model rougeL" in found["best checkpoint"]["suggestion"]
+    assert main([*argv[:5], "--metric_for_best_model", "my_own_f1"]) == 0
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["best checkpoint"]["state"] == "ok"
+
+
+def test_fp16_without_a_look_at_the_gpu_is_told(arguments):
+    assert check_before(args=arguments(use_cpu=False, fp16=True), gpu=False)["GPU"].state == "warning"
+    assert check_before(args=arguments(fp16=True), gpu=False)["GPU"].state == "failed"
+    assert check_before(args=arguments(), gpu=False)["GPU"].state == "ok"
+
+
+def test_an_old_run_folder_is_no_output_folder(arguments, tmp_path):
+    writer = RunWriter(tmp_path / "old" / "monitor")
+    writer.begin_attempt({})
+    writer.event("train_begin", 0)
+    writer.close()
+    found = check_before(args=arguments(output_dir=str(tmp_path / "old" / "monitor")), gpu=False)["earlier training"]
+    assert (found.state, found.suggestion.endswith(f"is {str(tmp_path / 'old')!r}.")) == ("warning", True)
+
+
+def test_data_that_cannot_be_read_are_not_said_to_be_missing(arguments, tokenizer, tmp_path):
+    found = check_before(train=tmp_path / "nowhere.jsonl", tokenizer=tokenizer, args=arguments(), gpu=False)
+    assert {found[name].sentence for name in ("overlap", "steps")} == {
+        "the training data could not be read, see above."
+    }
+    assert found["lengths"].sentence == "no data could be read, see above."
+
+
+def test_what_is_no_trainer_is_refused():
+    with pytest.raises(InputError, match=r"must be a Trainer, got 3 \(int\)"):
+        check_before(3)
 
 
 @pytest.fixture(scope="module")
