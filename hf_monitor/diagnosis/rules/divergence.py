@@ -18,6 +18,7 @@ _HUGE = 10**15  # beyond any step
 _PATIENCE = 4.0  # times as long as a rise has to last: it is said without an evaluation then, too
 _TURNS = 2.0  # evaluations that are waited for, where they are planned: the first of all has none to compare with
 _FALLING = 0.8  # of the height at the begin of the time that a rise has to last: below that it recovers
+_SOON = 3  # times as long as a rise has to last: by then what recovers has, at the pace of its fall so far
 _BETTER = 0.02  # by which a loss is below the first one, which came after the rise: what learns has not diverged
 _STILL = 2  # evaluations after that first one which are not so, and as high as the training loss
 
@@ -111,13 +112,18 @@ class Divergence(Rule):
         lasting = self._lasting
         if self._logs_high < self.limits.divergence_logs or step - self._window < lasting:
             return None
-        if (
-            now - level.best < _FALLING * (self._peak - level.best) - 0.5 * level.noise
-        ):  # it recovers: look on from here
+        if self._recovers(now):  # look on from here
             self._window, self._peak, self._lasted = step, now, False
             return None
         self._lasted = True
         return self._judge()
+
+    def _recovers(self, now: float) -> bool:
+        """Whether the level falls so fast that it will soon be where it was; one that leaps about up there does not."""
+        level = self._level
+        height, peak = now - level.best, self._peak - level.best
+        falls = height < _FALLING * peak - 0.5 * level.noise
+        return falls and height * (height / peak) ** _SOON < self._limit - level.best
 
     @property
     def _lasting(self) -> float:

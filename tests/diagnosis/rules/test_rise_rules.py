@@ -149,6 +149,11 @@ def test_a_level_that_falls_a_little_and_rests_has_diverged():
     assert 560 < found.steps[1] < 650  # the time that it has to last is begun anew
 
 
+def test_a_loss_that_leaps_about_far_above_has_diverged_though_it_is_below_its_highest():
+    (found,) = watch(rows_of(lambda step: learns(step) if step < 200 else (90.0 if step < 215 else 50.0))).findings
+    assert found.steps[1] < 240
+
+
 @pytest.mark.parametrize(
     "end", [{"loss": math.nan}, {"loss": math.inf}, {"loss": 0.0, "grad_norm": math.nan}, {"nonfinite_steps": 1}]
 )
