@@ -203,7 +203,7 @@ def test_stop_on_looks_again_where_a_training_goes_on_from_broken_weights(make_t
     run = monitor.run()
     assert alerts(run) == [("nan", 3, "error", False), ("nan", 5, "error", True)]
     (warning,) = [message for message in said(logging.WARNING) if "goes on from step 4" in message]
-    assert "'nan' was found (Up to step 3" in warning
+    assert "'nan' was found (At step 3" in warning
     live = [finding.to_dict() for finding in monitor.find(AlertCallback).findings]
     assert live[1:] == [finding.to_dict() for finding in diagnose(run) if finding.verdict == "found"]  # the later one
     assert [finding["steps"] for finding in live] == [[2, 3], [0, 5]]

@@ -132,11 +132,11 @@ class NotFinite(Rule):
             "grad_norm": "the gradient was not finite, and with it the weights after that step",
         }.get(which, f"{which} was not a finite number")
         if which == "loss" and loss is not None:
-            what = f"the training loss was {_word(loss)}"
+            what = f"the training loss was not a finite number ({_word(loss)})"
         elif which == "loss":
             what += ", which the Trainer's filter hides (logging_nan_inf_filter)"
         elif loss is not None:
-            what = f"{which} was {_word(loss)}"
+            what = f"{which} was not a finite number ({_word(loss)})"
         if which == "grad_norm" and self.about.in_fp16:
             what = f"the gradient was not finite in {self._norm_logs} logs in a row: no step of them was taken"
         alone = which.startswith("eval_") and self._loss is not None
@@ -145,7 +145,7 @@ class NotFinite(Rule):
             rule=self.name,
             verdict="found",
             severity="warning" if alone else "error",
-            sentence=f"Up to step {step:.0f} {what}; {before}.{after}",
+            sentence=f"At step {step:.0f} {what}; {before}.{after}",
             n_samples=self._n,
             steps=(min(last_step, int(step)), int(step)),
             suggestions=self._suggestions(which, last_step),
