@@ -118,8 +118,14 @@ class Lab:
         logging.getLogger("hf_monitor").propagate = False
         texts = [f"#Person1#: 회의는 {n} 시입니다. #Person2#: The meeting is at {n}." for n in range(1, 5)]
         self.tokenizer = build_demo_tokenizer(texts, vocab_size=300)
-        self.data = Dataset.from_list(
-            [{"input_ids": ids, "labels": ids[:8]} for ids in (self.tokenizer(text)["input_ids"] for text in texts)]
+        self.data, self.evaluation = (
+            Dataset.from_list(
+                [
+                    {"input_ids": ids, "labels": ids[:8]}
+                    for ids in (self.tokenizer(opening + text)["input_ids"] for text in texts)
+                ]
+            )
+            for opening in ("", "내일, ")  # a set that stands in the other one is an alert
         )
         self.n = 0
 
@@ -154,7 +160,7 @@ class Lab:
             model=model,
             args=arguments,
             train_dataset=self.data,
-            eval_dataset=self.data,
+            eval_dataset=self.evaluation,
             data_collator=DataCollatorForSeq2Seq(self.tokenizer, model=model),
             processing_class=self.tokenizer,
             compute_metrics=TextMetrics(self.tokenizer),

@@ -407,8 +407,10 @@ def look(run_dir: Path, trainees: Sequence[Trainee], reference: Sequence[Trainee
 
     measured = [row for row in rows if row["kind"] != "event"]
     once(
-        "row of attempt, kind, step", ((row["attempt"], row["kind"], row["step"], row.get("burst")) for row in measured)
+        "row of attempt, kind, step",
+        ((row["attempt"], row["kind"], row["step"], row.get("burst", row.get("rule"))) for row in measured),
     )
+    metrics = [row for row in metrics if row["kind"] != "alert"]  # of the rules; several may come at a step
     once("(kind, step)", ((row["kind"], row["step"]) for row in metrics))
     once("text of attempt, step, sample", ((row["attempt"], row["step"], row["index"]) for row in texts))
     if not killed:

@@ -25,9 +25,10 @@ def alert_row(finding: Finding, *, stops: bool) -> dict[str, Any]:
     return {**values, "stops_training": stops}
 
 
-def say(finding: Finding, *, stops: bool) -> None:
+def say(finding: Finding, *, stops: bool, note: str = "") -> None:
     """Tell whoever sits there; the log file has it too, since it takes what is logged."""
-    lines = [*finding.lines(), *(["    The training ends here (stop_on)."] if stops else [])]
+    note = "The training ends here (stop_on)." if stops else note
+    lines = [*finding.lines(), *([f"    {note}"] if note else [])]
     begin = "\n" if _has_bar() else ""
     log.log(_LEVELS[finding.severity], "%shf_monitor: %s", begin, "\n".join(lines))
 

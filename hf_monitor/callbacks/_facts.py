@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -9,7 +10,7 @@ from hf_monitor.callbacks._fingerprint import fingerprint
 from hf_monitor.callbacks._report import described
 from hf_monitor.run.secrets import MASK
 
-__all__ = ["data_facts", "length_of", "training_facts"]
+__all__ = ["data_facts", "length_of", "mixed_precision", "optimizer_facts", "training_facts"]
 
 
 def data_facts(dataset: Any) -> dict[str, Any] | None:
@@ -50,6 +51,9 @@ def length_of(dataset: Any) -> int | None:
         return None
 
 
+_TRAINED = 20  # names of parameters
+
+
 def _model_facts(model: Any) -> dict[str, Any]:
     config = getattr(model, "config", None)
     parameters = list(model.parameters())
@@ -60,6 +64,9 @@ def _model_facts(model: Any) -> dict[str, Any]:
         "n_trainable": sum(p.numel() for p in parameters if p.requires_grad),
         "dtype": sorted({str(p.dtype).removeprefix("torch.") for p in parameters}),
     }
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    if found["n_trainable"] < found["n_parameters"]:
+        found["trained"] = [name[:200] for name in trained[:_TRAINED]]
     if config is not None and hasattr(config, "to_diff_dict"):
         found["config"] = config.to_diff_dict()
     return found
@@ -98,10 +105,24 @@ def _arguments(args: Any) -> dict[str, Any]:
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
 
 
-def _precision(args: Any, model: Any) -> str:
-    """Name what the arguments ask for (mixed precision), else the type of most of the weights."""
+def mixed_precision(args: Any) -> str:
+    """Name the mixed precision that the Trainer trains in: by its arguments, or by ``accelerate launch``.
+
+    Returns
+    -------
+    str
+        ``"no"``, ``"fp16"`` (with a gradient scaler), ``"bf16"``, ``"fp8"``.
+    """
     if args.bf16 or args.fp16:
         return "bf16" if args.bf16 else "fp16"
+    found = getattr(args, "mixed_precision", None)  # what the Trainer gives its Accelerator
+    return str(found or os.environ.get("ACCELERATE_MIXED_PRECISION") or "no").lower()
+
+
+def _precision(args: Any, model: Any) -> str:
+    """Name the mixed precision, else the type of most of the weights."""
+    if (mixed := mixed_precision(args)) != "no":
+        return mixed
     counts: Counter[str] = Counter()
     for parameter in () if model is None else model.parameters():
         if parameter.is_floating_point():
@@ -110,8 +131,28 @@ def _precision(args: Any, model: Any) -> str:
     return _PRECISIONS.get(dtype, dtype)
 
 
+def optimizer_facts(optimizer: Any) -> dict[str, Any]:
+    """Name the optimizer that steps, whatever accelerate has wrapped around it.
+
+    Returns
+    -------
+    dict
+        ``class``, ``learning_rates`` (of its groups, each once, without what the scheduler makes of them).
+    """
+    for _ in range(3):
+        if type(optimizer).__module__.partition(".")[0] == "accelerate" and hasattr(optimizer, "optimizer"):
+            optimizer = optimizer.optimizer
+    groups = getattr(optimizer, "param_groups", None)
+    rates: dict[float, None] = {}  # each once, in the order of the groups
+    for group in groups if isinstance(groups, list) else ():
+        rate = group.get("initial_lr", group.get("lr"))  # a scheduler, which warms up from 0, keeps it there
+        if isinstance(rate, int | float) or hasattr(rate, "item"):
+            rates[float(rate)] = None
+    return {"class": type(optimizer).__name__, "learning_rates": list(rates)}
+
+
 def training_facts(
-    args: Any, state: Any, model: Any, train_dataloader: Any, eval_dataset: Any = None
+    args: Any, state: Any, model: Any, train_dataloader: Any, eval_dataset: Any = None, optimizer: Any = None
 ) -> dict[str, Any]:
     """Collect the facts that a Trainer hands to its callbacks.
 
@@ -122,17 +163,19 @@ def training_facts(
     model : torch.nn.Module or None
     train_dataloader : torch.utils.data.DataLoader or None
     eval_dataset : Dataset, dict of Dataset, or None
+    optimizer : torch.optim.Optimizer or None
 
     Returns
     -------
     dict
-        ``arguments``, ``model``, ``data``, ``devices``, ``precision``, ``seed``, ``max_steps``,
-        ``train_batch_size_total``; not masked yet.
+        ``arguments``, ``model``, ``data``, ``devices``, ``precision``, ``mixed_precision``, ``optimizer``, ``seed``,
+        ``max_steps``, ``train_batch_size_total``; not masked yet.
     """
     facts: dict[str, Any] = {
         "arguments": _arguments(args),
         "devices": _device_facts(args),
         "precision": _precision(args, model),
+        "mixed_precision": mixed_precision(args),
         "seed": args.seed,
     }
     if state is not None and state.max_steps:
@@ -142,6 +185,8 @@ def training_facts(
         )
     if model is not None:
         facts["model"] = _model_facts(model)
+    if optimizer is not None:
+        facts["optimizer"] = optimizer_facts(optimizer)
     data: dict[str, Any] = {}
     if train_dataloader is not None:
         data["train"] = data_facts(getattr(train_dataloader, "dataset", None))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from hf_monitor.callbacks import _loss_share
+from hf_monitor.callbacks._facts import mixed_precision
 from hf_monitor.callbacks._loss_verdict import (
     AS_LOGGED,
     SCALED,
@@ -275,6 +276,13 @@ class LossRecord:
                     type(error).__name__,
                 )
 
+    def nonfinite_steps(self, state: Any) -> int:
+        """Count the steps since the last log whose loss was not finite: what is saved now may be broken by them."""
+        if state is not self._state:
+            return 0
+        self._fold()
+        return len(self._window.steps)
+
     def row(self, state: Any, logs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give what to record of a dict that was logged: `logs` itself where there is nothing to say.
 
@@ -334,7 +342,7 @@ class LossRecord:
             self._plain, self._was_nonfinite = False, True
         # fp16's loss scaling makes gradients infinite now and then, and leaves that step out.
         evidence = {"loss": loss, "loss_raw": raw} if not math.isfinite(loss) else {}
-        if bad_norm and (evidence or not self._args.fp16):
+        if bad_norm and (evidence or mixed_precision(self._args) != "fp16"):
             evidence["grad_norm"] = norm
         self.note(evidence)
         if not added:

@@ -89,12 +89,22 @@ class Recorder:
         self.begin_row: dict[str, Any] = {}  # the running training's first
         self.alerted: set[str] = set()  # rules that have spoken in this training, or are to be silent
         self.alerts_of_nan = False  # does an AlertCallback say what is said of values that are not finite?
+        self._watching: tuple[Any, weakref.ref[Any]] | None = None  # a training's state, and who watches it
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
         self.before_end: weakref.WeakMethod[Any] | None = None  # whoever writes rows on its own, and must have ended
         self.loss = LossRecord()
         self._told: tuple[Any, int, Any] = (None, 0, None)  # what was logged, at which step, what it was
+
+    def first_to_watch(self, callback: Any, state: Any) -> Any:
+        """Give the callback that was the first to ask this for a training, on any process; it may be `callback`."""
+        if self._watching is not None and self._watching[0] is state:
+            first = self._watching[1]()
+            if first is not None:
+                return first
+        self._watching = state, weakref.ref(callback)
+        return callback
 
     def begin(self, args: Any, state: Any, **kwargs: Any) -> None:
         """Begin an attempt for a training, unless another callback did so for the same ``on_train_begin``."""
@@ -105,8 +115,9 @@ class Recorder:
         self._running, self._loads_best = True, args.load_best_model_at_end
         self.writer.learn(vars(args))  # before to_dict() takes `hub_token` out
         self.__dict__.pop("_reported", None)
-        facts = training_facts(args, state, kwargs.get("model"), kwargs.get("train_dataloader"), self.eval_dataset)
-        facts |= self.loss.begin(args, state, kwargs.get("model"))
+        model, optimizer = kwargs.get("model"), kwargs.get("optimizer")
+        facts = training_facts(args, state, model, kwargs.get("train_dataloader"), self.eval_dataset, optimizer)
+        facts |= self.loss.begin(args, state, model)
         if self.writer.attempt and not self.trained and not self.writer.is_copy:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
         else:
@@ -161,7 +172,9 @@ class Recorder:
         if self._saved == (id(state), state.global_step):
             return checkpoint
         self._saved = (id(state), state.global_step)
-        self.writer.event("save", state.global_step, checkpoint=str(checkpoint))
+        n_nonfinite = self.loss.nonfinite_steps(state)
+        known = {"nonfinite_steps": n_nonfinite} if n_nonfinite else {}
+        self.writer.event("save", state.global_step, checkpoint=str(checkpoint), **known)
         ours = {
             "run_id": self.writer.run_id,
             # Not absolute: a checkpoint may be pushed to the hub.

@@ -432,6 +432,9 @@ def attach(
             _bring_forward(trainer, own)
         own.run_dir = folder
         callbacks.append(own)
+    for callback in present:  # a second one joins the first where both record to the same folder
+        if isinstance(callback, AlertCallback) and callback.run_dir is None:
+            callback.run_dir = folder
     monitor = Monitor(trainer, recorder, callbacks)
     texts = monitor.find(TextMetricsCallback)
     texts.text_metrics = texts.text_metrics or text_metrics

@@ -24,6 +24,8 @@ def default_callbacks(
 ) -> list[TrainerCallback]:
     """Make the callbacks for ``Trainer(callbacks=...)``; :func:`hf_monitor.attach` does this and more.
 
+    An AlertCallback of your own goes before them: the first one in a Trainer watches.
+
     Parameters
     ----------
     run_dir : path-like, optional

@@ -330,8 +330,13 @@ class AlertThresholds:
 
     time_short_seconds: float = _limit(120.0, "from the begin: the first minutes have warm-up and no evaluation")
     time_short_progress: float = _limit(
-        0.05, "of the steps, or of the time that there is: by then an evaluation has mostly been seen"
+        0.15,
+        "of the steps. Simulated, a first tenth that is twice as slow, with 15 % of time to spare: none of 20 is said "
+        "to be short; asked from a twentieth on all were",
     )
+    time_short_passed: float = _limit(0.4, "of the time that there is, where so many steps take longer")
+    time_short_far: float = _limit(2, "times the time left, that the rest needs, where it is said earlier")
+    time_short_early: float = _limit(0.05, "of the steps or the time, that these need")
     time_short_logs: float = _limit(4, "logs after the first, for an interval of the pace that is of any use")
     time_short_margin: float = _limit(
         1.02, "of the time left, that the lower end of the time needed must be above: an alarm for minutes is none"
@@ -346,6 +351,10 @@ class AlertThresholds:
     def describe(self) -> dict[str, tuple[float, str]]:
         """Give name -> (value, reason)."""
         return {one.name: (getattr(self, one.name), one.metadata["why"]) for one in fields(self)}
+
+    def changed(self) -> dict[str, float]:
+        """Give those that are not the defaults."""
+        return {one.name: found for one in fields(self) if (found := getattr(self, one.name)) != one.default}
 
 
 def thresholds_of(given: AlertThresholds | Mapping[str, float] | None) -> AlertThresholds:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping
+from typing import Any
 
-from hf_monitor.diagnosis.alert_thresholds import AlertThresholds
+from hf_monitor.diagnosis.alert_thresholds import AlertThresholds, thresholds_of
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.hardware import HARDWARE_RULES, hardware_findings
 from hf_monitor.diagnosis.rules import RULES
@@ -22,7 +24,7 @@ def diagnose(
     run: Run | str | os.PathLike[str],
     *,
     thresholds: AlertThresholds | Mapping[str, float] | None = None,
-    mute: Collection[str] = (),
+    mute: Collection[str] | None = None,
 ) -> list[Finding]:
     """Judge the latest training of a run: finished, crashed or still going.
 
@@ -36,9 +38,10 @@ def diagnose(
         From :func:`hf_monitor.run.load_run`, or what that takes.
     thresholds : AlertThresholds or mapping of str to float, optional
         Those that are to be others: ``{"overfitting_rise": 0.1}``. They are the rows' rules'; those of
-        :func:`hardware_findings` are fixed.
-    mute : collection of str
-        Rules to leave out.
+        :func:`hardware_findings` are fixed. By default those that the training's AlertCallback had (``alerts`` in
+        ``run.json``); ``{}`` for the package's own.
+    mute : collection of str, optional
+        Rules to leave out; by default those that the training's AlertCallback left out, ``()`` for none.
 
     Returns
     -------
@@ -59,15 +62,39 @@ def diagnose(
     ...     if finding.verdict == "found":
     ...         print(finding)
     """
-    muted = muted_of(mute, {rule.name for rule in RULES} | set(HARDWARE_RULES))
+    known = {rule.name for rule in RULES} | set(HARDWARE_RULES)
+    muted = muted_of(mute or (), known)
+    limits = thresholds_of(thresholds)
     run = run if isinstance(run, Run) else load_run(run)
-    watcher = Watcher(run.facts, thresholds=thresholds, mute=muted & {rule.name for rule in RULES})
+    recorded = run.facts.get("alerts")
+    if isinstance(recorded, Mapping):
+        muted = _recorded_mute(recorded, known) if mute is None else muted
+        limits = _recorded_thresholds(recorded) if thresholds is None else limits
+    watcher = Watcher(run.facts, thresholds=limits, mute=muted & {rule.name for rule in RULES})
     for row in lineage(run.rows):
         watcher.see(row)
     by_rows = watcher.verdicts()
     # Where both look at the same thing, the whole run's samples say more than its rows, unless these have found it.
     found = {finding.rule for finding in watcher.findings}
     whole = [one for one in hardware_findings(run) if one.rule not in muted and one.rule not in found]
-    known = {finding.rule for finding in whole}
-    findings = [one for one in by_rows if one.verdict == "found" or one.rule not in known] + whole
+    of_whole = {finding.rule for finding in whole}
+    findings = [one for one in by_rows if one.verdict == "found" or one.rule not in of_whole] + whole
     return sorted(findings, key=lambda one: (_ORDER[one.verdict], _RANK[one.severity] if one.verdict == "found" else 0))
+
+
+def _recorded_mute(recorded: Mapping[str, Any], known: Collection[str]) -> frozenset[str]:
+    """Give the rules that a training left out, as far as there are such (another version may have had others)."""
+    mute = recorded.get("mute")
+    return frozenset(name for name in known if isinstance(mute, list) and name in mute)
+
+
+def _recorded_thresholds(recorded: Mapping[str, Any]) -> AlertThresholds:
+    """Give the thresholds of a training, as far as there are such."""
+    given = recorded.get("thresholds")
+    names = AlertThresholds().describe().keys()
+    usable = {
+        name: value
+        for name, value in (given.items() if isinstance(given, Mapping) else ())
+        if name in names and type(value) in (int, float) and 0 <= value < math.inf
+    }
+    return AlertThresholds(**usable)

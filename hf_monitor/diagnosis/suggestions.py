@@ -12,7 +12,7 @@ from hf_monitor.diagnosis.thresholds import (
     USUAL_WORKERS,
 )
 
-__all__ = ["for_data", "for_memory_edge", "for_memory_headroom", "for_speed"]
+__all__ = ["can_bf16", "for_data", "for_memory_edge", "for_memory_headroom", "for_speed"]
 
 
 def for_data(known: Known) -> tuple[str, ...]:
@@ -96,10 +96,11 @@ def _bf16(known: Known, gpu: int | None) -> str | None:
         return None
     if known.fact("precision") in ("bf16", "fp16"):
         return None
-    return "bf16=True (the card computes in it, and it is off)" if _can_bf16(known, gpu) else None
+    return "bf16=True (the card computes in it, and it is off)" if can_bf16(known, gpu) else None
 
 
-def _can_bf16(known: Known, gpu: int) -> bool:
+def can_bf16(known: Known, gpu: int) -> bool:
+    """Whether a card is known to compute in bf16."""
     info = known.gpu_info(gpu)
     if isinstance(info.get("bf16"), bool):
         return bool(info["bf16"])

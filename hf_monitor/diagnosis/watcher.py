@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ def names_of(option: str, given: Collection[str]) -> frozenset[str]:
     raise InputError(f"{option} takes names of rules, such as {{'nan', 'divergence'}}, got {given!r}.")
 
 
+_GRAVITY = {"info": 0, "warning": 1, "error": 2}
+
+
 def muted_of(mute: Collection[str], known: Collection[str]) -> frozenset[str]:
     """Give the names of rules that are to be silent.
 
@@ -49,6 +53,10 @@ class Watcher:
 
     One watcher is for one training, with all attempts that it is made of (:func:`lineage`); at each begin the rules
     about the machine start anew, with nothing found. Rows that it saw are not kept.
+
+    A rule speaks once, and once more where it has become worse (:attr:`Rule.may_worsen`), or finds an error after an
+    event ``watch_again`` has named it (``rules``: a training that is to be stopped goes on from where the rule had
+    found one); of two findings the later one is the verdict.
 
     Parameters
     ----------
@@ -83,14 +91,18 @@ class Watcher:
         muted = muted_of(mute, {rule.name for rule in rules})
         self._rules = [rule(self.about) for rule in rules if rule.name not in muted]
         self._failed: set[str] = set()
+        self._again: set[str] = set()  # rules that have found an error and look for another
         self._listeners: dict[str, list[Rule]] = {}
         self._listen()
 
     def _listen(self) -> None:
-        found = {finding.rule for finding in self.findings}
+        found = {finding.rule: finding.severity for finding in self.findings}
         self._listeners = {}
         for rule in self._rules:
-            if rule.name not in found | self._failed and not rule.follows_from & found:
+            ended = rule.name in found and (found[rule.name] == "error" or not rule.may_worsen)
+            if ended and rule.name not in self._again:
+                continue
+            if rule.name not in self._failed and not rule.follows_from & found.keys():
                 for kind in rule.kinds:
                     self._listeners.setdefault(kind, []).append(rule)
 
@@ -99,8 +111,15 @@ class Watcher:
         kind = row.get("kind")
         if row.get("standalone"):  # an evaluation outside of the training: other data or other weights
             return []
-        if kind == "event" and row.get("event") == "train_begin":
-            self._begin(row)
+        if kind == "train":
+            rate = row.get("learning_rate")
+            if type(rate) is float and self.about.peak_rate < rate < math.inf:
+                self.about.peak_rate = rate
+        elif kind == "event":
+            if row.get("event") == "train_begin":
+                self._begin(row)
+            elif row.get("event") == "watch_again":
+                self._look_again(row)
         try:
             rules = self._listeners.get(kind)  # type: ignore[arg-type]  # None, and what cannot be hashed, too
         except TypeError:
@@ -118,15 +137,23 @@ class Watcher:
                 self._listen()
                 self._on_error(rule, error)
                 continue
-            if finding is not None:
+            if finding is not None and self._is_worse(finding):
                 found.append(finding)
         if found:
             names = {finding.rule for finding in found}
             causes = {rule.name: rule.follows_from for rule in rules}
             found = [finding for finding in found if not causes[finding.rule] & names]
             self.findings += found
+            self._again.difference_update(finding.rule for finding in found)
             self._listen()
         return found
+
+    def _is_worse(self, finding: Finding) -> bool:
+        """Whether it is worse than what its rule has found before, if that is anything."""
+        if finding.rule in self._again:
+            return finding.severity == "error"
+        before = [_GRAVITY[one.severity] for one in self.findings if one.rule == finding.rule]
+        return not before or _GRAVITY[finding.severity] > max(before)
 
     def _begin(self, row: Row) -> None:
         for name, key in (("max_steps", "max_steps"), ("first_step", "step")):
@@ -138,11 +165,19 @@ class Watcher:
         self.findings = [finding for finding in self.findings if finding.rule not in anew]
         self._listen()
 
+    def _look_again(self, row: Row) -> None:
+        asked = row.get("rules")
+        again = {finding.rule for finding in self.findings if isinstance(asked, list) and finding.rule in asked}
+        self._rules = [type(rule)(self.about) if rule.name in again else rule for rule in self._rules]
+        self._again |= again
+        self._listen()
+
     def verdicts(self) -> list[Finding]:
-        """Give one finding of each rule: found, in the order in which they came, then clear or inconclusive."""
-        found = {finding.rule for finding in self.findings}
+        """Give one finding of each rule: found (the gravest), in the order in which they came, then the others."""
+        gravest = {finding.rule: finding for finding in self.findings}  # the latest
+        found = set(gravest)
         others = [rule for rule in self._rules if rule.name not in found | self._failed]
-        return [*self.findings, *(_explained(rule, found) or rule.verdict() for rule in others)]
+        return [*gravest.values(), *(_explained(rule, found) or rule.verdict() for rule in others)]
 
 
 def _explained(rule: Rule, found: set[str]) -> Finding | None:

@@ -74,7 +74,7 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
         written.setdefault(attempt, []).append(row)
         view = views[attempt]
         alone = row.get("time") if row.get("standalone") else None
-        key = (row.get("kind", ""), row.get("step", 0), row.get("name"), alone)
+        key = (row.get("kind", ""), row.get("step", 0), row.get("name", row.get("rule")), alone)
         earlier = view.get(key)
         # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
         view[key] = {**earlier, **row} if earlier and earlier.get("attempt") == attempt else row

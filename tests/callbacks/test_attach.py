@@ -302,6 +302,34 @@ def test_facts_tell_the_weights_type_and_no_token_where_there_is_none(make_train
     assert (facts["precision"], facts["arguments"]["hub_token"]) == ("fp32", "***")
 
 
+def test_facts_tell_the_optimizer_that_steps_and_the_rate_that_it_warms_up_to(make_trainer):
+    import torch
+
+    trainer = make_trainer(eval_strategy="no", max_steps=1, warmup_steps=5)
+    first, second, *others = trainer.model.parameters()
+    groups = [{"params": weights, "lr": rate} for weights, rate in (([first], 0.1), ([second], 0.2), (others, 0.1))]
+    trainer.optimizer = torch.optim.SGD(groups)
+    monitor = attach(trainer)
+    trainer.train()
+    assert monitor.run().facts["optimizer"] == {"class": "SGD", "learning_rates": [0.1, 0.2]}
+
+
+def test_the_precision_of_accelerate_launch_is_recorded_and_an_overflow_is_no_alarm(tmp_path, monkeypatch):
+    import math
+
+    from transformers import TrainingArguments
+
+    from hf_monitor.callbacks._facts import training_facts
+    from hf_monitor.diagnosis.watcher import Watcher
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    facts = training_facts(TrainingArguments(str(tmp_path), report_to="none", use_cpu=True), None, None, None)
+    assert (facts["precision"], facts["mixed_precision"], facts["arguments"]["fp16"]) == ("fp16", "fp16", False)
+    overflow = {"kind": "train", "step": 1, "loss": 2.0, "grad_norm": math.inf}
+    assert Watcher(facts).see(overflow) == []
+    assert [finding.rule for finding in Watcher(facts | {"mixed_precision": "bf16"}).see(overflow)] == ["nan"]
+
+
 def test_secrets_that_came_after_the_first_training(make_trainer, monkeypatch, tmp_path):
     class Careless(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):

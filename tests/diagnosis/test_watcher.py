@@ -1,5 +1,7 @@
 """The watcher: which rows a rule sees, how often it speaks, and what a resumed training is made of."""
 
+from dataclasses import replace
+
 import pytest
 
 from hf_monitor.diagnosis import Finding
@@ -105,6 +107,28 @@ def test_what_is_about_the_machine_is_judged_anew_when_a_training_resumes():
     assert [finding.rule for finding in watcher.see(train(2, 7.0, 2))] == ["machine"]
 
 
+class Graver(Above):
+    """A warning above 5, an error above 8."""
+
+    name, kinds, may_worsen = "graver", frozenset({"train"}), True
+
+    def see(self, row):
+        found = super().see(row)
+        return replace(found, rule=self.name, severity="error") if found and row["loss"] > 8 else found
+
+
+def test_a_rule_looks_again_where_an_event_says_so_and_what_it_found_stays_until_then():
+    watcher = Watcher(rules=[Graver])
+    rows = [train(1, 9.0), train(2, 9.1), {"kind": "event", "event": "watch_again", "rules": ["graver", 3]}]
+    assert [len(watcher.see(row)) for row in rows] == [1, 0, 0]
+    assert [finding.sentence for finding in watcher.verdicts()] == ["loss 9.0"]
+    assert [len(watcher.see(row)) for row in (train(3, 6.0), train(4, 9.2), train(5, 9.3))] == [0, 1, 0]
+    assert [finding.sentence for finding in watcher.findings] == ["loss 9.0", "loss 9.2"]
+    assert [finding.sentence for finding in watcher.verdicts()] == ["loss 9.2"]
+    watcher.see({"kind": "event", "event": "watch_again", "rules": "graver"})  # not ours
+    assert watcher.see(train(6, 9.4)) == []
+
+
 class Effect(Above):
     name, kinds, follows_from = "effect", frozenset({"train", "eval"}), frozenset({"above"})
 
@@ -121,6 +145,23 @@ def test_a_rule_keeps_silent_once_another_has_named_the_cause():
         ("effect", "inconclusive"),
     ]
     assert watcher.verdicts()[1].reason == "it would follow from above."
+
+
+class Worsening(Above):
+    name, may_worsen = "worsening", True
+
+    def see(self, row):
+        loss = row["loss"]
+        severity = "error" if loss > 9 else "warning" if loss > 7 else "info"
+        return Finding(rule=self.name, verdict="found", severity=severity, sentence=f"loss {loss}")
+
+
+def test_a_rule_may_speak_again_of_what_has_become_worse_and_never_after_an_error():
+    watcher = Watcher(rules=[Worsening])
+    losses = [1.0, 2.0, 8.0, 2.0, 8.5, 9.5, 9.9]
+    found = [[one.severity for one in watcher.see(train(step, loss))] for step, loss in enumerate(losses, start=1)]
+    assert found == [["info"], [], ["warning"], [], [], ["error"], []]
+    assert [one.sentence for one in watcher.verdicts()] == ["loss 9.5"]
 
 
 def steps(rows):

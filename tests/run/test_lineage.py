@@ -69,3 +69,9 @@ def test_a_training_that_was_resumed_hundreds_of_times_is_read_in_a_moment():
     assert time.perf_counter() - began < 10  # 0.6; it was 48
     assert seen(metrics) == [(1, 1), *((400, step) for step in range(2, 501))]
     assert len(lost) == 399 * 499
+
+
+def test_two_alerts_of_a_step_stay_two():
+    begin = {"kind": "event", "event": "train_begin", "attempt": 1, "step": 0}
+    alerts = [{"kind": "alert", "attempt": 1, "step": 5, "rule": rule} for rule in ("nan", "data_bound")]
+    assert [row["rule"] for row in merge([begin, *alerts])[0]] == ["nan", "data_bound"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from hf_monitor.diagnosis.alert_thresholds import AlertThresholds
 from hf_monitor.diagnosis.finding import Finding, Verdict
 
-__all__ = ["About", "Row", "Rule", "any_number", "eval_values"]
+__all__ = ["About", "Row", "Rule", "any_number", "eval_losses", "eval_values"]
 
 Row = Mapping[str, Any]
 
@@ -28,17 +28,25 @@ class About:
         Optimizer steps that the training was begun for; 0 where not known.
     first_step : int
         After which step it began: above 0 where it resumed.
+    peak_rate : float
+        Highest learning rate that was logged; 0 where none was.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     thresholds: AlertThresholds = field(default_factory=AlertThresholds)
     max_steps: int = 0
     first_step: int = 0
+    peak_rate: float = 0.0
 
     def argument(self, name: str) -> Any:
         """Give a training argument; None where it is not known."""
         arguments = self.facts.get("arguments")
         return arguments.get(name) if isinstance(arguments, Mapping) else None
+
+    @property
+    def in_fp16(self) -> bool:
+        """Whether it trains in fp16 mixed precision, with a gradient scaler: by argument or ``accelerate launch``."""
+        return self.argument("fp16") is True or self.facts.get("mixed_precision") == "fp16"
 
 
 class Rule:
@@ -55,6 +63,8 @@ class Rule:
         Of the rows that it wants to see.
     follows_from : frozenset of str
         Rules that name the cause where both would speak: once one of them has, this one keeps silent.
+    may_worsen : bool
+        Whether it goes on looking after a finding that is no error, for one of a higher severity.
     of_attempt : bool
         Whether it is about the machine and the job, so that a training that resumes is judged anew.
     """
@@ -62,6 +72,7 @@ class Rule:
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
     follows_from: ClassVar[frozenset[str]] = frozenset()
+    may_worsen: ClassVar[bool] = False
     of_attempt: ClassVar[bool] = False
 
     def __init__(self, about: About) -> None:
@@ -102,13 +113,23 @@ def any_number(value: Any) -> float | None:
     return float(value) if kind is int and abs(value) < 2**1000 else None
 
 
-def eval_values(row: Row, ending: str = "loss") -> Iterable[tuple[str, float]]:
+def eval_values(row: Row) -> Iterable[tuple[str, float]]:
     """Give ``(set, value)`` of an evaluation's row: ``eval_loss`` is that of ``eval``, ``eval_ko_loss`` of ``eval_ko``.
 
     Values that are no finite numbers are left out.
     """
+    return ((name, value) for name, value in eval_losses(row) if math.isfinite(value))
+
+
+def eval_losses(row: Row) -> Iterable[tuple[str, float]]:
+    """Give ``(set, loss)`` of an evaluation's row, also losses that are not finite.
+
+    A loss of a set other than ``eval`` counts only beside that set's ``_runtime``, which the Trainer adds: else it is
+    a metric that ends so (``eval_kl_loss``).
+    """
     for key, value in row.items():
-        if key.startswith("eval_") and key.endswith(f"_{ending}"):
-            found = any_number(value)
-            if found is not None and math.isfinite(found):
-                yield key[: -len(ending) - 1], found
+        if type(key) is str and key.startswith("eval_") and key.endswith("_loss"):
+            name = key[:-5]
+            found = any_number(value) if name == "eval" or f"{name}_runtime" in row else None
+            if found is not None:
+                yield name, found

@@ -10,7 +10,6 @@ from hf_monitor.diagnosis.rules.evaluations import RunningMean
 __all__ = ["BestEvaluation"]
 
 _MOST_SETS = 100
-_NEAR = 0.02  # of the lowest: within what evaluations differ by anyway
 _STILL = 0.95  # of the training loss before, and when the evaluation was lowest: below that it has fallen
 _GAP = 0.7  # of the evaluation's loss: a training loss below that is of samples that are known by heart
 
@@ -58,13 +57,9 @@ class BestEvaluation:
         """Take a finite training loss."""
         self._training.add(loss)
 
-    def see(self, row: Row) -> bool:
-        """Take an evaluation; say whether one of its losses is the lowest of that set, or near it.
-
-        Then the weights are as good as ever, and a training loss that rose meanwhile is of harder data. The first
-        evaluation of a set says nothing.
-        """
-        good = worse = far = False
+    def see(self, row: Row) -> None:
+        """Take an evaluation; the first one of a set says nothing."""
+        worse = far = False
         total, n = self._before
         training = self._training
         if training.n > n:  # several sets are evaluated one after the other
@@ -79,7 +74,6 @@ class BestEvaluation:
                     self._lowest[name] = loss, mean
                 continue
             above = (loss - lowest) / max(abs(lowest), 1e-9)
-            good = good or above <= _NEAR
             if above > self.rise and isfinite(above):
                 self.rise = above
             if above > self._worse and mean >= _STILL * min(mean_then, previous) and mean >= _GAP * lowest:
@@ -89,7 +83,6 @@ class BestEvaluation:
                 self._lowest[name] = loss, mean
         self.n_worse += worse
         self.n_far += far
-        return good
 
     def forget(self) -> None:
         """Look anew for a rise."""

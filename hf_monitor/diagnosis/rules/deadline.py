@@ -14,11 +14,15 @@ from hf_monitor.diagnosis.rules.blocks import Blocks
 __all__ = ["TimeShort"]
 
 
+_RECENT = 0.25  # of the steps so far
+
+
 class TimeShort(Rule):
     """At this pace the last step comes after the deadline, however the pace is read.
 
     The pace is the time from log to log by step, with all that lies between (evaluations, saves); the lower end of its
-    95 % interval is what counts. The deadline comes from an event after the training's begin.
+    95 % interval is what counts, or the pace of the last quarter of the steps so far, if that is less: the first steps
+    may be slow (compilation, a cold cache). The deadline comes from an event after the training's begin.
     """
 
     name: ClassVar[str] = "time_short"
@@ -36,6 +40,7 @@ class TimeShort(Rule):
         self._pace = Blocks()
         self._last: tuple[float, float] | None = None  # time and step of the latest log
         self._first_step = 0.0
+        self._recent: float | None = None  # seconds a step, of the last quarter of the steps so far
 
     def see(self, row: Row) -> Finding | None:
         """Look at a training log, or at the event that tells the deadline."""
@@ -54,6 +59,8 @@ class TimeShort(Rule):
         spent, steps = time - before[0], step - before[1]
         if spent <= 0 or steps <= 0:
             return None
+        recent, part = self._recent, min(1.0, steps / (_RECENT * (step - self._first_step)))
+        self._recent = spent / steps if recent is None else recent + (spent / steps - recent) * part
         return self._judge() if self._pace.add(spent / steps, steps) and self._late_enough() else None
 
     def _hear(self, row: Row) -> None:
@@ -65,7 +72,7 @@ class TimeShort(Rule):
             self._source = source[:50] if isinstance(source, str) else ""
 
     def _late_enough(self) -> bool:
-        """Whether enough is seen: two minutes, and a twentieth of the steps or of the time that there is."""
+        """Whether enough is seen: two minutes, and a part of the steps or of the time that there is."""
         if self._begun is None or self._at is None or self._last is None:
             return False
         time, step = self._last
@@ -73,8 +80,16 @@ class TimeShort(Rule):
         if passed < limits.time_short_seconds or self._pace.n < limits.time_short_logs:
             return False
         first, end = self.about.first_step, self.about.max_steps
-        share = limits.time_short_progress
-        return passed >= share * (self._at - self._begun) or step - first >= share * (end - first)
+        done, gone = (step - first) / max(1.0, end - first), passed / max(1.0, self._at - self._begun)
+        if done >= limits.time_short_progress or gone >= limits.time_short_passed:
+            return True
+        found = self._needed() if max(done, gone) >= limits.time_short_early else None
+        return found is not None and self._least(found) > limits.time_short_far * found[2]
+
+    def _least(self, needed: tuple[Interval, float, float]) -> float:
+        """Give the seconds that the rest takes, however the pace is read."""
+        pace, rest, _ = needed
+        return rest * (pace.low if self._recent is None else min(pace.low, self._recent))
 
     def _needed(self) -> tuple[Interval, float, float] | None:
         """Give the pace (seconds a step), how many steps are left, and how many seconds."""
@@ -90,7 +105,7 @@ class TimeShort(Rule):
         if found is None:
             return None
         pace, rest, left = found
-        if pace.low * rest <= self.limits.time_short_margin * left:
+        if self._least(found) <= self.limits.time_short_margin * left:
             return None
         assert self._last is not None
         end = self.about.max_steps

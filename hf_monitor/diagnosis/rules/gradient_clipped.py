@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from hf_monitor.diagnosis.finding import Finding, Severity
 from hf_monitor.diagnosis.rows import number
-from hf_monitor.diagnosis.rules.advice import shown
+from hf_monitor.diagnosis.rules.advice import optimizer, shown
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.diagnosis.wording import percent, rounded
 
@@ -60,11 +60,11 @@ class GradientClipped(Rule):
         return self._found(limit, factor, int(step))
 
     def _found(self, limit: float, factor: float, step: int) -> Finding:
-        optimizer = str(self.about.argument("optim") or "")
-        scales = any(name in optimizer for name in _SCALES)
+        name = optimizer(self.about)
+        scales = any(kind in name for kind in _SCALES)
         severity: Severity = "warning" if scales else "info"
         what = (
-            f"{optimizer} takes steps that are as large as the gradient: the learning rate is in effect {factor:.3g} "
+            f"{name} takes steps that are as large as the gradient: the learning rate is in effect {factor:.3g} "
             "times lower than it is set."
             if scales
             else "Under Adam and its kin this alone is harmless; it may be the sign of a loss that is a sum."

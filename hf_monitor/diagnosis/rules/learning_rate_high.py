@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import inf, isfinite, log
 from typing import ClassVar
 
-from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.finding import Finding, Severity
 from hf_monitor.diagnosis.rows import mapping, number
-from hf_monitor.diagnosis.rules.advice import Saves, lower_rate, shown, warm_up
+from hf_monitor.diagnosis.rules.advice import Saves, is_adam, lower_rate, shown, warm_up
 from hf_monitor.diagnosis.rules.base import About, Row, Rule
 from hf_monitor.diagnosis.rules.best_evaluation import BestEvaluation
+from hf_monitor.diagnosis.rules.evaluations import RunningMean
 from hf_monitor.diagnosis.rules.loss_level import LossLevel
 from hf_monitor.diagnosis.wording import percent
 
@@ -23,6 +24,8 @@ _USUAL = 1e-3  # of what Adam is used with, the upper end
 _MANY = 10_000  # parameters: fewer are no transformer
 _SPIKE = log(10.0)  # above the usual norm of the gradient (geometric mean)
 _HORIZON = 50  # logs of which that mean is
+_LONGER = log(2.0)  # that gradients are longer on a high level: harder data alone make hardly so much
+_RESTART = 2.0  # times the lowest rate since the peak
 
 
 class LearningRateHigh(Rule):
@@ -31,8 +34,10 @@ class LearningRateHigh(Rule):
     A rate that fits lets the level of the loss fall, or rest. One that is too high lets it wander: up and down, or up
     since the warm-up, when the rate was a fraction of its peak. What counts is the share of the logs since the peak
     rate was reached whose level (a median) is above the lowest level before by much more than single logs scatter, and
-    by a part of that level and of what was learnt; where there are evaluations, they have to confirm it. Or the
-    evaluations themselves get worse again and again while the training loss does not fall.
+    by a part of that level and of what was learnt. Data that are harder for a while look the same: where there are
+    evaluations, they have to confirm it, and where there are none it takes a second sign (the lowest level in the
+    warm-up, or gradients that became longer) to say so aloud. Or the evaluations themselves get worse again and again
+    while the training loss does not fall. A rate that rises again (a restart of the schedule) begins a new count.
 
     A rate that no transformer is trained with as a whole under Adam, whose step is about the rate itself in each weight
     (Kingma & Ba 2015, section 2.1), needs no such sign: the loss may rest at what can be learnt without the input.
@@ -40,21 +45,30 @@ class LearningRateHigh(Rule):
 
     name: ClassVar[str] = "learning_rate_high"
     kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+    follows_from: ClassVar[frozenset[str]] = frozenset({"divergence"})
+    may_worsen: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
         self._saves = Saves(about)
-        self._level = LossLevel()
+        self._rate = self._peak_step = self._last_step = -1.0
+        self._log_norm, self._n_norms = 0.0, 0
+        self._said = False  # for the record alone
+        self._start()
+
+    def _start(self) -> None:
+        """Begin with nothing seen."""
         limits = self.limits
+        self._level = LossLevel()
         self._evaluations = BestEvaluation(
             limits.learning_rate_high_worse, limits.learning_rate_high_far, limits.learning_rate_high_least
         )
-        self._rate = self._peak_step = self._last_step = -1.0
-        self._log_norm, self._n_norms = 0.0, 0
         self._forget()
 
     def _forget(self) -> None:
         """Begin to count anew, at a new peak of the rate."""
+        self._low_rate = self._rate  # lowest since
+        self._norms = (RunningMean(), RunningMean())  # logarithms of the gradient's norm: usual logs, high ones
         self._n = self._n_high = self._n_spikes = 0
         self._first_high = -1.0
         self._evaluated_before = False  # before the level was first above its lowest
@@ -82,14 +96,19 @@ class LearningRateHigh(Rule):
         if rate * _PEAK > self._rate and rate < inf:
             self._rate, self._peak_step = rate, step
             self._forget()
+        elif rate > _RESTART * self._low_rate and 2.0 * rate > self._rate:
+            self._peak_step = step
+            self._start()
+        self._low_rate = min(self._low_rate, rate)
         self._last_step = step
         self._evaluations.learn(loss)
-        self._norm(row.get("grad_norm"))
         level = self._level
         now = level.look(loss)
         self._n += 1
         above = now - level.best if level.n > _FIRST else 0.0
-        if above <= self._height():
+        is_high = above > self._height()
+        self._norm(row.get("grad_norm"), is_high)
+        if not is_high:
             level.learn(step, rate)
             return self._judge() if self._rate >= self.limits.learning_rate_high_extreme else None
         self._n_high += 1
@@ -99,11 +118,12 @@ class LearningRateHigh(Rule):
         self._highest = max(self._highest, above)
         return self._judge()
 
-    def _norm(self, norm: object) -> None:
+    def _norm(self, norm: object, is_high: bool) -> None:
         """Count gradients that are far longer than usual."""
         if type(norm) is not float or not 0.0 < norm < inf:
             return
         found = log(norm)
+        self._norms[is_high].add(found)
         if self._n_norms >= _FIRST and found - self._log_norm > _SPIKE:
             self._n_spikes += 1
             return
@@ -123,12 +143,22 @@ class LearningRateHigh(Rule):
     def _is_extreme(self) -> bool:
         if self._rate < self.limits.learning_rate_high_extreme:
             return False
-        optimizer = self.about.argument("optim")
         model = mapping(self.about.facts.get("model"))
         trained, parameters = number(model.get("n_trainable")), number(model.get("n_parameters"))
         # A few parameters that begin anew (prompts, heads) are trained with such rates.
         whole = trained is None or parameters is None or trained >= max(_MANY, 0.5 * parameters)
-        return whole and isinstance(optimizer, str) and any(name in optimizer for name in ("adamw", "adam_", "lion"))
+        return whole and is_adam(self.about)
+
+    @property
+    def _in_warm_up(self) -> bool:
+        """Whether the level was lowest before the rate had risen to half of its peak."""
+        return 0.0 < (self._level.best_rate or 0.0) <= 0.5 * self._rate and self._level.best_step < self._peak_step
+
+    @property
+    def _has_second_sign(self) -> bool:
+        usual, high = self._norms
+        longer = usual.n >= _FIRST and high.n >= _FIRST and high.total / high.n - usual.total / usual.n > _LONGER
+        return self._in_warm_up or longer or self._is_extreme
 
     def _judge(self) -> Finding | None:
         limits, evaluations = self.limits, self._evaluations
@@ -137,9 +167,12 @@ class LearningRateHigh(Rule):
             return None
         wanders = self._n_high >= max(limits.learning_rate_high_logs, limits.learning_rate_high_share * self._n)
         # Evaluations that all came after a rise cannot tell of it: then it has to last.
-        told = evaluations.n_worse or not evaluations.n
-        if wanders and (told or (not self._evaluated_before and self._n_high >= _LASTING * self._n)):
+        lasts = not self._evaluated_before and self._n_high >= _LASTING * self._n
+        if wanders and (evaluations.n_worse or (evaluations.n and lasts)):
             return self._found(self._n_high / self._n, "share", limits.learning_rate_high_share)
+        if wanders and not evaluations.n and not (self._said and not self._has_second_sign):
+            severity: Severity = "warning" if self._has_second_sign else "info"
+            return self._found(self._n_high / self._n, "share", limits.learning_rate_high_share, severity)
         if self._is_extreme and self._n >= limits.learning_rate_high_logs:
             return self._found(self._rate, "", limits.learning_rate_high_extreme)
         if evaluations.n_far >= limits.learning_rate_high_times:
@@ -165,10 +198,10 @@ class LearningRateHigh(Rule):
         found.append(f"the lowest level of the training loss was {shown(level.best)}, at step {level.best_step}")
         return "; ".join(found)
 
-    def _found(self, value: float, unit: str, threshold: float) -> Finding:
+    def _found(self, value: float, unit: str, threshold: float, severity: Severity = "warning") -> Finding:
         level = self._level
-        best_rate = level.best_rate or 0.0
-        in_warm_up = 0.0 < best_rate <= 0.5 * self._rate and level.best_step < self._peak_step
+        self._said = True
+        best_rate, in_warm_up = level.best_rate or 0.0, self._in_warm_up
         where = (
             f", during the warm-up at a rate of {shown(best_rate)} (its peak is {shown(self._rate)})"
             if in_warm_up
@@ -177,10 +210,12 @@ class LearningRateHigh(Rule):
         first = self._peak_step if self._first_high < 0 else self._first_high
         good = min(best_rate if in_warm_up else inf, _USUAL if self._is_extreme else inf)
         found = [
-            lower_rate(self.about, good if good < inf else None),
+            self._saves.anew(level.best_step, lower_rate(self.about, good if good < inf else None)),
             warm_up(self.about),
-            self._saves.before(level.best_step),
         ]
+        if severity == "info":
+            found.insert(0, "an evaluation (eval_strategy='steps'), to know whether it is the rate or the data")
+        what = "is too high" if severity == "warning" else "may be too high, or some data are harder"
         extreme = (
             f" With a peak of {shown(self._rate)} each of Adam's steps moves each weight by about as much; weights are "
             "mostly 0.02 to 0.1."
@@ -190,8 +225,8 @@ class LearningRateHigh(Rule):
         return Finding(
             rule=self.name,
             verdict="found",
-            severity="warning",
-            sentence=f"The learning rate is too high: {self._signs()}{where}.{extreme}",
+            severity=severity,
+            sentence=f"The learning rate {what}: {self._signs()}{where}.{extreme}",
             value=value,
             unit=unit,
             threshold=threshold,

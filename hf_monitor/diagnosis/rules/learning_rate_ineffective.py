@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rows import mapping, number
@@ -20,6 +20,9 @@ _PEAK = 0.999  # of the highest rate so far: what is above it is still warming u
 _FEW, _FEW_SHARE = 10_000, 1e-3  # parameters: fewer than any adapter or prompt has
 _SEEN = 2.0  # standard errors (95 %)
 
+_ABOUT_ZERO = 1e-3  # a loss
+_HEADS = {"classifier", "score", "head", "qa_outputs", "classification_head"}  # parts that are often trained alone
+_WITH_HEAD = ("Classification", "QuestionAnswering", "MultipleChoice")  # in the class, where no names were recorded
 _USUAL = 5e-5  # learning rate: the Trainer's default
 
 
@@ -91,7 +94,7 @@ class LearningRateIneffective(Rule):
         trained, of = number(model.get("n_trainable")), number(model.get("n_parameters"), 1.0)
         if trained is None or of is None or trained > min(_FEW, _FEW_SHARE * of) or "Peft" in str(model.get("class")):
             return None
-        return int(trained), int(of)
+        return None if _trains_a_head(model) else (int(trained), int(of))
 
     def _judge(self, step: float) -> Finding | None:
         limits, line = self.limits, self._line
@@ -105,6 +108,8 @@ class LearningRateIneffective(Rule):
         share = limits.learning_rate_ineffective_share * self.about.max_steps
         enough = since >= limits.learning_rate_ineffective_steps and since >= 0.5 * (step - self._first_step)
         if not enough or (not off and since < share):
+            return None
+        if self._norm and abs(line.mean) <= _ABOUT_ZERO:  # of such a loss no share can be given (GRPO's is 0 by nature)
             return None
         change, error = line.change()
         few = self._few_trained
@@ -175,3 +180,11 @@ class LearningRateIneffective(Rule):
                 f"the loss moved by {shown(abs(change))} (± {shown(_SEEN * error)}) so far: more steps are needed."
             )
         return self.nothing("Whether the training has an effect is not known.", missing=missing, n=line.n)
+
+
+def _trains_a_head(model: dict[str, Any]) -> bool:
+    """Whether what is trained is a head on top of frozen weights, as a probe of them."""
+    names = model.get("trained")
+    if isinstance(names, list):
+        return any(part in _HEADS for name in names for part in str(name).split("."))
+    return any(word in str(model.get("class")) for word in _WITH_HEAD)

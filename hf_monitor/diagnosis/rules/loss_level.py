@@ -77,6 +77,11 @@ class LossLevel:
             return True
         return False
 
+    @property
+    def highest(self) -> float:
+        """Highest of the single losses that the level is the median of."""
+        return max(self._recent)
+
     def rebase(self) -> None:
         """Begin anew from the present level: what came before is no measure of what comes."""
         self.start = max(self.start, self.level)

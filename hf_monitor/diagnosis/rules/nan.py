@@ -6,9 +6,11 @@ from math import isfinite, isinf
 from typing import Any, ClassVar
 
 from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.rows import number
 from hf_monitor.diagnosis.rules.advice import Saves, clipping, lower_rate, shown
-from hf_monitor.diagnosis.rules.base import About, Row, Rule, any_number
+from hf_monitor.diagnosis.rules.base import About, Row, Rule, any_number, eval_losses
+from hf_monitor.diagnosis.suggestions import can_bf16
 
 __all__ = ["NotFinite"]
 
@@ -21,11 +23,13 @@ class NotFinite(Rule):
     With ``logging_nan_inf_filter`` (the Trainer's default) such a loss is logged as 0.0 or as the mean of the others;
     the norm of the gradient, and the number of such steps that ``attach`` counts, tell of it. fp16's loss scaling makes
     gradients infinite now and then, leaves out that step and lowers its factor (torch.amp.GradScaler): a norm alone
-    counts there only if it lasts.
+    counts there only if it lasts. A validation loss alone, beside training losses that are finite, is a warning: it may
+    be that of the evaluation (half precision, samples without a label), with sound weights.
     """
 
     name: ClassVar[str] = "nan"
-    kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"train", "eval", "event", "train_summary"})
+    may_worsen: ClassVar[bool] = True
 
     def __init__(self, about: About) -> None:
         super().__init__(about)
@@ -33,6 +37,7 @@ class NotFinite(Rule):
         self._n = 0
         self._loss: float | None = None
         self._loss_step = 0
+        self._said = False  # of an evaluation
         self._norm_logs = 0  # in a row
         self._norm_step = 0.0  # before the first of them
 
@@ -42,9 +47,13 @@ class NotFinite(Rule):
         if kind == "train":
             return self._train(row)
         if kind == "eval":
-            return self._evaluation(row)
+            return None if self._said else self._evaluation(row)
+        if kind == "train_summary":
+            return self._summary(row)
         if row.get("event") == "nonfinite":
             return self._event(row)
+        if row.get("event") == "save" and number(row.get("nonfinite_steps"), 1.0):  # not logged yet
+            return self._found("loss", None, None, number(row.get("step")) or 0.0)
         self._saves.see(row)
         return None
 
@@ -78,7 +87,7 @@ class NotFinite(Rule):
 
     def _norm(self, norm: float | None, step: float) -> Finding | None:
         """Count how long a norm lasts that is not finite beside a loss that is."""
-        if self.about.argument("fp16") is not True:
+        if not self.about.in_fp16:
             return self._found("grad_norm", None, norm, step)
         if not self._norm_logs:
             self._norm_step = step
@@ -87,18 +96,24 @@ class NotFinite(Rule):
         return self._found("grad_norm", None, norm, step) if lasted else None
 
     def _evaluation(self, row: Row) -> Finding | None:
-        for key, value in row.items():
-            if not isinstance(key, str) or not key.startswith("eval_") or not key.endswith("_loss"):
-                continue
-            loss = any_number(value)
-            if loss is not None and not isfinite(loss):
-                return self._found(key, loss, None, number(row.get("step")) or 0.0)
+        for name, loss in eval_losses(row):
+            if not isfinite(loss):
+                self._said = True
+                return self._found(f"{name}_loss", loss, None, number(row.get("step")) or 0.0)
         return None
+
+    def _summary(self, row: Row) -> Finding | None:
+        """Look at what is counted over all steps: they may not all have been logged."""
+        loss = any_number(row.get("train_loss"))
+        bad = loss is not None and not isfinite(loss)
+        if not bad and not number(row.get("nonfinite_steps"), 1.0):
+            return None
+        return self._found("loss", loss if bad else None, None, number(row.get("step")) or 0.0)
 
     def _event(self, row: Row) -> Finding | None:
         for key in _EVENT:
             value = any_number(row.get(key))
-            if value is None or isfinite(value) or (key == "grad_norm" and self.about.argument("fp16") is True):
+            if value is None or isfinite(value) or (key == "grad_norm" and self.about.in_fp16):
                 continue
             loss, norm = (value, None) if key == "loss" else (None, value)
             return self._found(key, loss, norm, number(row.get("step")) or 0.0)
@@ -117,18 +132,20 @@ class NotFinite(Rule):
             "grad_norm": "the gradient was not finite, and with it the weights after that step",
         }.get(which, f"{which} was not a finite number")
         if which == "loss" and loss is not None:
-            what = f"the training loss was {_word(loss)}"
+            what = f"the training loss was not a finite number ({_word(loss)})"
         elif which == "loss":
             what += ", which the Trainer's filter hides (logging_nan_inf_filter)"
         elif loss is not None:
-            what = f"{which} was {_word(loss)}"
-        if which == "grad_norm" and self.about.argument("fp16") is True:
+            what = f"{which} was not a finite number ({_word(loss)})"
+        if which == "grad_norm" and self.about.in_fp16:
             what = f"the gradient was not finite in {self._norm_logs} logs in a row: no step of them was taken"
+        alone = which.startswith("eval_") and self._loss is not None
+        after = " If the next training losses are finite it is the evaluation's own." if alone else ""
         return Finding(
             rule=self.name,
             verdict="found",
-            severity="error",
-            sentence=f"Up to step {step:.0f} {what}; {before}.",
+            severity="warning" if alone else "error",
+            sentence=f"At step {step:.0f} {what}; {before}.{after}",
             n_samples=self._n,
             steps=(min(last_step, int(step)), int(step)),
             suggestions=self._suggestions(which, last_step),
@@ -144,14 +161,13 @@ class NotFinite(Rule):
                 "look whether the weights are still finite, and for evaluation samples without a label (all -100)",
             ]
             return tuple(one for one in found if one)
-        half = "bf16=True instead of fp16=True (its numbers reach as far as fp32's)"
-        found = [
-            self._saves.before(step, going_back="resume from") if self._loss is not None else None,
-            half if self.about.argument("fp16") is True else None,
-            clipping(self.about),
-            lower_rate(self.about),
-            "look for samples without a label (all -100) or with values that are not finite",
-        ]
+        back = step if self._loss is not None else -1.0
+        if self.about.in_fp16:
+            found = [self._saves.before(back, going_back="resume from"), _half(self.about), clipping(self.about)]
+            found.append(lower_rate(self.about))
+        else:
+            found = [self._saves.anew(back, lower_rate(self.about)), clipping(self.about)]
+        found.append("look for samples without a label (all -100) or with values that are not finite")
         return tuple(one for one in found if one)[:3]
 
     def verdict(self) -> Finding:
@@ -159,6 +175,14 @@ class NotFinite(Rule):
         if not self._n:
             return self.nothing("Whether loss and gradient stayed finite is not known.", missing="no training log.")
         return self.nothing(f"Loss and gradient were finite in all {self._n} training logs.", n=self._n)
+
+
+def _half(about: About) -> str:
+    """Suggest another precision than fp16, as far as the card is known to have it."""
+    known = Known(about.facts)
+    if known.own_gpu is not None and known.gpu_info(known.own_gpu) and not can_bf16(known, known.own_gpu):
+        return "fp16=False (fp32; this card does not compute in bf16)"
+    return "bf16=True instead of fp16=True (its numbers reach as far as fp32's)"
 
 
 def _word(value: float) -> str:

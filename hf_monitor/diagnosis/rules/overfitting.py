@@ -82,7 +82,8 @@ class Overfitting(Rule):
         lowest, last = known.values[best], float(np.mean(after[-max(2, (len(after) + 1) // 2) :]))
         by_heart = now < limits.overfitting_gap * lowest
         share = limits.overfitting_rise_by_heart if by_heart else limits.overfitting_rise
-        chance = scatter(losses[max(0, best - 1) :]) * (math.sqrt(2 * math.log(len(losses))) + limits.overfitting_noise)
+        tail = scatter(losses[max(0, best - 1) :])
+        chance = max(tail, scatter(losses)) * (math.sqrt(2 * math.log(len(losses))) + limits.overfitting_noise)
         least = max(share * abs(lowest), limits.overfitting_least, chance)
         if min(last, after[-1]) - lowest <= least:
             return None

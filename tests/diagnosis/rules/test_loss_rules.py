@@ -180,7 +180,9 @@ def test_a_healthy_training_is_clear_of_everything_and_a_short_one_of_nothing():
         (train(3, 1.0, nonfinite_steps=2), "loss"),
         (train(3, 0.0, norm=math.nan), "loss"),  # the Trainer's filter
         (train(3, 1.0, norm=math.inf), "grad_norm"),
-        ({"kind": "eval", "step": 3, "eval_ko_loss": math.nan}, "eval_ko_loss"),
+        (save(3) | {"nonfinite_steps": 1}, "loss"),
+        ({"kind": "train_summary", "step": 3, "train_loss": math.nan}, "loss"),  # little is logged
+        ({"kind": "train_summary", "step": 3, "train_loss": 0.1, "nonfinite_steps": 1}, "loss"),
         ({"kind": "event", "event": "nonfinite", "step": 3, "loss": math.nan}, "loss"),
     ],
 )
@@ -188,7 +190,25 @@ def test_what_is_not_finite_is_found_at_once(bad, which):
     finding = only(watch([begin(9), train(1, 2.5), train(2, 2.4), save(2), bad]))
     assert (finding.rule, finding.severity, finding.steps, finding.evidence["which"]) == ("nan", "error", (2, 3), which)
     assert "2.4 at step 2" in finding.sentence
-    assert which.startswith("eval") or finding.suggestions[0] == "resume from checkpoint-2"
+    rate = "learning_rate=5e-06 (now 5e-05)"
+    anew = f"begin anew from the weights of checkpoint-2 (from_pretrained, no resume) with {rate}"
+    assert finding.suggestions[0] == anew
+
+
+def test_an_evaluation_alone_that_is_not_finite_is_a_warning_and_what_comes_after_is_still_looked_at():
+    bad = {"kind": "eval", "step": 3, "eval_ko_loss": math.nan, "eval_ko_runtime": 0.1}
+    watcher = watch([begin(9), train(1, 2.5), bad, bad | {"step": 4}, train(5, 2.4)])
+    assert (only(watcher).severity, only(watcher).evidence["which"]) == ("warning", "eval_ko_loss")
+    watcher.see(train(6, math.nan))
+    assert [finding.severity for finding in watcher.findings] == ["warning", "error"]
+    assert [one.severity for one in watcher.verdicts() if one.rule == "nan"] == ["error"]
+    assert only(watch([begin(9), bad])).severity == "error"  # no training loss tells otherwise
+
+
+def test_a_metric_whose_name_ends_with_loss_is_no_validation_loss():
+    rows = [{"kind": "eval", "step": k, "eval_loss": 2.0, "eval_runtime": 0.1, "eval_kl_loss": k} for k in range(1, 9)]
+    rows[-1]["eval_aux_loss"] = math.nan
+    assert watch([begin(9), *(row for k in range(8) for row in (train(k + 1, 2.0 - 0.1 * k), rows[k]))]).findings == []
 
 
 @pytest.mark.parametrize(("every", "n", "found"), [(1, 17, False), (1, 18, True), (10, 2, False), (10, 3, True)])
@@ -198,6 +218,11 @@ def test_fp16_leaves_out_steps_until_its_factor_is_used_up(every, n, found):
     assert [finding.rule for finding in watcher.findings] == ["nan"] * found
     lost = watch([begin(9), train(1, 2.5), train(2, math.nan, norm=math.nan)], fp16=True)
     assert "bf16=True" in only(lost).suggestions[0]
+    rows = [begin(9), train(1, math.nan, norm=math.nan)]
+    for capability, advice in (("7.5", "fp16=False"), ("8.0", "bf16=True")):
+        devices = {"device": "cuda:0", "gpus": [{"compute_capability": capability}]}
+        watcher = Watcher({"arguments": ARGUMENTS | {"fp16": True}, "devices": devices}, rules=OURS)
+        assert [advice in finding.suggestions[0] for row in rows for finding in watcher.see(row)] == [True]
 
 
 # --- divergence ---
@@ -219,6 +244,8 @@ def test_a_loss_that_stays_far_above_its_lowest_has_diverged(level, noise):
     assert finding.severity == "error"
     assert finding.value > finding.threshold > finding.evidence["lowest"]
     assert finding.suggestions[-1] == "learning_rate=5e-06 (now 5e-05)" or "warmup_steps" in finding.suggestions[-1]
+    if finding.evidence["lowest_step"] >= 50:  # that of the first checkpoint
+        assert "(from_pretrained, no resume) with learning_rate=5e-06" in finding.suggestions[0]
 
 
 def test_where_little_is_logged_the_evaluations_tell_of_a_divergence_but_not_of_overfitting():
@@ -234,7 +261,7 @@ def test_where_little_is_logged_the_evaluations_tell_of_a_divergence_but_not_of_
 
 def test_a_loss_that_was_lowest_in_the_warm_up_tells_which_rate_is_right():
     def level(done):
-        return falls(done, 2.1, 1.2, 60) if done < 0.06 else 1.8
+        return falls(done, 2.1, 1.2, 60) if done < 0.06 else 1.6
 
     finding = alarm(watch(training(level, n=500, evaluations=5, warm=0.2)))
     assert (finding.rule, finding.severity) == ("learning_rate_high", "warning")
