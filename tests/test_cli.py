@@ -227,6 +227,17 @@ def test_diagnose_shows_what_was_found_and_says_so_by_its_exit_code(nan_run, cap
     assert "[error]" not in said
 
 
+def test_diagnose_leaves_out_what_the_training_did(nan_run, capsys):
+    writer = RunWriter(nan_run)
+    writer.open()
+    writer.begin_attempt({"alerts": {"mute": ["nan"]}})
+    writer.event("train_begin", 0, max_steps=9)
+    for step, loss in ((1, 2.0), (2, float("nan"))):
+        writer.row("train", step, {"loss": loss})
+    assert main(["diagnose", str(nan_run)]) == 0
+    assert main(["diagnose", str(nan_run), "--mute", "plateau"]) == 1
+
+
 def test_the_json_of_diagnose_is_all_findings(nan_run, capsys):
     assert main(["diagnose", str(nan_run), "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == [finding.to_dict() for finding in diagnose(nan_run)]

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_monitor.run.rows import plain
+
 if TYPE_CHECKING:
     from hf_monitor.diagnosis.finding import Finding
 
@@ -37,7 +39,7 @@ def add_diagnose(commands: Any) -> None:
     )
     parser.add_argument("run", metavar="RUN", help="the run folder, or the output_dir it lies in")
     parser.add_argument("--all", action="store_true", help="also what could not be said, and why, and what is well")
-    parser.add_argument("--mute", nargs="+", default=(), metavar="NAME", help="rules to leave out, such as plateau")
+    parser.add_argument("--mute", nargs="+", metavar="NAME", help="rules to leave out, such as plateau")
     parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
     parser.set_defaults(command=run_diagnose)
 
@@ -61,7 +63,8 @@ def run_diagnose(options: argparse.Namespace) -> int:
         findings = diagnose(options.run, mute=options.mute)
     try:
         if options.json:
-            print(json.dumps([finding.to_dict() for finding in findings], indent=2, ensure_ascii=False))
+            shown = plain([finding.to_dict() for finding in findings])  # JSON has no NaN
+            print(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
         else:
             print("\n".join(_lines(findings, options.all, min(shutil.get_terminal_size().columns, _WIDEST))))
         if sys.stdout is not None:
