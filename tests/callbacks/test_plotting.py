@@ -139,7 +139,7 @@ sys.exit(code)
     rows = b"".join(map(encode_row, ROWS)) + b"torn\n"
     order = json.dumps({"plots": str(tmp_path / "plots"), "run_dir": None, "n_bytes": len(rows)}).encode() + b"\n"
     gone = json.dumps({"plots": str(tmp_path), "run_dir": str(tmp_path / "gone"), "n_bytes": 0}).encode() + b"\n"
-    wrong = json.dumps({"plots": str(tmp_path), "run_dir": 7, "n_bytes": 0}).encode() + b"\n"
+    wrong = json.dumps({"plots": 7, "run_dir": None, "n_bytes": 0}).encode() + b"\n"
     done = subprocess.run(
         [sys.executable, "-c", code, str(os.getpid())],
         input=order + rows + gone + wrong,
