@@ -64,8 +64,12 @@ def test_a_hang_is_ended_in_time_with_its_children_and_what_was_known_stays_know
 def test_a_process_that_cannot_be_killed_is_left_alone(machine, monkeypatch):
     machine.prepare(torch={"devices": [{"kernel": "hang"}]})
     spared, kill = [], os.killpg
-    monkeypatch.setattr(running, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(os, "killpg", lambda group, number: spared.append((group, number)))
+
+    def spare(group, number):
+        spared.append((group, number))
+        monkeypatch.setattr(running, "_PATIENCE_S", 0.1)  # not before: it would end by itself while it is looked at
+
+    monkeypatch.setattr(os, "killpg", spare)
     answer = run_probe(1.5)
     assert (answer.ended, answer.stage) == ("timeout", "kernel:0")
     assert "cannot be killed" in answer.reason
