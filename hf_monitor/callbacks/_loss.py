@@ -30,7 +30,7 @@ log = logging.getLogger("hf_monitor")
 
 _LONGEST_WINDOW = 64
 """Micro-batches whose losses are kept as tensors: a logging window longer than that (500 steps are the Trainer's
-default) is read in between, so that a NaN is heard of soon. Waiting for the device once in so many costs nothing."""
+default) is read in between, so that a NaN is heard of soon. Each reading waits for the device once."""
 
 _FIX = (
     "To mend it, put `hf_monitor.ensure_loss_scaling(model)` (or `model.accepts_loss_kwargs = False`) before the line "
