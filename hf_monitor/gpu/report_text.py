@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 from hf_monitor.gpu.tiers import EFFECTIVE_BATCH
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hf_monitor.gpu.report import GpuDevice, GpuReport, Problem
 
-__all__ = ["as_text", "one_line", "print_report"]
+__all__ = ["as_text", "console_of", "encodable", "one_line", "print_report"]
 
 _LONGEST = 400  # characters of a text that is not ours
 _LABEL = 20
@@ -66,17 +68,25 @@ def print_report(report: GpuReport, file: TextIO | None = None) -> None:
     if file is None:  # a process without standard output
         return
     width = shutil.get_terminal_size().columns
-    if not file.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        file.write(_encodable(as_text(report, width), file) + "\n")
+    console = console_of(file)
+    if console is None:
+        file.write(encodable(as_text(report, width), file) + "\n")
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
     for line in _lines(report):
         for head, text in _wrapped(line, min(width, _WIDEST)):
-            parts = ((_encodable(head, file), line.head_style), (_encodable(text, file), line.style))
+            parts = ((encodable(head, file), line.head_style), (encodable(text, file), line.style))
             console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def console_of(file: TextIO) -> Console | None:
+    """Give what prints in colour to a terminal; None where there is none, or it is to stay plain (``NO_COLOR``)."""
+    if not file.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
 
 
 def one_line(text: object, longest: int = _LONGEST) -> str:
@@ -104,7 +114,8 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _encodable(text: str, file: TextIO) -> str:
+def encodable(text: str, file: TextIO) -> str:
+    """Give a text with ``?`` in place of what the encoding of `file` has no sign for."""
     encoding = getattr(file, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import textwrap
@@ -12,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TextIO, get_args
 
-from hf_monitor.gpu.report_text import one_line
+from hf_monitor.gpu.report_text import console_of, encodable, one_line
 
 __all__ = ["Check", "Checklist", "State", "failed", "ok", "print_checklist", "skipped", "warning"]
 
@@ -182,16 +181,14 @@ def print_checklist(checklist: Checklist, file: TextIO | None = None) -> None:
     if file is None:  # a process without standard output
         return
     width = shutil.get_terminal_size().columns
-    encoding = getattr(file, "encoding", None) or "utf-8"
-    if not file.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        file.write(as_text(checklist, width).encode(encoding, "replace").decode(encoding) + "\n")
+    console = console_of(file)
+    if console is None:
+        file.write(encodable(as_text(checklist, width), file) + "\n")
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
     for line in _lines(checklist, width):
-        parts = [(part.encode(encoding, "replace").decode(encoding)) for part in line[:3]]
+        parts = [encodable(part, file) for part in line[:3]]
         console.print(Text.assemble((parts[0], line.style), parts[1], parts[2]), soft_wrap=True)
 
 
