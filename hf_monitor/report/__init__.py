@@ -1,0 +1,11 @@
+"""Reports: one page of a run, the comparison of several, the live view in a terminal."""
+
+from hf_monitor._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "report_html": "hf_monitor.report.one_page",
+        "write_report": "hf_monitor.report.one_page",
+    },
+)
