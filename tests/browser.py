@@ -60,12 +60,11 @@ class Browser:
             self._start()
             self._ask("Browser.getVersion")
         except BaseException as error:
-            said = (
-                (self._home / "stderr").read_text(errors="replace")[-500:] if (self._home / "stderr").exists() else ""
-            )
+            said = self._home / "stderr"
+            last = said.read_text(errors="replace").strip()[-300:] if said.exists() else ""
             self.close()
             if isinstance(error, OSError | TimeoutError):
-                raise NoBrowser(f"Chromium does not start: {error}; {said}") from error
+                raise NoBrowser(f"Chromium does not start: {error} ({last or 'it said nothing'})") from error
             raise
 
     def _start(self) -> None:
