@@ -23,10 +23,10 @@ _SMALL = 12.0
 
 
 class Entry(NamedTuple):
-    """A line of the legend; `index` None: a level, drawn in the colour of the text."""
+    """A line of the legend; `number` None: a level, drawn in the colour of the text."""
 
     name: str
-    index: int | None
+    number: int | None
     with_marker: bool = False
 
 
@@ -48,13 +48,13 @@ def legend(entries: Sequence[Entry], top: float) -> tuple[list[Markup], float]:
         if at and at + room > WIDTH:
             at, line = 0.0, line + _LINE
         y = line - FONT_SIZE / 3
-        if entry.index is None:
+        if entry.number is None:
             parts.append(Markup('<path class="level" d="M{:.1f} {:.1f}h24"/>').format(at, y))
         else:
-            dot = Markup('<path class="dot" d="M{:.1f} {:.1f}{}"/>').format(at + 12, y, marker(entry.index))
+            dot = Markup('<path class="dot" d="M{:.1f} {:.1f}{}"/>').format(at + 12, y, marker(entry.number))
             parts.append(
                 Markup('<g class="s{}"><path d="M{:.1f} {:.1f}h24"{}/>{}</g>').format(
-                    entry.index % 8, at, y, dashes(entry.index), dot if entry.with_marker else Markup("")
+                    entry.number % 8, at, y, dashes(entry.number), dot if entry.with_marker else Markup("")
                 )
             )
         parts.append(text(name, at + _SWATCH - 2, line))
