@@ -73,7 +73,7 @@ def marked(
     Parameters
     ----------
     marks : sequence of (float, str, str)
-        Value, label, kind (a class).
+        Value, label, kind (a class); without a label it is a line only.
     x : Scale
     top : float
     most_lines : int
@@ -93,6 +93,8 @@ def marked(
     unplaced: list[str] = []
     placed: list[tuple[float, int]] = []
     for value, name, kind in marks[:_MOST_MARKS]:
+        if not name:
+            continue
         at = float(x.at([value])[0])
         shown = cut(name, 150, _SMALL)
         long = width(shown, _SMALL)
@@ -116,7 +118,7 @@ def marked(
         at = float(x.at([value])[0])
         begin = top + (rows_of[at] + 1) * 15 if at in rows_of else bottom
         lines.append(Markup('<path class="mark {}" d="M{:.1f} {:.1f}V').format(kind, at, begin))
-    unplaced += [name for _, name, _ in marks[_MOST_MARKS:]]
+    unplaced += [name for _, name, _ in marks[_MOST_MARKS:] if name]
     return labels, lines, bottom, unplaced
 
 
