@@ -75,7 +75,8 @@ def line_plot(
     x = _x_scale(found, marks, x_label, logarithmic_x)
     levels = [level for level in levels if abs(level.y) <= LARGEST]
     y = _y_scale(found, levels, y_range)
-    label = y_label + " (log scale)" * y.logarithmic if y_label else "log scale" * y.logarithmic
+    label = "" if y_label.lower() == title.lower() else y_label
+    label += (" (log scale)" if label else "log scale") * y.logarithmic
     thinned = [means for points in found if (means := means_of(points)) is not None]
     entries = [Entry(one.name, k, len(p.x) <= _MARKED) for k, (one, p) in enumerate(zip(series, found, strict=True))]
     entries = (entries if len(entries) > 1 else []) + [Entry(level.label, None) for level in levels]

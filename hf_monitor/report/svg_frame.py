@@ -16,10 +16,10 @@ __all__ = ["WIDTH", "Entry", "axes", "canvas", "legend", "marked"]
 WIDTH = 440.0
 """Of the view box."""
 _SWATCH = 30.0
-_LINE = 18.0
+_LINE = 19.0
 _MOST_ENTRIES = 16
 _MOST_MARKS = 40
-_SMALL = 12.0
+_SMALL = 13.0
 
 
 class Entry(NamedTuple):
@@ -96,7 +96,7 @@ def marked(
         if not name:
             continue
         at = float(x.at([value])[0])
-        shown = cut(name, 150, _SMALL)
+        shown = cut(name, 0.5 * WIDTH, _SMALL)
         long = width(shown, _SMALL)
         # To the right of its line where there is room, else to the left.
         start = at if at + long <= WIDTH else max(at - long, 0.0)

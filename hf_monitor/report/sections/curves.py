@@ -147,7 +147,7 @@ def _scores(found: Curves, marks: list[Mark], drawn: set[str], chosen: str | Non
         best = some[names.index(next(name for name in wanted if name in names))]
         steps, values = best.finite
         marked = list(marks)
-        if len(values) > 1:
+        if len(values) > 1 and values.min() < values.max():
             marked.append(Mark(int(steps[int(values.argmax())]), f"best {score_of(best.name)}", "good"))
         title = "Text scores" + (" (0-100)" if hundred else "") + (f", {prefix[5:]}" if prefix != "eval" else "")
         pictures.append(_panel(title, some, drawn, marked, y_label="score", y_range=(0.0, 0.0), names=score_of))
@@ -175,6 +175,7 @@ def _panel(
             continue
         drawn.add(curve.name)
     series = [_series(curve, " = ".join(known)) for curve, known in joined]
+    y_label = series[0].name if len(series) == 1 and len(some) > 1 else y_label
     return line_plot(title, series, y_label=y_label, marks=marks, y_range=y_range, source=_SOURCE)
 
 
