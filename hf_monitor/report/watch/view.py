@@ -32,6 +32,7 @@ _TRAINING = ("loss", "learning_rate", "grad_norm")
 _TEXT_METRICS = ("eval_score", "eval_rougeL", "eval_rouge1", "eval_bleu", "eval_accuracy", "eval_f1")
 _SILENT_SECONDS, _SILENT_PACES = 60.0, 20.0
 _LONGEST_NAME = 28
+_LONG_WAIT = 0.2  # of the time
 
 
 class Look(NamedTuple):
@@ -72,7 +73,6 @@ def lines(state: State, now: float, look: Look, *, name: str = "", notes: Sequen
         None wider than `look.width` columns, not more than `look.height`; what matters less is left out.
     """
     look = look._replace(width=max(min(look.width, _WIDEST), 10))
-    head, *metrics = list(_metrics(state, look)) or [Text()]
     cards = list(_cards(state, look))
     alerts = list(_alerts(state, look, now))
     parts = [
@@ -81,12 +81,11 @@ def lines(state: State, now: float, look: Look, *, name: str = "", notes: Sequen
         _Part(1, list(_ending(state, look))),
         _Part(2, alerts[:2]),
         _Part(6, alerts[2:]),
-        _Part(4, [head]),
-        *(_Part(3 if place < 2 else 4 if place < 10 else 7, [line]) for place, line in enumerate(metrics)),
+        *_metrics(state, look),
         _Part(3, cards[:4]),
         _Part(7, cards[4:]),
-        _Part(4, list(_machine(state))),
-        _Part(5, list(_last(state, now))),
+        _Part(4, list(_machine(state, look))),
+        _Part(5, list(_last(state, now, look))),
         _Part(5, [Text(one_line(note), "dim") for note in notes]),
     ]
     parts = [part for part in parts if part.lines]
@@ -224,53 +223,67 @@ def _chosen(state: State, look: Look) -> list[str]:
     return list(dict.fromkeys([*_TRAINING[:1], *others, *text, *_TRAINING[1:2], *evaluated, *_TRAINING[2:]]))
 
 
-def _metrics(state: State, look: Look) -> Iterator[Text]:
+def _metrics(state: State, look: Look) -> Iterator[_Part]:
     found = [name for name in _chosen(state, look) if state.curve(name) is not None]
     missing = [name for name in look.metrics if name not in found and f"eval_{name}" not in found]
     if found:
-        wide = look.width >= _WIDE
-        name_width = min(max(max(cell_len(one_line(name, 60)) for name in found), 8), _LONGEST_NAME if wide else 14)
-        yield Text(_row("metric", "latest", "change", "best", name_width, look), "dim")
-        for name in found:
-            yield _metric(state, name, name_width, look)
+        columns = _columns(found, look)
+        yield _Part(5, [Text(columns.row("metric", "latest", "change", "best"), "dim")])
+        for place, name in enumerate(found):
+            rank = 3 if place < 3 else 5 if place < 8 else 8
+            yield _Part(rank, [_metric(state, name, columns, look)])
+            curve = state.curve(name)
+            if look.width < _WIDE and curve is not None and (place < 3 or look.metrics):  # its curve below it
+                line = sparkline(curve.points, look.width - 2, blocks=look.blocks)
+                yield _Part(4, [Text(f"  {line}", "cyan")] if len(curve.points) > 1 else [])
     for name in missing:
         known = ", ".join(one_line(one, 40) for one in (*state.curves, *state.alone))
-        yield Text(f"{one_line(name, 40)}: not logged so far" + (f" (there are: {known})" if known else ""), "yellow")
+        text = f"{one_line(name, 40)}: not logged so far" + (f" (there are: {known})" if known else "")
+        yield _Part(3, [Text(line, "yellow") for line in _wrapped(text, look.width)][:3])
 
 
-def _row(name: str, latest: str, change: str, best: str, name_width: int, look: Look) -> str:
-    cells = [set_cell_size(name, name_width), f"{latest:>9}"]
-    if look.width >= 40:
-        cells.append(f"{change:>9}")
+class _Columns(NamedTuple):
+    name: int
+    value: int
+    best: int
+
+    def row(self, name: str, latest: str, change: str, best: str) -> str:
+        cells = [set_cell_size(name, self.name), f"{latest:>{self.value}}", f"{change:>{self.value}}"]
+        cells.append(set_cell_size(f" {best}", self.best) if self.best > self.value else f"{best:>{self.value}}")
+        return " ".join(cells)
+
+
+def _columns(names: Sequence[str], look: Look) -> _Columns:
+    longest = max(max(cell_len(one_line(name, 60)) for name in names), 8)
     if look.width >= _WIDE:
-        cells.append(set_cell_size(best, 19))
-    return " ".join(cells)
+        return _Columns(min(longest, _LONGEST_NAME), 9, 20)
+    return _Columns(max(min(longest, _LONGEST_NAME, look.width - 27), 4), 8, 8)
 
 
-def _metric(state: State, name: str, name_width: int, look: Look) -> Text:
+def _metric(state: State, name: str, columns: _Columns, look: Look) -> Text:
     curve = state.curve(name)
     assert curve is not None
-    latest = "" if curve.last is None else number(curve.last[1])
+    wide = look.width >= _WIDE
+    digits = 4 if wide else 3
+    latest = "" if curve.last is None else number(curve.last[1], digits)
     change, better, best = "", None, ""
     judged = not name.endswith("gen_len")  # longer is not better
     if name in state.evaluated:
         if curve.last is not None and curve.before is not None:
             difference = curve.last[1] - curve.before[1]
-            change = (
-                number(difference, 3) if difference <= 0 or difference != difference else f"+{number(difference, 3)}"
-            )
+            change = ("+" if difference > 0 else "") + number(difference, 3)
             better = (difference > 0) == greater_is_better(name) if difference and judged else None
         found = state.best(name) if judged else None
-        best = "" if found is None else f"{number(found[0])} at {found[1]:,.0f}"
-    shown = set_cell_size(one_line(name, 60), name_width)
-    line = Text(_row(shown, latest, change, f"  {best}", name_width, look))
-    if name in state.evaluated and better is not None:
-        start = name_width + 11
-        line.stylize("green" if better else "yellow", start, start + 9)
+        if found is not None:
+            best = f"{number(found[0], digits)}{f' at {found[1]:,.0f}' if wide else ''}"
+    line = Text(columns.row(one_line(name, 60), latest, change, best))
+    start = columns.name + 1 - (cell_len(one_line(name, 60)[: columns.name]) - len(one_line(name, 60)[: columns.name]))
+    if better is not None:
+        line.stylize("green" if better else "yellow", start + columns.value, start + 1 + 2 * columns.value)
     if curve.last is not None and not math.isfinite(curve.last[1]):
-        line.stylize("bold red", name_width, name_width + 10)
+        line.stylize("bold red", start, start + columns.value)
     room = look.width - line.cell_len - 1
-    if room >= 4:
+    if wide and room >= 4:
         line.append(" ").append(sparkline(curve.points, min(room, 48), blocks=look.blocks), "cyan")
     return line
 
@@ -302,7 +315,7 @@ def _cards(state: State, look: Look) -> Iterator[Text]:
         yield line
 
 
-def _machine(state: State) -> Iterator[Text]:
+def _machine(state: State, look: Look) -> Iterator[Text]:
     """How fast it goes, and how the host is."""
     words = []
     for key, unit in (("samples_per_second", "samples/s"), ("tokens_per_second", "tokens/s")):
@@ -316,12 +329,13 @@ def _machine(state: State) -> Iterator[Text]:
     if wait is not None:
         words.append(f"waits for data {100 * wait:.0f} % of the time")
     if words:
-        yield Text(", ".join(words), "yellow" if wait is not None and wait > 0.2 else "")
+        style = "yellow" if wait is not None and wait > _LONG_WAIT else ""
+        yield from (Text(line, style) for line in _wrapped(", ".join(words), look.width)[:2])
     for rank, row in sorted(state.hosts.items()):
-        yield from _host(rank, row)
+        yield from (Text(line) for line in _wrapped(_host(rank, row), look.width)[:2])
 
 
-def _host(rank: int, row: Mapping[str, Any]) -> Iterator[Text]:
+def _host(rank: int, row: Mapping[str, Any]) -> str:
     words = []
     cpu, used, total = (finite(row.get(key)) for key in ("cpu_percent", "ram_used_mib", "ram_total_mib"))
     if cpu is not None:
@@ -331,11 +345,10 @@ def _host(rank: int, row: Mapping[str, Any]) -> Iterator[Text]:
     process = finite(row.get("process_rss_mib"))
     if process is not None:
         words.append(f"process {process / 1024:.1f} GiB")
-    if words:
-        yield Text(f"{f'rank {rank} ' if rank else ''}host  {', '.join(words)}")
+    return f"{f'rank {rank} ' if rank else ''}host {', '.join(words)}" if words else ""
 
 
-def _last(state: State, now: float) -> Iterator[Text]:
+def _last(state: State, now: float, look: Look) -> Iterator[Text]:
     names = {
         "evaluation": "evaluated",
         "save": "saved",
@@ -351,7 +364,7 @@ def _last(state: State, now: float) -> Iterator[Text]:
         ago = f", {duration(max(now - time, 0.0))} ago" if time and live else ""
         words.append(f"{what} at step {step:,.0f}{ago}")
     if words:
-        yield Text("; ".join(words), "dim")
+        yield from (Text(line, "dim") for line in _wrapped("; ".join(words), look.width)[:2])
 
 
 def _bar(share: float, size: int, look: Look, style: str = "green") -> Text:
