@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
 
 from hf_monitor.report.material import Material
-from hf_monitor.report.pages import page
+from hf_monitor.report.pages import fragment, page
 from hf_monitor.run.files import replace_file
 from hf_monitor.run.reader import Run, load_run
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["SECTIONS", "Part", "report_html", "write_report"]
+
+SECTIONS = {
+    "verdict": "Verdict",
+    "findings": "Findings",
+    "curves": "Curves",
+    "predictions": "Predictions",
+    "machine": "Machine",
+    "trials": "Batch-size trials",
+    "environment": "Environment and command",
+    "gaps": "What could not be measured",
+}
+"""By name of its module and its template, in the order of the page; gaps is last, since the others add to them."""
+
+
+class Part(NamedTuple):
+    """A section as HTML: what stands below its heading; its name is its anchor."""
+
+    name: str
+    title: str
+    html: Markup
 
 
 def report_html(run: Run | str | os.PathLike[str]) -> bytes:
@@ -23,10 +47,26 @@ def report_html(run: Run | str | os.PathLike[str]) -> bytes:
     Returns
     -------
     bytes
+        A page of one file. A section that cannot be made is left out, and the page says so.
+
+    Raises
+    ------
+    RunFolderError
+        If there is no run at that path.
     """
     run = run if isinstance(run, Run) else load_run(run)
     material = Material(run)
-    return page("report.html", title=run.path.name, material=material)
+    made = [_part(name, title, material) for name, title in SECTIONS.items()]
+    return page("report.html", title=run.path.name, parts=[part for part in made if part is not None])
+
+
+def _part(name: str, title: str, material: Material) -> Part | None:
+    try:
+        section = getattr(import_module(f"hf_monitor.report.sections.{name}"), name)(material)
+        return None if section is None else Part(name, title, fragment(f"sections/{name}.html", section=section))
+    except Exception as error:  # noqa: BLE001 - there must be a page of whatever is in a folder
+        material.gaps.append(f"The section “{title}” could not be made: {type(error).__name__}: {error}")
+        return None
 
 
 def write_report(run: Run | str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
@@ -41,6 +81,14 @@ def write_report(run: Run | str | os.PathLike[str], path: str | os.PathLike[str]
     Returns
     -------
     Path
+        Where it is.
+
+    Raises
+    ------
+    RunFolderError
+        If there is no run at that path.
+    OSError
+        If the page cannot be written; one that is there stays whole.
     """
     run = run if isinstance(run, Run) else load_run(run)
     path = run.path / "report.html" if path is None else Path(path)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from hf_monitor.report import words
 
-__all__ = ["page"]
+__all__ = ["fragment", "page"]
 
 
 @cache
@@ -35,6 +35,11 @@ def _style() -> tuple[Markup, str]:
     text = (files("hf_monitor.report") / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"sha256-{digest}"
+
+
+def fragment(template: str, **data: Any) -> Markup:
+    """Fill a template of ``templates/`` that is a piece of a page; it imports ``macros.html`` where it wants them."""
+    return Markup(_environment().get_template(template).render(**data))
 
 
 def page(template: str, **data: Any) -> bytes:

@@ -1,0 +1,267 @@
+"""What the model wrote: the best and the worst texts of the latest evaluations beside their references."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hf_monitor.charts.prediction_rows import evaluations
+from hf_monitor.report.material import Material
+from hf_monitor.report.plots import Table
+from hf_monitor.report.sections.prediction_samples import Ranking, Sample, rank_samples, read_samples
+from hf_monitor.report.text_cut import bytes_of, fair_limit, shorten, shown
+from hf_monitor.report.word_diff import Diff, Piece, diff_texts
+from hf_monitor.report.words import number
+from hf_monitor.run.reader import Run
+
+__all__ = ["Evaluation", "Group", "Predictions", "Shown", "predictions"]
+
+MAX_EVALUATIONS = 3
+#: Best and worst texts, each so many: of the first evaluation, and of the others.
+MANY, FEW = 5, 3
+#: References that a prediction is compared with.
+MAX_REFERENCES = 8
+#: Bytes of all texts of the section, and of one of them at most.
+MAX_BYTES, MAX_TEXT = 26_000, 3000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One prediction beside its reference."""
+
+    label: str
+    notes: list[str]
+    """Its rank, its score, what is special about it."""
+    prediction: list[Piece]
+    """Empty where the model wrote nothing."""
+    reference: list[Piece] | None
+    """None where there is none, and where it is the prediction."""
+    is_reference: bool
+    input: list[Piece] | None
+    n_input: int
+    """Characters of the input."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The best ones, or the worst ones."""
+
+    title: str
+    samples: list[Shown]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The latest evaluation of one data set."""
+
+    title: str
+    facts: list[str]
+    """What stands out, in sentences."""
+    groups: list[Group]
+    scores: Table | None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the template shows."""
+
+    evaluations: list[Evaluation]
+    notes: list[str]
+    marked: bool
+    """Whether some word is marked, so that the marks must be explained."""
+
+
+def predictions(material: Material) -> Predictions | None:
+    """Choose the texts to show; None where the run has none, which ``material.gaps`` then says.
+
+    Parameters
+    ----------
+    material : Material
+
+    Returns
+    -------
+    Predictions or None
+        Its texts take at most about 40 KB in the page, whatever the run holds.
+    """
+    run = material.run
+    names = _by_importance(evaluations(run))
+    if not names:
+        material.gaps.append("No predictions were recorded; pass TextMetrics as compute_metrics to have them scored.")
+        return None
+    found: list[Evaluation] = []
+    for name in names[:MAX_EVALUATIONS]:
+        one = _evaluation(run, name, FEW if found else MANY)
+        if one is None:
+            material.gaps.append(f"The predictions of {_short(name)} hold no text, and are not shown.")
+        else:
+            found.append(one)
+    if not found:
+        return None
+    notes = []
+    if others := names[MAX_EVALUATIONS:]:
+        more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+        notes.append(f"Not shown: {', '.join(_short(name) for name in others[:8])}{more} (predictions.jsonl has them).")
+    found, limit = _fit(found)
+    if limit is not None:
+        notes.append(f"Long texts are shortened to about {limit:,} bytes each; predictions.jsonl has them whole.")
+    every = [sample for one in found for group in one.groups for sample in group.samples]
+    marked = any(piece.kind == "differs" for one in every for piece in [*one.prediction, *(one.reference or [])])
+    return Predictions(found, notes, marked)
+
+
+def _by_importance(names: list[str]) -> list[str]:
+    """Test sets first; of the others the one that was evaluated first in the run."""
+    return sorted(names, key=lambda name: not name.lower().startswith(("test", "predict")))
+
+
+def _short(name: str) -> str:
+    return shown(name if len(name) <= 60 else f"{name[:59]}…")
+
+
+def _evaluation(run: Run, name: str, many: int) -> Evaluation | None:
+    rows = run.latest_predictions(name) or [row for row in run.predictions if str(row.get("name", "eval")) == name]
+    samples, facts = read_samples(rows)
+    if not samples:
+        return None
+    ranking, notes = rank_samples(samples, name, run.config)
+    step = rows[-1].get("weights_step", rows[-1].get("step"))
+    at = f", step {number(step)}" if isinstance(step, int) and step else ""
+    title = f"{_short(name)}{at}: {number(len(samples))} text{'s' if len(samples) > 1 else ''}"
+    same = Counter(sample.prediction for sample in samples)
+    facts = [*_facts(samples, same), *facts, *notes]
+    if isinstance(sampled := rows[0].get("sampled"), dict):
+        facts.append(f"the run kept {number(sampled.get('rows'))} of {number(sampled.get('of'))} texts (seeded sample)")
+    if ranking is None or not ranking.order:
+        groups = [_examples(samples, same, "no scores were recorded")]
+        return Evaluation(title, [f"{fact}." for fact in facts], groups, None)
+    if ranking.left_out:
+        facts.append(f"{ranking.left_out} of {len(samples)} texts have no {ranking.metric} and no rank")
+    groups = _groups(ranking, samples, same, many)
+    return Evaluation(title, [f"{fact}." for fact in facts], groups, _table(ranking))
+
+
+def _facts(samples: Sequence[Sample], same: Counter[str]) -> list[str]:
+    n = len(samples)
+    facts = []
+    if exact := sum(sample.prediction in sample.references for sample in samples):
+        facts.append(f"{exact} of {n} predictions are the reference, letter by letter")
+    if empty := sum(not sample.prediction.strip() for sample in samples):
+        facts.append(f"{empty} of {n} predictions are empty")
+    most = max(((count, text) for text, count in same.items() if text.strip()), key=lambda pair: pair[0], default=(0, ""))
+    if most[0] > max(2, n // 20):
+        begin = most[1][:80] + ("…" if len(most[1]) > 80 else "")
+        facts.append(f"{most[0]} of {n} predictions are one and the same text: “{begin}”")
+    if cut := sum(sample.row.get("ended") is False for sample in samples):
+        facts.append(f"{cut} of {n} predictions were ended by the length limit")
+    if bare := sum(not sample.references for sample in samples):
+        facts.append(f"{bare} of {n} predictions have no reference to be compared with")
+    return facts
+
+
+def _examples(samples: Sequence[Sample], same: Counter[str], why: str) -> Group:
+    first = [_shown(sample, same) for sample in _distinct(samples)[:3]]
+    return Group(f"The first {len(first)}" if len(samples) > 1 else "The only one", first, f"Not ranked: {why}.")
+
+
+def _groups(ranking: Ranking, samples: Sequence[Sample], same: Counter[str], many: int) -> list[Group]:
+    order, metric = ranking.order, shown(ranking.metric[:60])
+    values = [value for value, _ in order]
+    if len(order) == 1:
+        return [Group("The only one", [_shown(order[0][1], same, ranking)])]
+    if values[0] == values[-1]:
+        return [_examples([sample for _, sample in order], same, f"all have {metric} {number(values[0])}")]
+    distinct = _distinct([sample for _, sample in order])
+    n_worst = min(many, (len(distinct) + 1) // 2)
+    best, worst = distinct[: min(many, len(distinct) - n_worst)], distinct[::-1][:n_worst]
+    groups = []
+    for word, chosen, value in (("best", best, values[0]), ("worst", worst, values[-1])):
+        ties = values.count(value)
+        title = f"The {word} {len(chosen)} of {number(len(order))} by {metric}" if len(chosen) > 1 else f"The {word} one"
+        note = f"{ties} texts have this {metric}, {number(value)}; these are some of them." if ties > len(chosen) else ""
+        groups.append(Group(title, [_shown(sample, same, ranking) for sample in chosen], note))
+    return [group for group in groups if group.samples]
+
+
+def _distinct(samples: Sequence[Sample]) -> list[Sample]:
+    """Leave what is there twice, word by word, once: its first one."""
+    return list({sample.texts: sample for sample in reversed(samples)}.values())[::-1]
+
+
+def _shown(sample: Sample, same: Counter[str], ranking: Ranking | None = None) -> Shown:
+    notes = []
+    if ranking is not None:
+        value = next(score for score, one in ranking.order if one is sample)
+        rank, ties = ranking.place(value)
+        equal = f" ({ties} share it)" if ties > 1 else ""
+        notes += [f"{shown(ranking.metric[:60])} {number(value)}", f"rank {rank} of {len(ranking.order)}{equal}"]
+    confidence = sample.row.get("confidence")
+    if isinstance(confidence, float) and 0 <= confidence <= 1:
+        notes.append(f"confidence {confidence:.2f}")
+    if sample.row.get("ended") is False:
+        notes.append("ended by the length limit")
+    if same[sample.prediction] > 1 and sample.prediction.strip():
+        others = same[sample.prediction] - 1
+        notes.append(f"{others} other prediction{'s are' if others > 1 else ' is'} the same text")
+    diff, text = _best_reference(sample)
+    if len(sample.references) > 1:
+        notes.append(f"of {len(sample.references)} references the one with most words in common")
+    is_reference = text is not None and text == sample.prediction
+    if text is not None and not is_reference and diff.shared == 1:
+        notes.append("the same words; only blanks or the way they are encoded differ")
+    prediction = [] if not sample.prediction.strip() else diff.left
+    return Shown(
+        label=sample.label,
+        notes=notes,
+        prediction=[Piece(sample.prediction)] if text is None and prediction else prediction,
+        reference=None if text is None or is_reference else diff.right,
+        is_reference=is_reference,
+        input=None if sample.input is None else [Piece(sample.input)],
+        n_input=len(sample.input or ""),
+    )
+
+
+def _best_reference(sample: Sample) -> tuple[Diff, str | None]:
+    if not sample.references:
+        return Diff([Piece(sample.prediction)], [], 0.0), None
+    diffs = [(diff_texts(sample.prediction, text), text) for text in sample.references[:MAX_REFERENCES]]
+    return max(diffs, key=lambda pair: (pair[1] == sample.prediction, pair[0].shared))
+
+
+def _table(ranking: Ranking) -> Table:
+    """Give the quarters of each score."""
+    rows: list[Sequence[object]] = []
+    names = [ranking.metric, *(name for name in ranking.scores if name != ranking.metric)]
+    for name in names[:6]:
+        values = sorted(value for value in ranking.scores[name] if value is not None)
+        quarters = statistics.quantiles(values, method="inclusive") if len(values) > 1 else values * 3
+        rows.append((shown(name[:60]), len(values), statistics.fmean(values), values[0], *quarters, values[-1]))
+    head = ["score", "texts", "mean", "lowest", "a quarter below", "half below", "three quarters below", "highest"]
+    note = "" if len(names) <= 6 else f"{len(names) - 6} more scores are in predictions.jsonl."
+    return Table(head, rows, note)
+
+
+def _fit(found: list[Evaluation]) -> tuple[list[Evaluation], int | None]:
+    """Shorten the texts so that all have room; the limit is None where nothing had to be."""
+    every = [sample for one in found for group in one.groups for sample in group.samples]
+    sizes = [
+        bytes_of(text) for one in every for text in (one.prediction, one.reference, one.input) if text is not None
+    ]
+    limit = min(fair_limit(sizes, MAX_BYTES), MAX_TEXT)
+    if not sizes or max(sizes) <= limit:
+        return found, None
+
+    def fitted(sample: Shown) -> Shown:
+        return replace(
+            sample,
+            prediction=shorten(sample.prediction, limit),
+            reference=None if sample.reference is None else shorten(sample.reference, limit),
+            input=None if sample.input is None else shorten(sample.input, limit),
+        )
+
+    return [
+        replace(one, groups=[replace(group, samples=[fitted(s) for s in group.samples]) for group in one.groups])
+        for one in found
+    ], limit
