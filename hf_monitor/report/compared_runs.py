@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from hf_monitor.charts.curves import Curve, curves_of
 from hf_monitor.charts.prediction_metrics import lower_is_better
@@ -187,9 +187,8 @@ def _outside(rows: Rows, known: Mapping[str, Scored]) -> dict[str, Scored]:
         else:
             continue
         for name, value in picked.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0:
-                if name not in known:
-                    found[name] = Scored(float(value), int(step), float(value), 1)
+            if _is_number(value) and name not in known:
+                found[name] = Scored(float(value), int(step), float(value), 1)
     return found
 
 
@@ -206,7 +205,9 @@ def _seconds(rows: Rows) -> float | None:
 def _speed(rows: Rows) -> float | None:
     import numpy as np
 
-    speeds = [row["samples_per_second"] for row in rows if row.get("kind") == "timing" and row.get("samples_per_second")]
+    speeds = [
+        row["samples_per_second"] for row in rows if row.get("kind") == "timing" and row.get("samples_per_second")
+    ]
     if not speeds:
         speeds = [row.get("train_samples_per_second") for row in rows.of("train_summary")][-1:]
     speeds = [float(value) for value in speeds if isinstance(value, int | float) and value - value == 0]
@@ -252,5 +253,5 @@ def _energy(rows: list[dict[str, Any]]) -> float | None:
     return sum(joules) / 3600
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0

@@ -24,7 +24,9 @@ _BESIDE = re.compile(
     r"|command\.--(train|validation|eval|test|data\w*)_(file|dir|path|folder)"
     r"|packages\.(hf-monitor|matplotlib|nvidia-ml-py|wandb|rouge-score|sacrebleu|evaluate|mecab-ko)"
 )
-_BATCH = r"arguments\.(per_device_train_batch_size|gradient_accumulation_steps|auto_find_batch_size)|devices\.world_size"
+_BATCH = (
+    r"arguments\.(per_device_train_batch_size|gradient_accumulation_steps|auto_find_batch_size)|devices\.world_size"
+)
 _MODEL = r"model\.(class|name_or_path|config\..*)"
 #: (what follows, from what): it is listed only where nothing that it may follow from differs.
 _FOLLOWS = [
