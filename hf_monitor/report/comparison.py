@@ -99,7 +99,16 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain data, as strict JSON can hold it."""
-        keys = ("name", "status", "step", "max_steps", "attempts", "loss", "seconds", "samples_per_second")
+        keys: tuple[str, ...] = (
+            "name",
+            "status",
+            "step",
+            "max_steps",
+            "attempts",
+            "loss",
+            "seconds",
+            "samples_per_second",
+        )
         keys += ("gpu_memory_peak_mib", "gpu_memory_of", "energy_wh")
         runs = [
             {

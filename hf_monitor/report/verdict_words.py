@@ -46,9 +46,9 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
         said.append(f"No clear difference from {_listed(verdict, unclear)}: it may be chance.")
     if unknown:
         for why in dict.fromkeys(pair.why_not for pair in unknown):
-            own = [pair for pair in unknown if pair.why_not == why]
-            names = ", ".join(groups[pair.other].label for pair in own[:_NAMED])
-            more = f" and {len(own) - _NAMED} more" if len(own) > _NAMED else ""
+            same = [pair for pair in unknown if pair.why_not == why]
+            names = ", ".join(groups[pair.other].label for pair in same[:_NAMED])
+            more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
             said.append(f"Against {names}{more} it cannot be told ({why}).")
     if any(pair.method == "samples" for pair in verdict.pairs):
         said.append(
