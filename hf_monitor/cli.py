@@ -17,6 +17,7 @@ from hf_monitor.errors import HfMonitorError
 from hf_monitor.preflight.backup_command import add_backup
 from hf_monitor.preflight.command import add_check
 from hf_monitor.report.command import add_report
+from hf_monitor.report.compare_command import add_compare
 from hf_monitor.report.watch.command import add_watch
 
 __all__ = ["main"]
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add_check(commands)
     add_diagnose(commands)
     add_report(commands)
+    add_compare(commands)
     add_watch(commands)
     add_backup(commands)
     return parser
