@@ -150,7 +150,9 @@ def _facts(samples: Sequence[Sample], same: Counter[str]) -> list[str]:
         facts.append(f"{exact} of {n} predictions are the reference, letter by letter")
     if empty := sum(not sample.prediction.strip() for sample in samples):
         facts.append(f"{empty} of {n} predictions are empty")
-    most = max(((count, text) for text, count in same.items() if text.strip()), key=lambda pair: pair[0], default=(0, ""))
+    most = max(
+        ((count, text) for text, count in same.items() if text.strip()), key=lambda pair: pair[0], default=(0, "")
+    )
     if most[0] > max(2, n // 20):
         begin = most[1][:80] + ("…" if len(most[1]) > 80 else "")
         facts.append(f"{most[0]} of {n} predictions are one and the same text: “{begin}”")
@@ -179,8 +181,12 @@ def _groups(ranking: Ranking, samples: Sequence[Sample], same: Counter[str], man
     groups = []
     for word, chosen, value in (("best", best, values[0]), ("worst", worst, values[-1])):
         ties = values.count(value)
-        title = f"The {word} {len(chosen)} of {number(len(order))} by {metric}" if len(chosen) > 1 else f"The {word} one"
-        note = f"{ties} texts have this {metric}, {number(value)}; these are some of them." if ties > len(chosen) else ""
+        title = (
+            f"The {word} {len(chosen)} of {number(len(order))} by {metric}" if len(chosen) > 1 else f"The {word} one"
+        )
+        note = (
+            f"{ties} texts have this {metric}, {number(value)}; these are some of them." if ties > len(chosen) else ""
+        )
         groups.append(Group(title, [_shown(sample, same, ranking) for sample in chosen], note))
     return [group for group in groups if group.samples]
 
@@ -246,9 +252,7 @@ def _table(ranking: Ranking) -> Table:
 def _fit(found: list[Evaluation]) -> tuple[list[Evaluation], int | None]:
     """Shorten the texts so that all have room; the limit is None where nothing had to be."""
     every = [sample for one in found for group in one.groups for sample in group.samples]
-    sizes = [
-        bytes_of(text) for one in every for text in (one.prediction, one.reference, one.input) if text is not None
-    ]
+    sizes = [bytes_of(text) for one in every for text in (one.prediction, one.reference, one.input) if text is not None]
     limit = min(fair_limit(sizes, MAX_BYTES), MAX_TEXT)
     if not sizes or max(sizes) <= limit:
         return found, None
