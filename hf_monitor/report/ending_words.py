@@ -15,29 +15,30 @@ __all__ = ["RULES", "is_out_of_memory", "what_to_change", "what_went_wrong"]
 RULES = {
     "nan": "the loss is not a number",
     "divergence": "the training diverged",
-    "learning_rate_high": "the learning rate is too high",
+    "checkpoint_broken": "a checkpoint cannot be loaded",
     "learning_rate_ineffective": "next to nothing changes",
+    "learning_rate_high": "the learning rate is too high",
+    "data_overlap": "samples of the evaluation stand in the training set",
     "overfitting": "it overfits",
-    "plateau": "progress has stopped",
     "generation_collapse": "the generated texts are not sound",
     "rouge_falls": "the text score falls",
+    "plateau": "progress has stopped",
     "gradient_clipped": "the gradient is clipped nearly always",
-    "data_overlap": "samples of the evaluation stand in the training set",
+    "memory_edge": "the GPU's memory is nearly full",
+    "host_memory_edge": "the machine's memory is nearly full",
+    "disk_short": "the disk will not hold the checkpoints",
+    "disk_nearly_full": "the disk is nearly full",
+    "time_short": "the time limit comes before the end",
     "data_bound": "it waits for data",
     "compute_bound": "it is bound by computing",
-    "memory_edge": "the GPU's memory is nearly full",
-    "memory_headroom": "much of the GPU's memory lies idle",
-    "host_memory_edge": "the machine's memory is nearly full",
     "thermal_throttling": "the GPU is too hot",
     "power_throttling": "the GPU is held back by its power limit",
     "other_process": "another process uses the GPU",
-    "disk_short": "the disk will not hold the checkpoints",
-    "disk_nearly_full": "the disk is nearly full",
-    "checkpoint_broken": "a checkpoint cannot be loaded",
     "slower_steps": "steps became slower",
-    "time_short": "the time limit comes before the end",
+    "memory_headroom": "much of the GPU's memory lies idle",
 }
-"""What each rule has found, in a few words."""
+"""What each rule has found, in a few words; causes stand before what follows from them."""
+_ORDER = {rule: index for index, rule in enumerate(RULES)}
 
 _SIGNALS = {
     "SIGTERM": "as a batch system, a launcher or kill sends it",
@@ -55,10 +56,10 @@ _WITH_ERROR_STATUS = ("crashed", "killed")
 def what_went_wrong(material: Material) -> tuple[str, Tone]:
     """Say how it ended, and what the rules found."""
     ending, tone = _ending(material)
-    found = [one for one in material.findings if one.verdict == "found" and one.severity != "info"]
+    found = _grave(material)
     if not found:
         judged = any(one.verdict == "clear" for one in material.findings)
-        return f"{ending}{', and no rule found a fault' if judged else ''}.", tone
+        return f"{ending}{'; no rule found a fault' if judged else ''}.", tone
     counts = []
     for severity in ("error", "warning"):
         own = [one for one in found if one.severity == severity]
@@ -67,6 +68,12 @@ def what_went_wrong(material: Material) -> tuple[str, Tone]:
             counts.append(f"{len(own)} {severity}{'s' if len(own) > 1 else ''} ({'; '.join(told)})")
     worst: Tone = "bad" if any(one.severity == "error" for one in found) else "warn"
     return f"{ending}; the rules found {' and '.join(counts)}.", "bad" if "bad" in (tone, worst) else worst
+
+
+def _grave(material: Material) -> list[Finding]:
+    """Give what is an error or a warning, the gravest first; of equals the causes before what follows from them."""
+    found = [one for one in material.findings if one.verdict == "found" and one.severity != "info"]
+    return sorted(found, key=lambda one: (one.severity != "error", _ORDER.get(one.rule, len(_ORDER))))
 
 
 def _in_short(finding: Finding) -> str:
@@ -82,7 +89,8 @@ def _ending(material: Material) -> tuple[str, Tone]:
         return "There only were evaluations, and no error ended them", "quiet"
     step = number(ending.step)
     last = int(step) if step is not None else material.last_step
-    at = f"at step {last:,}" + (f" of {planned:,}" if planned else "")
+    attempts = len(material.run.attempts)
+    at = f"at step {last:,}{f' of {planned:,}' if planned else ''}{f' in attempt {attempts}' if attempts > 1 else ''}"
     rank = f" in process {ending.rank}" if ending.rank else ""
     kind = words.quoted(ending.type) if ending.type else ""
     said = words.quoted(message_line(ending.message)) if ending.message else ""
@@ -159,9 +167,7 @@ def what_to_change(material: Material, tone: Tone, n_evaluations: int) -> tuple[
     n_evaluations : int
         Points of the metric that was judged.
     """
-    gravest = [
-        one for one in material.findings if one.verdict == "found" and one.severity != "info" and one.suggestions
-    ]
+    gravest = [one for one in _grave(material) if one.suggestions]
     status = material.ending.status
     if material.has_training and status in ("crashed", "killed", "interrupted", "terminated"):
         return _of_the_dead(material, gravest)

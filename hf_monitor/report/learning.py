@@ -40,15 +40,18 @@ class Course:
         """Say it in words; `of` stands behind the step of the best value, such as ``" of 968"``."""
         value = words.number
         (first_step, first), (step, best), (last_step, last) = self.first, self.best, self.last
-        begin = f"{value(first)} {'before the training' if first_step == 0 else f'at step {first_step:,}'}"
+        when = "before the training" if first_step == 0 else f"at step {first_step:,}"
         if self.way in ("same", "worse"):
-            moved = "stayed near" if self.way == "same" else "went from"
-            to = "" if self.way == "same" and value(first) == value(last) else f" and {value(last)}"
-            to = to.replace(" and", " to") if self.way == "worse" else to
-            return f"{self.name} {moved} {begin}{to}{f' at step {last_step:,}{of}' if to else ''}"
-        end = "" if step == last_step else f", and was {value(last)} at step {last_step:,}"
+            if value(first) == value(last):
+                since = "from before the training" if first_step == 0 else f"from step {first_step:,}"
+                return f"{self.name} stayed at {value(first)} {since} to step {last_step:,}{of}"
+            moved = "went" if self.way == "worse" else "hardly moved,"
+            return f"{self.name} {moved} from {value(first)} {when} to {value(last)} at step {last_step:,}{of}"
+        end = (
+            "" if step == last_step or value(best) == value(last) else f", and was {value(last)} at step {last_step:,}"
+        )
         verb = "rose" if self.greater else "fell"
-        return f"{self.name} {verb} from {begin} to its best, {value(best)}, at step {step:,}{of}{end}"
+        return f"{self.name} {verb} from {value(first)} {when} to its best, {value(best)}, at step {step:,}{of}{end}"
 
 
 def greater_is_better(metric: str, config: Mapping[str, Any]) -> bool | None:
@@ -163,21 +166,25 @@ def sentence(
     if "data_overlap" in rules and tone != "bad":
         doubts.append("it was evaluated partly on samples of its training set")
     if doubts:
-        head, tone = f"{head}, but {' and '.join(doubts)}", "warn"
+        head, tone = f"{head}{' and' if ', but' in head else ', but'} {' and '.join(doubts)}", "warn"
     return f"{head}: {'; '.join(told)}.", tone
 
 
 def _head(main: Course, second: Course | None) -> tuple[str, Tone]:
+    """Say it in a few words; the loss counts where the score says little, or the contrary."""
+    loss = None if second is None else second.way
+    rises, falls = loss in ("learned", "fell back"), loss in ("fell back", "lost", "worse")
     if main.way == "learned":
-        return "It learned", "good"
+        return ("It learned by its score, but its loss became worse", "warn") if falls else ("It learned", "good")
     if main.way == "fell back":
         return "It learned, and then became worse", "warn"
     if main.way == "lost":
         return "It did not keep what it learned", "bad"
+    if rises:
+        became = "became worse" if main.way == "worse" else "hardly moved"
+        return f"It learned by its loss, but its score {became}", "warn"
     if main.way == "worse":
         return "It became worse", "bad"
-    if second is not None and second.way in ("learned", "fell back"):
-        return "It learned something, but not what its score asks for", "warn"
     if main.first[0] > 0:
         return "It learned next to nothing after its first evaluation", "bad"
     return "It did not learn", "bad"

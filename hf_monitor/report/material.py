@@ -10,6 +10,7 @@ from hf_monitor.charts.curves import Curves, curves_of
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.findings import diagnose
 from hf_monitor.diagnosis.rows import mapping, number
+from hf_monitor.diagnosis.watcher import lineage
 from hf_monitor.run.ending import Ending
 from hf_monitor.run.reader import Rows, Run
 
@@ -94,8 +95,9 @@ class Material:
 
     @cached_property
     def checkpoint(self) -> tuple[int, str] | None:
-        """Step and path of the checkpoint that was saved last; None where no row tells of one."""
-        for row in reversed(self.run.rows):
+        """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
+        rows = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
+        for row in reversed(rows):
             step, path = number(row.get("step")), row.get("checkpoint")
             if row.get("event") == "save" and isinstance(path, str) and path and step is not None:
                 return int(step), path
