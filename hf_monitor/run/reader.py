@@ -20,11 +20,16 @@ from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
 from hf_monitor.run.rows import iter_lines
 from hf_monitor.run.run_json import FORMAT
 from hf_monitor.run.signals import read_traces, was_cleared
+from hf_monitor.run.views import Curve, curve_of, html_table, metric_names, rows_by_step, trained_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Best", "Rows", "Run", "load_run"]
+__all__ = ["Best", "Curve", "Rows", "Run", "load_run"]
+
+
+#: Ends of names of what is no score, in the Trainer's own rows.
+_SPEEDS = ("_runtime", "_per_second", "_gen_len")
 
 
 class Best(NamedTuple):
@@ -51,6 +56,37 @@ class Rows(list[dict[str, Any]]):
     def of(self, kind: str) -> Rows:
         """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"fold"`` ..."""
         return Rows(row for row in self if row.get("kind") == kind)
+
+    def column(self, name: str) -> list[Any]:
+        """Give what each row has under a name; None where it has nothing.
+
+        Examples
+        --------
+        >>> Rows([{"step": 1, "loss": 2.5}, {"step": 2}]).column("loss")
+        [2.5, None]
+        """
+        return [row.get(name) for row in self]
+
+    def by_step(self, *kinds: str) -> Rows:
+        """Put what was logged and evaluated at the same step into one row, for a data frame of a line a step.
+
+        Parameters
+        ----------
+        *kinds : str
+            Kinds of rows; ``"train"`` and ``"eval"`` by default. Where two have one key the earlier row's value stays.
+
+        Returns
+        -------
+        Rows
+            Ascending in the step, without evaluations outside of the training; ``kind`` and ``time`` are left out.
+
+        Examples
+        --------
+        >>> rows = [{"kind": "train", "step": 1, "loss": 2.5}, {"kind": "eval", "step": 1, "eval_loss": 2.25}]
+        >>> list(Rows(rows).by_step())
+        [{'step': 1, 'loss': 2.5, 'eval_loss': 2.25}]
+        """
+        return Rows(rows_by_step(self, kinds or ("train", "eval")))
 
 
 class Run:
@@ -260,6 +296,60 @@ class Run:
             return None
         best = (max if greater else min)(rows, key=lambda row: row[metric])  # the first of equals
         return Best(best[metric], best.get("weights_step", best.get("step", 0)), best.get("attempt", 0))
+
+    def curve(self, metric: str) -> Curve:
+        """Give a metric over the steps of the training, evaluations outside of it left out.
+
+        Parameters
+        ----------
+        metric : str
+            As it stands in the rows: ``"loss"``, ``"eval_rougeL"``; :attr:`metric_names` has them all.
+
+        Returns
+        -------
+        Curve
+            ``steps`` and ``values``, two lists of one length, empty where it was never a number; a NaN stays a NaN.
+
+        Examples
+        --------
+        >>> steps, values = run.curve("eval_rougeL")  # doctest: +SKIP
+        >>> plt.plot(steps, values)  # doctest: +SKIP
+        """
+        return curve_of(self.metrics, metric)
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of what was a finite number, for :meth:`best` and :meth:`curve`.
+
+        Examples
+        --------
+        >>> [name for name in run.metric_names if "rouge" in name]  # doctest: +SKIP
+        ['eval_rouge1', 'eval_rouge2', 'eval_rougeL']
+        """
+        return metric_names(self.metrics)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the training took, or has taken: all attempts together, without the time between them.
+
+        An attempt that was killed counts up to its last row. None where nothing was trained.
+
+        Examples
+        --------
+        >>> run.duration_seconds / 3600  # doctest: +SKIP
+        1.7
+        """
+        return trained_seconds(self.rows)
+
+    def _repr_html_(self) -> str:
+        """Show a notebook how the run stands, and its best scores."""
+        seconds = self.duration_seconds
+        lines = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", str(self.last_step))]
+        lines += [] if seconds is None else [("trained for", f"{seconds:,.0f} s")]
+        named = (name for name in self.metric_names if name.startswith("eval_") and not name.endswith(_SPEEDS))
+        for name, best in ((name, self.best(name)) for name in list(named)[:6]):
+            lines += [] if best is None else [(f"best {name}", f"{best.value:.4g} at step {best.step}")]
+        return html_table(str(self.path), lines)
 
     def _read(self, name: str) -> Rows:
         try:
