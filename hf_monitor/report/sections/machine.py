@@ -60,7 +60,7 @@ def machine(material: Material) -> Machine | None:
     Machine or None
         None where nothing was sampled and no step was timed.
     """
-    found = recording(material.run.system)
+    found = recording(material.run.iter_rows("system.jsonl"))
     timing = [row for row in material.run.metrics if row.get("kind") == "timing"]
     material.gaps += dict.fromkeys(found.problems)
     sampled = bool(found.gpus or found.host)
