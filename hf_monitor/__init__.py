@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "check_after": "hf_monitor.preflight.after",
         "check_before": "hf_monitor.preflight.before",
         "check_gpu_compatibility": "hf_monitor.gpu.compatibility",
+        "compare_runs": "hf_monitor.report.comparison",
         "create_inference_visualizations": "hf_monitor.charts.inference",
         "create_optimization_visualizations": "hf_monitor.charts.optimization",
         "create_training_visualizations": "hf_monitor.charts.training",
