@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ class Material:
     @cached_property
     def checkpoint(self) -> tuple[int, str] | None:
         """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
-        rows = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
+        rows: list[Mapping[str, Any]] = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
         for row in reversed(rows):
             step, path = number(row.get("step")), row.get("checkpoint")
             if row.get("event") == "save" and isinstance(path, str) and path and step is not None:
