@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from hf_monitor.charts.chart import Chart, Rows
 from hf_monitor.charts.curves import Curve, Curves, curves_of
 from hf_monitor.charts.fonts import text_style
+from hf_monitor.charts.metric_names import is_bookkeeping, is_loss, is_share, is_text_score, score_of, set_of
 from hf_monitor.charts.style import finish, series_style
 from hf_monitor.diagnosis.overfitting import OverfittingOnset, overfitting_onset
 from hf_monitor.errors import NothingToDraw
@@ -28,31 +28,7 @@ __all__ = ["Curve", "LossChart", "TrainingHistoryChart", "draw_history"]
 _LONGEST_NAME = 40
 _SCORE_PANEL = "Text scores"
 _OTHER_PANEL = "Other evaluation metrics (0-1)"
-_NO_PANEL = re.compile(r"_(runtime|per_second|samples|gen_len|steps)$|^(loss_raw|loss_scale|nonfinite_steps)$")
 _SPIKE = 100.0  # times the median: then a linear axis shows nothing but the spike
-_SCORES = ("score", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu")
-
-
-def _score_of(name: str) -> str:
-    return next(score for score in _SCORES if name.endswith(f"_{score}"))
-
-
-def _is_loss(name: str) -> bool:
-    return name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))
-
-
-def _is_text_score(name: str, curves: Curves) -> bool:
-    """Tell ROUGE, BLEU and our ``score`` from metrics that only end like them (``eval_f1_score``)."""
-    score = next((score for score in _SCORES if name == f"eval_{score}" or name.endswith(f"_{score}")), None)
-    if score is None or not name.startswith("eval_"):
-        return False
-    prefix = name.removesuffix(f"_{score}")
-    return prefix == "eval" or score != "score" or any(f"{prefix}_{other}" in curves for other in ("loss", "rouge1"))
-
-
-def _is_share(curve: Curve) -> bool:
-    values = curve.finite[1]
-    return bool(len(values)) and bool(np.all((values >= 0) & (values <= 1)))
 
 
 def _scaled(ax: Axes, ylabel: str, curves: Sequence[Curve]) -> str:
@@ -62,11 +38,6 @@ def _scaled(ax: Axes, ylabel: str, curves: Sequence[Curve]) -> str:
         ax.set_yscale("log")
         return f"{ylabel} (logarithmic)"
     return ylabel
-
-
-def _set_of(name: str) -> str:
-    """Name of the evaluation set of ``eval_<set>_loss``; empty where there is one set without a name."""
-    return name.removeprefix("eval_").removesuffix("loss").rstrip("_")
 
 
 class LossChart(Chart):
@@ -113,7 +84,7 @@ class LossChart(Chart):
             If neither ``loss`` nor a validation loss is in them.
         """
         curves = curves_of(rows)
-        evaluations = [curve for name, curve in curves.items() if name != "loss" and _is_loss(name) and curve]
+        evaluations = [curve for name, curve in curves.items() if name != "loss" and is_loss(name) and curve]
         train = curves.get("loss", Curve("loss"))
         if not train and not evaluations:
             raise NothingToDraw(_without("a loss chart needs rows with 'loss' or 'eval_loss'", curves))
@@ -150,7 +121,7 @@ class LossChart(Chart):
         return ax
 
     def _draw_evaluation(self, ax: Axes, index: int, curve: Curve, onset: OverfittingOnset | None) -> None:
-        name = self.shown(_set_of(curve.name), _LONGEST_NAME)
+        name = self.shown(set_of(curve.name), _LONGEST_NAME)
         label = "validation loss" + (f" ({name})" if name else "")
         look = series_style(index)
         steps, values = curve.finite
@@ -200,19 +171,19 @@ class TrainingHistoryChart(Chart):
             If there is nothing to draw in them.
         """
         curves = curves_of(rows)
-        scores = [curve for name, curve in curves.items() if _is_text_score(name, curves)]
+        scores = [curve for name, curve in curves.items() if is_text_score(name, curves)]
         # Of one scale all: 0.31 alone may be 31 of 100, or a third of one.
         hundred = any(np.any(curve.finite[1] > 1) for curve in scores)
         score_panel = f"{_SCORE_PANEL} (0-100)" if hundred else _SCORE_PANEL
         # The training loss first, so that it has the same colour here as in LossChart.
-        losses = [curve for name, curve in sorted(curves.items(), key=lambda item: item[0] != "loss") if _is_loss(name)]
+        losses = [curve for name, curve in sorted(curves.items(), key=lambda item: item[0] != "loss") if is_loss(name)]
         panels: dict[str, list[Curve]] = {"Loss": losses}
         for curve in scores:  # one panel for each evaluation set
-            prefix = curve.name.removesuffix(f"_{_score_of(curve.name)}")
+            prefix = curve.name.removesuffix(f"_{score_of(curve.name)}")
             panels.setdefault(score_panel + (f", {prefix[5:]}" if prefix != "eval" else ""), []).append(curve)
         drawn = {curve.name for curve in (*losses, *scores)} | {"learning_rate", "grad_norm"}
-        others = [curve for name, curve in curves.items() if name not in drawn and not _NO_PANEL.search(name)]
-        panels[_OTHER_PANEL] = [curve for curve in others if curve.name.startswith("eval_") and _is_share(curve)]
+        others = [curve for name, curve in curves.items() if name not in drawn and not is_bookkeeping(name)]
+        panels[_OTHER_PANEL] = [curve for curve in others if curve.name.startswith("eval_") and is_share(curve)]
         panels["Learning rate"] = [curves[name] for name in ("learning_rate",) if name in curves]
         panels["Gradient norm"] = [curves[name] for name in ("grad_norm",) if name in curves]
         chart = cls(panels, model_name=model_name)
@@ -251,7 +222,7 @@ class TrainingHistoryChart(Chart):
             self.figure.suptitle(name, x=0.01, ha="left", color="black", **text_style())
         for panel, (title, curves) in zip(axes, self.panels.items(), strict=True):
             scores = title.startswith(_SCORE_PANEL)  # the title says of which set they are
-            prefix = curves[0].name.removesuffix(_score_of(curves[0].name)) if scores else ""
+            prefix = curves[0].name.removesuffix(score_of(curves[0].name)) if scores else ""
             # The training loss has the first colour everywhere, also where it is missing.
             first = 1 if title == "Loss" and curves[0].name != "loss" else 0
             for index, (curve, label) in enumerate(self._labelled(curves, prefix), start=first):

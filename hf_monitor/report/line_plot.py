@@ -35,6 +35,7 @@ def line_plot(
     y_range: tuple[float, float] | None = None,
     levels: Sequence[Level] = (),
     source: str = "",
+    lost: str = "no finite number",
     logarithmic_x: bool = False,
 ) -> Picture:
     """Draw lines over a common x.
@@ -60,6 +61,8 @@ def line_plot(
     levels : sequence of Level
     source : str
         Where all rows of a thinned table are: ``"metrics.jsonl"``.
+    lost : str
+        What a value is that is not finite: ``"did not fit"``.
     logarithmic_x : bool
         For batch sizes, whose ticks are then the values.
 
@@ -72,7 +75,8 @@ def line_plot(
     x = _x_scale(found, marks, x_label, logarithmic_x)
     levels = [level for level in levels if abs(level.y) <= LARGEST]
     y = _y_scale(found, levels, y_range)
-    label = y_label + " (log scale)" * y.logarithmic if y_label else "log scale" * y.logarithmic
+    label = "" if y_label.lower() == title.lower() else y_label
+    label += (" (log scale)" if label else "log scale") * y.logarithmic
     thinned = [means for points in found if (means := means_of(points)) is not None]
     entries = [Entry(one.name, k, len(p.x) <= _MARKED) for k, (one, p) in enumerate(zip(series, found, strict=True))]
     entries = (entries if len(entries) > 1 else []) + [Entry(level.label, None) for level in levels]
@@ -95,9 +99,9 @@ def line_plot(
     parts += [draw_line(p, k, x, y, one.breaks) for k, (one, p) in enumerate(zip(series, found, strict=True))]
 
     names = [cut(one.name, _LONGEST_NAME * 7.0) for one in series]
-    alt = alt or f"{title}: {said(list(zip(names, found, strict=True)), x_label) or 'no data'}"
+    alt = alt or f"{title}: {said(list(zip(names, found, strict=True)), x_label, lost) or 'no data'}"
     rows, n = rows_of(found)
-    notes = _notes(names, found, thinned, unplaced, x_label)
+    notes = _notes(names, found, thinned, unplaced, x_label, lost)
     table_note = ""
     if len(rows) < n:
         table_note = f"{len(rows):,} of {n:,} rows, evenly thinned; lowest and highest values are among them."
@@ -113,6 +117,7 @@ def _notes(
     thinned: Sequence[tuple[object, object, int]],
     unplaced: Sequence[str],
     x_label: str,
+    lost: str,
 ) -> list[str]:
     notes = []
     if thinned:
@@ -122,7 +127,7 @@ def _notes(
     for name, points in zip(names, found, strict=True):
         if n := len(points.lost):
             times = f"at {n:,} points, first at" if n > 1 else "at"
-            notes.append(f"Crosses at the foot: {name} was no finite number {times} {where(points.lost[0], x_label)}.")
+            notes.append(f"Crosses at the foot: {name}: {lost} {times} {where(points.lost[0], x_label)}.")
     if unplaced:
         some = ", ".join(dict.fromkeys(cut(name, 200) for name in unplaced[:6]))
         notes.append(f"Also marked: {some}" + (f" and {len(unplaced) - 6} more" if len(unplaced) > 6 else "") + ".")
@@ -155,7 +160,7 @@ def _y_scale(found: Sequence[Points], levels: Sequence[Level], y_range: tuple[fl
         ends += [float(ys.min()), float(ys.max())]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     if not ends or (low > 0 and y_range is None and not levels and len(ys) and high > _SPIKE * float(np.median(ys))):
-        ticks = log_ticks(low, high) if ends else [0.0, 1.0]
-        return Scale(ticks[0], ticks[-1], 0, 0, ticks, bool(ends))
+        ticks = log_ticks(low, high) if ends else []
+        return Scale(min(ticks, default=0.0), max(ticks, default=1.0), 0, 0, ticks, bool(ends))
     ticks = linear_ticks(low, high, 4)
     return Scale(ticks[0], ticks[-1], 0, 0, ticks)

@@ -31,21 +31,19 @@ def where(x: float, x_label: str) -> str:
     return f"{shown} {unit[1]}" if unit else f"{x_label} {shown}".strip()
 
 
-def said(series: Sequence[tuple[str, Points]], x_label: str) -> str:
+def said(series: Sequence[tuple[str, Points]], x_label: str, lost: str = "no finite number") -> str:
     """Say from what to what each series goes, and where it is lowest and highest."""
-    sentences = [_one(name, points, x_label) for name, points in series[:_MOST_SAID]]
+    sentences = [_one(name, points, x_label, lost) for name, points in series[:_MOST_SAID]]
     more = len(series) - _MOST_SAID
     return "; ".join(sentences + [f"and {more} more"] * (more > 0))
 
 
-def _one(name: str, points: Points, x_label: str) -> str:
+def _one(name: str, points: Points, x_label: str, lost_words: str) -> str:
     name = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
     xs, ys, lost = points
     gone = ""
     if len(lost):
-        gone = (
-            f"no finite number at {len(lost)} point{'s' * (len(lost) > 1)}, first at {where(float(lost[0]), x_label)}"
-        )
+        gone = f"{lost_words} at {len(lost)} point{'s' * (len(lost) > 1)}, first at {where(float(lost[0]), x_label)}"
     if not len(xs):
         return f"{name}: {gone or 'no points'}"
     if len(xs) == 1:

@@ -16,17 +16,17 @@ __all__ = ["WIDTH", "Entry", "axes", "canvas", "legend", "marked"]
 WIDTH = 440.0
 """Of the view box."""
 _SWATCH = 30.0
-_LINE = 18.0
+_LINE = 19.0
 _MOST_ENTRIES = 16
 _MOST_MARKS = 40
-_SMALL = 12.0
+_SMALL = 13.0
 
 
 class Entry(NamedTuple):
-    """A line of the legend; `index` None: a level, drawn in the colour of the text."""
+    """A line of the legend; `number` None: a level, drawn in the colour of the text."""
 
     name: str
-    index: int | None
+    number: int | None
     with_marker: bool = False
 
 
@@ -48,13 +48,13 @@ def legend(entries: Sequence[Entry], top: float) -> tuple[list[Markup], float]:
         if at and at + room > WIDTH:
             at, line = 0.0, line + _LINE
         y = line - FONT_SIZE / 3
-        if entry.index is None:
+        if entry.number is None:
             parts.append(Markup('<path class="level" d="M{:.1f} {:.1f}h24"/>').format(at, y))
         else:
-            dot = Markup('<path class="dot" d="M{:.1f} {:.1f}{}"/>').format(at + 12, y, marker(entry.index))
+            dot = Markup('<path class="dot" d="M{:.1f} {:.1f}{}"/>').format(at + 12, y, marker(entry.number))
             parts.append(
                 Markup('<g class="s{}"><path d="M{:.1f} {:.1f}h24"{}/>{}</g>').format(
-                    entry.index % 8, at, y, dashes(entry.index), dot if entry.with_marker else Markup("")
+                    entry.number % 8, at, y, dashes(entry.number), dot if entry.with_marker else Markup("")
                 )
             )
         parts.append(text(name, at + _SWATCH - 2, line))
@@ -73,7 +73,7 @@ def marked(
     Parameters
     ----------
     marks : sequence of (float, str, str)
-        Value, label, kind (a class).
+        Value, label, kind (a class); without a label it is a line only.
     x : Scale
     top : float
     most_lines : int
@@ -93,8 +93,10 @@ def marked(
     unplaced: list[str] = []
     placed: list[tuple[float, int]] = []
     for value, name, kind in marks[:_MOST_MARKS]:
+        if not name:
+            continue
         at = float(x.at([value])[0])
-        shown = cut(name, 150, _SMALL)
+        shown = cut(name, 0.5 * WIDTH, _SMALL)
         long = width(shown, _SMALL)
         # To the right of its line where there is room, else to the left.
         start = at if at + long <= WIDTH else max(at - long, 0.0)
@@ -116,7 +118,7 @@ def marked(
         at = float(x.at([value])[0])
         begin = top + (rows_of[at] + 1) * 15 if at in rows_of else bottom
         lines.append(Markup('<path class="mark {}" d="M{:.1f} {:.1f}V').format(kind, at, begin))
-    unplaced += [name for _, name, _ in marks[_MOST_MARKS:]]
+    unplaced += [name for _, name, _ in marks[_MOST_MARKS:] if name]
     return labels, lines, bottom, unplaced
 
 

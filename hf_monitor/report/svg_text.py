@@ -11,8 +11,8 @@ from hf_monitor.charts.text_layout import text_width
 
 __all__ = ["FONT_SIZE", "cut", "text", "width"]
 
-FONT_SIZE = 13.0
-"""In units of the view box (440 wide): 10 px on a phone."""
+FONT_SIZE = 14.0
+"""In units of the view box (440 wide): 11 px on a phone. On a wide screen style.css makes it smaller."""
 _ROOM = 0.92  # text_width() is an upper bound, of DejaVu Sans; the fonts of a page are narrower
 _LONGEST = 400  # characters that are looked at
 # Neither XML nor HTML may hold them; and what turns the direction of the text around it.

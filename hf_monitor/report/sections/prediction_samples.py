@@ -44,6 +44,10 @@ class Ranking:
     left_out: int
     """Samples without a number."""
 
+    def score_of(self, sample: Sample) -> float:
+        """Give the score of a sample that has one."""
+        return next(score for score, one in self.order if one is sample)
+
     def place(self, value: float) -> tuple[int, int]:
         """Give the rank of a score, from 1, and how many samples have it."""
         values = [score for score, _ in self.order]

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hf_monitor.charts.prediction_metrics import known_tops
 from hf_monitor.charts.prediction_rows import evaluations
 from hf_monitor.report.material import Material
-from hf_monitor.report.plots import Table
+from hf_monitor.report.plots import Picture, Table, histogram
 from hf_monitor.report.sections.prediction_samples import Ranking, Sample, rank_samples, read_samples
 from hf_monitor.report.text_cut import bytes_of, fair_limit, shorten, shown
 from hf_monitor.report.word_diff import Diff, Piece, diff_texts
@@ -24,7 +25,7 @@ MANY, FEW = 5, 3
 #: References that a prediction is compared with.
 MAX_REFERENCES = 8
 #: Bytes of all texts of the section, and of one of them at most.
-MAX_BYTES, MAX_TEXT = 26_000, 3000
+MAX_BYTES, MAX_TEXT = 20_000, 3000
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Evaluation:
     facts: list[str]
     """What stands out, in sentences."""
     groups: list[Group]
-    scores: Table | None
+    picture: Picture | None = None
+    """How often which score was reached."""
+    scores: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -135,12 +138,18 @@ def _evaluation(run: Run, name: str, many: int) -> Evaluation | None:
     if isinstance(sampled := rows[0].get("sampled"), dict):
         facts.append(f"the run kept {number(sampled.get('rows'))} of {number(sampled.get('of'))} texts (seeded sample)")
     if ranking is None or not ranking.order:
-        groups = [_examples(samples, same, "no scores were recorded")]
-        return Evaluation(title, [f"{fact}." for fact in facts], groups, None)
+        return Evaluation(title, _sentences(facts), [_examples(samples, same, "no scores were recorded")])
     if ranking.left_out:
         facts.append(f"{ranking.left_out} of {len(samples)} texts have no {ranking.metric} and no rank")
     groups = _groups(ranking, samples, same, many)
-    return Evaluation(title, [f"{fact}." for fact in facts], groups, _table(ranking))
+    return Evaluation(title, _sentences(facts), groups, _picture(ranking, name), _table(ranking))
+
+
+def _sentences(facts: Sequence[str]) -> list[str]:
+    """End and bound them: names come from the run."""
+    cut = [fact if len(fact) <= 200 else f"{fact[:199]}…" for fact in facts[:10]]
+    more = [f"and {len(facts) - 10} more such"] if len(facts) > 10 else []
+    return [f"{shown(fact)}." for fact in cut + more]
 
 
 def _facts(samples: Sequence[Sample], same: Counter[str]) -> list[str]:
@@ -150,7 +159,9 @@ def _facts(samples: Sequence[Sample], same: Counter[str]) -> list[str]:
         facts.append(f"{exact} of {n} predictions are the reference, letter by letter")
     if empty := sum(not sample.prediction.strip() for sample in samples):
         facts.append(f"{empty} of {n} predictions are empty")
-    most = max(((count, text) for text, count in same.items() if text.strip()), key=lambda pair: pair[0], default=(0, ""))
+    most = max(
+        ((count, text) for text, count in same.items() if text.strip()), key=lambda pair: pair[0], default=(0, "")
+    )
     if most[0] > max(2, n // 20):
         begin = most[1][:80] + ("…" if len(most[1]) > 80 else "")
         facts.append(f"{most[0]} of {n} predictions are one and the same text: “{begin}”")
@@ -173,27 +184,37 @@ def _groups(ranking: Ranking, samples: Sequence[Sample], same: Counter[str], man
         return [Group("The only one", [_shown(order[0][1], same, ranking)])]
     if values[0] == values[-1]:
         return [_examples([sample for _, sample in order], same, f"all have {metric} {number(values[0])}")]
-    distinct = _distinct([sample for _, sample in order])
+    sign = 1 if values[0] < values[-1] else -1
+    upwards = sorted(order, key=lambda pair: sign * pair[0], reverse=True)  # stable: of equals the first one first
+    distinct, others = (_distinct([sample for _, sample in pairs]) for pairs in (order, upwards))
     n_worst = min(many, (len(distinct) + 1) // 2)
-    best, worst = distinct[: min(many, len(distinct) - n_worst)], distinct[::-1][:n_worst]
+    best = distinct[: min(many, len(distinct) - n_worst)]
+    worst = [sample for sample in others if all(sample is not one for one in best)][:n_worst]
     groups = []
     for word, chosen, value in (("best", best, values[0]), ("worst", worst, values[-1])):
+        title = (
+            f"The {word} {len(chosen)} of {number(len(order))} by {metric}" if len(chosen) > 1 else f"The {word} one"
+        )
         ties = values.count(value)
-        title = f"The {word} {len(chosen)} of {number(len(order))} by {metric}" if len(chosen) > 1 else f"The {word} one"
-        note = f"{ties} texts have this {metric}, {number(value)}; these are some of them." if ties > len(chosen) else ""
+        all_tied = all(ranking.score_of(sample) == value for sample in chosen)
+        note = f"{ties} texts have this {metric}, {number(value)}; the first ones are shown."
+        note = note if all_tied and ties > len(chosen) else ""
         groups.append(Group(title, [_shown(sample, same, ranking) for sample in chosen], note))
     return [group for group in groups if group.samples]
 
 
 def _distinct(samples: Sequence[Sample]) -> list[Sample]:
-    """Leave what is there twice, word by word, once: its first one."""
-    return list({sample.texts: sample for sample in reversed(samples)}.values())[::-1]
+    """Leave what is there twice, input and all, once: its first one."""
+    first: dict[tuple[object, ...], Sample] = {}
+    for sample in samples:
+        first.setdefault(sample.texts, sample)
+    return list(first.values())
 
 
 def _shown(sample: Sample, same: Counter[str], ranking: Ranking | None = None) -> Shown:
     notes = []
     if ranking is not None:
-        value = next(score for score, one in ranking.order if one is sample)
+        value = ranking.score_of(sample)
         rank, ties = ranking.place(value)
         equal = f" ({ties} share it)" if ties > 1 else ""
         notes += [f"{shown(ranking.metric[:60])} {number(value)}", f"rank {rank} of {len(ranking.order)}{equal}"]
@@ -230,15 +251,28 @@ def _best_reference(sample: Sample) -> tuple[Diff, str | None]:
     return max(diffs, key=lambda pair: (pair[1] == sample.prediction, pair[0].shared))
 
 
+def _picture(ranking: Ranking, name: str) -> Picture | None:
+    """Draw the scores; a few of them say more as texts."""
+    values = [value for value, _ in ranking.order]
+    if len(values) < 10 or values[0] == values[-1]:
+        return None
+    top = known_tops({ranking.metric: values}, ours=True).get(ranking.metric)
+    metric = shown(ranking.metric[:60])
+    title = f"{metric} of the single texts of {_short(name)}"
+    return histogram(title, values, x_label=metric, y_label="texts", x_range=None if top is None else (0.0, top))
+
+
 def _table(ranking: Ranking) -> Table:
     """Give the quarters of each score."""
     rows: list[Sequence[object]] = []
     names = [ranking.metric, *(name for name in ranking.scores if name != ranking.metric)]
+    if "rougeL" in names and ranking.scores.get("rougeLsum") == ranking.scores["rougeL"]:  # texts of one line
+        names.remove("rougeL" if ranking.metric == "rougeLsum" else "rougeLsum")
     for name in names[:6]:
         values = sorted(value for value in ranking.scores[name] if value is not None)
         quarters = statistics.quantiles(values, method="inclusive") if len(values) > 1 else values * 3
         rows.append((shown(name[:60]), len(values), statistics.fmean(values), values[0], *quarters, values[-1]))
-    head = ["score", "texts", "mean", "lowest", "a quarter below", "half below", "three quarters below", "highest"]
+    head = ["score", "texts", "mean", "lowest", "25 %", "median", "75 %", "highest"]
     note = "" if len(names) <= 6 else f"{len(names) - 6} more scores are in predictions.jsonl."
     return Table(head, rows, note)
 
@@ -246,9 +280,7 @@ def _table(ranking: Ranking) -> Table:
 def _fit(found: list[Evaluation]) -> tuple[list[Evaluation], int | None]:
     """Shorten the texts so that all have room; the limit is None where nothing had to be."""
     every = [sample for one in found for group in one.groups for sample in group.samples]
-    sizes = [
-        bytes_of(text) for one in every for text in (one.prediction, one.reference, one.input) if text is not None
-    ]
+    sizes = [bytes_of(text) for one in every for text in (one.prediction, one.reference, one.input) if text is not None]
     limit = min(fair_limit(sizes, MAX_BYTES), MAX_TEXT)
     if not sizes or max(sizes) <= limit:
         return found, None

@@ -1,0 +1,205 @@
+"""The samples of a run's machine, gone through once: a track for each number of each device."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hf_monitor.diagnosis.rows import number
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["Recording", "Track", "recording"]
+
+_OF_GPU = (
+    "utilization_percent",
+    "memory_used_mib",
+    "torch_reserved_mib",
+    "torch_reserved_peak_mib",
+    "torch_allocated_mib",
+    "power_w",
+    "temperature_c",
+    "energy_j",
+)
+_OF_HOST = ("cpu_percent", "ram_used_mib", "process_cpu_percent", "process_rss_mib")
+_TRAINING = ("train", "data")
+_LARGEST = 1e15
+_PAUSE_S = 120.0  # the sampler's interval is at most a minute
+
+
+class Track:
+    """One number over time, as it was sampled; samples that do not say it are not in it."""
+
+    def __init__(self) -> None:
+        self.times = array("d")
+        self.values = array("d")
+        self.training = array("b")
+        self.attempts = array("i")
+
+    def add(self, time: float, value: float, training: bool, attempt: int) -> None:
+        """Take a sample."""
+        self.times.append(time)
+        self.values.append(value)
+        self.training.append(training)
+        self.attempts.append(attempt)
+
+    @property
+    def all(self) -> npt.NDArray[np.float64]:
+        """All values."""
+        return np.asarray(self.values, dtype=np.float64)
+
+    @property
+    def while_training(self) -> npt.NDArray[np.float64]:
+        """Values between and within training steps; all where there are none of these."""
+        values, training = self.all, np.asarray(self.training, dtype=bool)
+        return values[training] if training.any() else values
+
+    def gained(self) -> float:
+        """Give what a counter gained, of all attempts together."""
+        values, attempts = self.all, np.asarray(self.attempts)
+        found = [values[attempts == attempt] for attempt in np.unique(attempts)]
+        return float(sum(max(float(own[-1] - own[0]), 0.0) for own in found))
+
+
+class _Clock(NamedTuple):
+    """From epoch seconds to seconds of recording; the time between two attempts is taken out."""
+
+    shifts: dict[int, float]
+    begins: dict[int, float]
+    breaks: list[float]
+
+    def at(self, track: Track) -> npt.NDArray[np.float64]:
+        attempts = np.asarray(track.attempts)
+        found = np.array(track.times, dtype=np.float64)  # a copy: asarray would share the track's memory
+        for attempt, shift in self.shifts.items():
+            found[attempts == attempt] -= shift
+        return found
+
+
+@dataclass
+class Recording:
+    """What was sampled.
+
+    Attributes
+    ----------
+    gpus : dict of (int, int) to dict of str to Track
+        By rank and device, then by the key in the row; those that the training used.
+    host : dict of str to Track
+        Of the machine of rank 0.
+    facts : dict of (int, int) to dict
+        What is known of a device for good: name, memory_total_mib, power_limit_w.
+    ram_total_mib : float or None
+    problems : list of str
+        Why something is not known, in sentences.
+    n_unused : int
+        Devices that were sampled, but not used by the training.
+    """
+
+    gpus: dict[tuple[int, int], dict[str, Track]] = field(default_factory=dict)
+    host: dict[str, Track] = field(default_factory=dict)
+    facts: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    ram_total_mib: float | None = None
+    problems: list[str] = field(default_factory=list)
+    n_unused: int = 0
+    _used: set[tuple[int, int]] = field(default_factory=set)
+
+    def name(self, gpu: tuple[int, int]) -> str:
+        """Call a device: ``"GPU 0"``, ``"GPU 0 of rank 8"``."""
+        return f"GPU {gpu[1]}" + (f" of rank {gpu[0]}" if gpu[0] else "")
+
+    def clock(self) -> _Clock:
+        """Give the time axis of all tracks."""
+        tracks = [track for tracks in (*self.gpus.values(), self.host) for track in tracks.values() if track.times]
+        times = np.concatenate([np.asarray(track.times, dtype=np.float64) for track in tracks])
+        attempts = np.concatenate([np.asarray(track.attempts) for track in tracks])
+        shifts: dict[int, float] = {}
+        begins: dict[int, float] = {}
+        breaks: list[float] = []
+        end = 0.0
+        for attempt in np.unique(attempts).tolist():
+            own = np.unique(times[attempts == attempt])
+            begin = end + (max(1.0, 0.02 * end) if begins else 0.0)
+            shifts[attempt], begins[attempt] = float(own[0]) - begin, begin
+            gaps = np.diff(own)
+            longest = max(_PAUSE_S, 5.0 * float(np.median(gaps))) if len(gaps) else _PAUSE_S
+            pauses = own[1:][gaps > longest] - shifts[attempt]
+            breaks += [begin, *pauses.tolist()]
+            end = float(own[-1]) - shifts[attempt]
+        return _Clock(shifts, begins, breaks[1:])
+
+
+def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
+    """Go through the rows of ``system.jsonl``, whatever is in them.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+
+    Returns
+    -------
+    Recording
+    """
+    found = Recording()
+    for row in rows:
+        kind = row.get("kind")
+        rank = _whole(row.get("rank")) or 0
+        if kind == "gpu":
+            gpu = _whole(row.get("gpu"))
+            if gpu is not None:
+                _take(found.gpus.setdefault((rank, gpu), {}), row, _OF_GPU)
+        elif kind == "host" and not rank:
+            _take(found.host, row, _OF_HOST)
+            if found.ram_total_mib is None:
+                found.ram_total_mib = number(row.get("ram_total_mib"))
+        elif kind == "event":
+            _take_event(found, row, rank)
+    used = {gpu for gpu, tracks in found.gpus.items() if _holds(tracks)} | (found._used & set(found.gpus))
+    if used:
+        found.n_unused = len(found.gpus) - len(used)
+        found.gpus = {gpu: tracks for gpu, tracks in sorted(found.gpus.items()) if gpu in used}
+    return found
+
+
+def _take(tracks: dict[str, Track], row: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    time = number(row.get("time"))
+    if time is None:
+        return
+    training, attempt = row.get("phase") in _TRAINING, (_whole(row.get("attempt")) or 0) & 0x7FFFFFFF
+    for key in keys:
+        value = row.get(key)
+        if (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST:
+            track = tracks.get(key)
+            if track is None:
+                track = tracks[key] = Track()
+            track.add(time, value, training, attempt)
+
+
+def _take_event(found: Recording, row: Mapping[str, Any], rank: int) -> None:
+    if row.get("event") == "sampler_begin":
+        gpus, used = row.get("gpus"), row.get("used_gpus")
+        for entry in gpus if isinstance(gpus, list) else ():
+            gpu = _whole(entry.get("gpu")) if isinstance(entry, dict) else None
+            if gpu is not None:
+                found.facts.setdefault((rank, gpu), {}).update(entry)
+        found._used |= {(rank, gpu) for gpu in used if type(gpu) is int} if isinstance(used, list) else set()
+        if row.get("nvml_problem"):
+            found.problems.append(f"The driver of the GPU could not be asked: {str(row['nvml_problem'])[:300]}")
+    elif row.get("event") == "unavailable" and isinstance(row.get("metric"), str):
+        gpu = _whole(row.get("gpu"))
+        who = "The machine" if gpu is None else found.name((rank, gpu))
+        why = f": {str(row['reason'])[:200]}" if row.get("reason") else ""
+        found.problems.append(f"{who} does not say {row['metric']}{why}.".replace("..", "."))
+
+
+def _holds(tracks: Mapping[str, Track]) -> bool:
+    held = tracks.get("torch_allocated_mib")
+    return held is not None and max(held.values, default=0.0) > 0
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**31 else None
