@@ -1,19 +1,28 @@
-"""What the sections of a report are made of: a run, read once."""
+"""What the sections of a report are made of: a run, read once, and whatever is in its rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 from hf_monitor.charts.curves import Curves, curves_of
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.findings import diagnose
-from hf_monitor.run.reader import Run
+from hf_monitor.diagnosis.rows import mapping, number
+from hf_monitor.diagnosis.watcher import lineage
+from hf_monitor.run.ending import Ending
+from hf_monitor.run.reader import Rows, Run
 
 __all__ = ["Material"]
+
+T = TypeVar("T")
 
 
 class Material:
     """A run for a report; each part is read when a section first asks for it.
+
+    What cannot be made of rows that somebody else wrote is empty, and the gaps say so.
 
     Parameters
     ----------
@@ -30,12 +39,70 @@ class Material:
         self.run = run
         self.gaps: list[str] = []
 
+    def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - there must be a page of whatever is in a folder
+            self.gaps.append(f"{what} cannot be told from these rows: {type(error).__name__}: {error}")
+            return otherwise
+
+    @cached_property
+    def metrics(self) -> Rows:
+        """As :attr:`Run.metrics`; all rows of ``metrics.jsonl`` where attempts cannot be told apart."""
+        return self._made("Which attempt each row belongs to", lambda: self.run.metrics, self.run.rows)
+
     @cached_property
     def curves(self) -> Curves:
         """A curve for each number that was logged in a training."""
-        return curves_of(self.run.metrics)
+        return self._made("The curves", lambda: curves_of(self.metrics), Curves())
 
     @cached_property
     def findings(self) -> list[Finding]:
         """What :func:`diagnose` says, found or not."""
-        return diagnose(self.run)
+        return self._made("What the rules find", lambda: diagnose(self.run), [])
+
+    @cached_property
+    def ending(self) -> Ending:
+        """As :attr:`Run.ending`."""
+        return self._made("How it ended", lambda: self.run.ending, Ending("unknown"))
+
+    @cached_property
+    def last_step(self) -> int:
+        """The highest step of the latest attempt that trained; 0 where nothing was logged."""
+        return int(number(self._made("The last step", lambda: self.run.last_step, 0)) or 0)
+
+    @cached_property
+    def max_steps(self) -> int | None:
+        """How many steps it was to take; None where that is not known."""
+        steps = number(self.run.facts.get("max_steps"), 1.0)
+        return None if steps is None else int(steps)
+
+    @cached_property
+    def has_training(self) -> bool:
+        """Whether a training began in it."""
+        return any(
+            row.get("kind") == "train" or (row.get("kind") == "event" and row.get("event") in ("train_begin", "error"))
+            for row in self.run.rows
+        )
+
+    @cached_property
+    def times(self) -> tuple[float, float] | None:
+        """Epoch seconds of the first and the last that was recorded; None where nothing was."""
+        known = [number(entry.get("time")) for entry in self.run.attempts]
+        known += [number(row.get("time")) for row in self.run.rows]
+        times = [time for time in known if time is not None]
+        return (min(times), max(times)) if times else None
+
+    @cached_property
+    def checkpoint(self) -> tuple[int, str] | None:
+        """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
+        rows = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
+        for row in reversed(rows):
+            step, path = number(row.get("step")), row.get("checkpoint")
+            if row.get("event") == "save" and isinstance(path, str) and path and step is not None:
+                return int(step), path
+        return None
+
+    def fact(self, name: str) -> dict[str, Any]:
+        """Give a fact of ``run.json`` that is a mapping; an empty one for any other."""
+        return mapping(self.run.facts.get(name))
