@@ -48,7 +48,25 @@ def test_words_that_differ_are_marked_on_both_sides(left, right, as_left, as_rig
     assert (marked(diff.left), marked(diff.right)) == (as_left, as_right)
 
 
-ALPHABET = ["a", "b", " ", "\n", "가", "나", "는", "을", ".", "'", "1", "#P1#", FAMILY, "\u0301", HAN_NFD, "\u202e", "日"]
+ALPHABET = [
+    "a",
+    "b",
+    " ",
+    "\n",
+    "가",
+    "나",
+    "는",
+    "을",
+    ".",
+    "'",
+    "1",
+    "#P1#",
+    FAMILY,
+    "\u0301",
+    HAN_NFD,
+    "\u202e",
+    "日",
+]
 TEXTS = st.lists(st.sampled_from(ALPHABET), max_size=25).map("".join)
 
 
