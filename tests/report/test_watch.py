@@ -115,6 +115,7 @@ def test_only_the_latest_rows_are_read_and_a_file_written_anew_is_a_new_run(tmp_
 
 def test_of_a_long_file_the_logs_are_thinned_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_monitor.report.watch.follow._WHOLE", 20_000)
+    monkeypatch.setattr("hf_monitor.report.watch.follow._ENOUGH", 20_000)
     monkeypatch.setattr("hf_monitor.report.watch.follow.PIECE_BYTES", 10_000)
     monkeypatch.setattr("hf_monitor.run.tail.Tail.rows.__defaults__", (None, 10_000))
     writer = RunWriter(tmp_path)
