@@ -93,7 +93,7 @@ def _ending(material: Material) -> tuple[str, Tone]:
     at = f"at step {last:,}{f' of {planned:,}' if planned else ''}{f' in attempt {attempts}' if attempts > 1 else ''}"
     rank = f" in process {ending.rank}" if ending.rank else ""
     kind = words.quoted(ending.type) if ending.type else ""
-    said = words.quoted(message_line(ending.message)) if ending.message else ""
+    said = words.quoted(message_line(str(ending.message))) if ending.message else ""
     how = f"{kind}: {said}" if kind and said else kind or said or "an error that left no message"
     meant = f" ({_SIGNALS[str(ending.type)]})" if ending.type in _SIGNALS else ""
     match ending.status:

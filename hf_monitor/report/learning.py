@@ -155,6 +155,8 @@ def sentence(
     head, tone = _head(main, second)
     if "learning_rate_ineffective" in rules and tone != "bad":
         head, tone = "It hardly learned", "bad"
+    if not main.ends_finite:
+        head, tone = f"{head}{' and' if ', but' in head else ', but'} its last evaluation gave no finite number", "bad"
     told = [main.told(of), *(course.told() for course in courses[1:])]
     if main.way in ("same", "worse") and (training := trained(loss)):
         told.append(training)
@@ -175,14 +177,14 @@ def _head(main: Course, second: Course | None) -> tuple[str, Tone]:
     loss = None if second is None else second.way
     rises, falls = loss in ("learned", "fell back"), loss in ("fell back", "lost", "worse")
     if main.way == "learned":
-        return ("It learned by its score, but its loss became worse", "warn") if falls else ("It learned", "good")
+        return (f"It learned by {main.name}, but its loss became worse", "warn") if falls else ("It learned", "good")
     if main.way == "fell back":
         return "It learned, and then became worse", "warn"
     if main.way == "lost":
         return "It did not keep what it learned", "bad"
     if rises:
         became = "became worse" if main.way == "worse" else "hardly moved"
-        return f"It learned by its loss, but its score {became}", "warn"
+        return f"It learned by its loss, but {main.name} {became}", "warn"
     if main.way == "worse":
         return "It became worse", "bad"
     if main.first[0] > 0:

@@ -38,7 +38,7 @@ class Verdict:
     tone: Tone
     answers: tuple[Answer, ...]
     error: str
-    """Type and message of what ended the run; empty where nothing did."""
+    """Type and message of what ended the run, where neither the sentence nor the traceback has them whole."""
     traceback: str
     facts: tuple[tuple[str, str], ...]
 
@@ -51,6 +51,8 @@ def verdict(material: Material) -> Verdict:
     ending = material.ending
     status = str(ending.status) if material.run.rows else "nothing recorded"
     error = ": ".join(str(part) for part in (ending.type, ending.message) if part)
+    traceback = str(ending.traceback or "")
+    is_told = error in traceback or (not traceback and "\n" not in error and len(error) <= 200)
     return Verdict(
         status=status,
         tone=_STATUS_TONES.get(status, "quiet"),
@@ -59,8 +61,8 @@ def verdict(material: Material) -> Verdict:
             Answer("What went wrong?", wrong, wrong_tone),
             Answer("What to change first?", change, change_tone),
         ),
-        error=_middle_cut(error) if ending.traceback or "\n" in error or len(error) > 200 else "",
-        traceback=_middle_cut(str(ending.traceback or "")),
+        error="" if is_told else _middle_cut(error),
+        traceback=_middle_cut(traceback),
         facts=tuple((label, value) for label, value in _facts(material) if value),
     )
 
