@@ -24,7 +24,7 @@ VENV_IS_WHOLE := test -f $(BIN)/activate && $(BIN)/python -m pip --version >/dev
 .PHONY: help train test check format bench clean
 
 help:
-	@echo "make train   set up, train the embedded demo (about 2 minutes on 2 cores), print where the run folder is"
+	@echo "make train   set up, train the embedded demo (about 2 minutes on 2 cores), print where its report is"
 	@echo "make test    set up, run the tests"
 	@echo "make check   set up, lint, format, types, import rules"
 	@echo "make bench   set up, cost of the callbacks beside their peers"

@@ -16,6 +16,9 @@ from hf_monitor.diagnosis.command import add_diagnose
 from hf_monitor.errors import HfMonitorError
 from hf_monitor.preflight.backup_command import add_backup
 from hf_monitor.preflight.command import add_check
+from hf_monitor.report.command import add_report
+from hf_monitor.report.compare_command import add_compare
+from hf_monitor.report.watch.command import add_watch
 
 __all__ = ["main"]
 
@@ -35,8 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does; ``check``: 0
-        nothing failed, 1 something did; ``diagnose``: 0 nothing found, 1 a warning or an error; ``backup``: 0 packed, 1
-        ``--verify`` found damage), 2 for wrong usage and for a report that cannot be written, 130 after Ctrl-C.
+        nothing failed, 1 something did; ``diagnose``: 0 nothing found, 1 a warning or an error; ``report``,
+        ``compare``: 0 made; ``watch``: 0 it finished, 1 it ended otherwise; ``backup``: 0 packed, 1 ``--verify`` found
+        damage), 2 for wrong usage and for a report that cannot be written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -104,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     add_check(commands)
     add_diagnose(commands)
+    add_report(commands)
+    add_compare(commands)
+    add_watch(commands)
     add_backup(commands)
     return parser
 

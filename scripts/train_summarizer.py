@@ -616,6 +616,7 @@ def print_comparison(rows: dict[str, dict[str, float]], n_samples: int) -> None:
 def print_places(run_dir: Path, output_dir: Path, scored: bool) -> None:
     charts = sorted((run_dir / "plots").rglob("*.png"))
     places = {
+        "Report": run_dir / "report.html",
         "Run folder": run_dir,
         "Log": run_dir / "train.log",
         "Texts": run_dir / "predictions.jsonl",

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "Monitor": "hf_monitor.callbacks.attach",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
+        "ReportCallback": "hf_monitor.callbacks.report",
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
         "attach": "hf_monitor.callbacks.attach",
         "default_callbacks": "hf_monitor.callbacks.defaults",

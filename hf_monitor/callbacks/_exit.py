@@ -12,7 +12,7 @@ import sys
 import weakref
 from typing import Any, Protocol
 
-__all__ = ["disarm", "watch_exit"]
+__all__ = ["before_exit", "disarm", "no_more_before_exit", "watch_exit"]
 
 
 class Dying(Protocol):
@@ -22,7 +22,15 @@ class Dying(Protocol):
         """Record what ended the process; None where nobody knows. Never raises."""
 
 
+class Owing(Protocol):
+    """Whoever has something to do before the process ends."""
+
+    def settle(self) -> None:
+        """Do it. Never raises."""
+
+
 _active: weakref.WeakSet[Any] = weakref.WeakSet()
+_owing: dict[int, Owing] = {}  # held: a Trainer and all that belongs to it may be gone by then
 _hook: Any = None
 _previous: Any = None  # what was there before ours
 _pid = -1
@@ -30,11 +38,9 @@ _pid = -1
 
 def watch_exit(recorder: Dying) -> None:
     """Tell `recorder` if the process ends before :func:`disarm`."""
-    global _hook, _previous, _pid
+    global _hook, _previous
     _active.add(recorder)
-    if _pid != os.getpid():
-        _pid = os.getpid()
-        atexit.register(_at_exit)
+    _register()
     if _hook is None:
         _previous = sys.excepthook
         sys.excepthook = _hook = _make_hook(_previous)
@@ -50,6 +56,24 @@ def disarm(recorder: Dying) -> None:
             sys.excepthook = _previous
 
 
+def before_exit(owing: Owing) -> None:
+    """Have `owing` settled when the process ends, after :class:`Dying` were told, unless it asks no more for it."""
+    _owing[id(owing)] = owing
+    _register()
+
+
+def no_more_before_exit(owing: Owing) -> None:
+    """End :func:`before_exit`."""
+    _owing.pop(id(owing), None)
+
+
+def _register() -> None:
+    global _pid
+    if _pid != os.getpid():
+        _pid = os.getpid()
+        atexit.register(_at_exit)
+
+
 def _make_hook(previous: Any) -> Any:
     def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if _hook is excepthook:
@@ -61,6 +85,9 @@ def _make_hook(previous: Any) -> Any:
 
 def _at_exit() -> None:
     _tell(None)
+    if _pid == os.getpid():
+        for owing in list(_owing.values()):
+            owing.settle()
 
 
 def _tell(error: BaseException | None) -> None:

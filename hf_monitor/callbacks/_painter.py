@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
-import hf_monitor
+from hf_monitor.callbacks._apart import how_it_ended, start_apart
 from hf_monitor.charts.draw_process import ANSWER
 from hf_monitor.run.rows import encode_row
 
@@ -28,18 +26,6 @@ _PATIENCE_S = 5.0  # for a process that was killed
 _SLICE = 500  # rows, some milliseconds of Python
 _BREATH_S = 0.001
 _LONGEST_REASON = 300  # characters
-_LONGEST_VARIABLE = 131_071  # bytes; Linux starts no program with a longer one (MAX_ARG_STRLEN)
-
-# -P, no -m, and this process's path behind the other's own: a random.py or matplotlib.py beside the training script is
-# not taken for the real one. Our package is the one that runs here, wherever else there may be another.
-_START = (
-    "import importlib.util, json, sys; path, package, training, limit_s = json.loads(sys.argv[1]); "
-    "sys.path += [place for place in path if place not in sys.path]; "
-    "spec = importlib.util.spec_from_file_location('hf_monitor', package + '/__init__.py', "
-    "submodule_search_locations=[package]); "
-    "module = sys.modules['hf_monitor'] = importlib.util.module_from_spec(spec); spec.loader.exec_module(module); "
-    "from hf_monitor.charts.draw_process import main; sys.exit(main(training, limit_s))"
-)
 
 
 @dataclass(frozen=True)
@@ -143,7 +129,7 @@ class Painter:
                 return Outcome("failed", "stopped")
             if self._process is None or self._process.poll() is not None:
                 self._clear()
-                self._process = self._start()
+                self._process = start_apart("hf_monitor.charts.draw_process", os.getpid(), self._limit_s)
                 self._n_handed = 0
         process = self._process
         assert process.stdin is not None
@@ -169,7 +155,7 @@ class Painter:
         code = process.wait()
         if time.monotonic() - began >= self._limit_s:
             return Outcome("failed", f"not done after {self._limit_s:g} s")
-        ended = f"ended by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+        ended = how_it_ended(code)
         return Outcome("failed", f"{last[:_LONGEST_REASON]} ({ended})" if last else ended)
 
     def _encoded(self) -> list[bytes]:
@@ -185,28 +171,6 @@ class Painter:
                 break
         self._n_handed = n
         return pieces
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        environment = {
-            name: value for name, value in os.environ.items() if len(os.fsencode(value)) + len(name) < _LONGEST_VARIABLE
-        }
-        # A notebook's backend cannot be had there; and threads for matrices would only take cores from the training.
-        environment |= {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        if not sys.executable or getattr(sys, "frozen", False):  # a program that would start itself once more
-            raise RuntimeError("there is no Python interpreter to start")
-        path = [place for place in sys.path if os.path.isabs(place)]  # noqa: PTH117 - '' may be a folder that is gone
-        given = [path, str(Path(hf_monitor.__file__).parent), os.getpid(), self._limit_s]
-        flag = "-I" if sys.flags.isolated else "-P"
-        return subprocess.Popen(
-            [sys.executable, flag, "-W", "ignore", "-c", _START, json.dumps(given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the training
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # the same on Windows
-            | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
-        )
 
     def _clear(self) -> None:
         """Let go of a process that has ended, or was told to."""
@@ -230,10 +194,3 @@ def _outcome(answer: Mapping[str, Any]) -> Outcome:
     return Outcome(
         answer["kind"], reason, [Path(path) for path in answer.get("paths", ())], float(answer.get("seconds", 0.0))
     )
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

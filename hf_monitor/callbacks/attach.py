@@ -23,6 +23,7 @@ from hf_monitor.callbacks.defaults import default_callbacks
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
 from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
+from hf_monitor.callbacks.report import ReportCallback
 from hf_monitor.callbacks.text_metrics import TextMetricsCallback
 from hf_monitor.errors import InputError
 from hf_monitor.metrics.text_metrics import TextMetrics
@@ -58,7 +59,7 @@ class Monitor:
     """What :func:`attach` returns: where the run is recorded, and by whom.
 
     As a context manager it copies the console into ``train.log`` also before, between and after the trainings: what
-    ``evaluate()`` and ``predict()`` show, and your own ``print``.
+    ``evaluate()`` and ``predict()`` show, and your own ``print``. At its end ``report.html`` is up to date.
 
     Attributes
     ----------
@@ -97,6 +98,7 @@ class Monitor:
             self._record_outside(error, "")
         if self._copying:
             self.find(FileLoggingCallback).release()
+        self.find(ReportCallback).settle(look=True)
 
     def run(self) -> Run:
         """Read the run folder as it is now."""
@@ -116,6 +118,7 @@ class Monitor:
         """
         if (recorder := self._opened()) is not None:
             recorder.writer.row(kind, self._trainer.state.global_step, values)
+            self._owe_report()
 
     def record_texts(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append texts that nobody scored to predictions.jsonl, each with the step that the training has come to.
@@ -131,6 +134,10 @@ class Monitor:
             state = self._trainer.state
             head = {"step": state.global_step, "name": name, **recorder.outside(state)}
             recorder.writer.rows("predictions.jsonl", ({**head, **row} for row in rows))
+            self._owe_report()
+
+    def _owe_report(self) -> None:
+        self.find(ReportCallback).owe(self._trainer.args, self._trainer.state)
 
     def _opened(self) -> Recorder | None:
         trainer, recorder = self._trainer, self._recorder
@@ -165,6 +172,7 @@ class Monitor:
                 raise
             finally:
                 self._stop()
+                self.find(ReportCallback).settle()
 
         def watched(name: str) -> Any:
             @functools.wraps(getattr(type(trainer), name))
@@ -241,6 +249,9 @@ class Monitor:
             callback = self.find(FileLoggingCallback)
             trainer = self._trainer
             callback.record_error_outside(error, trainer.args, trainer.state.global_step, during)
+            if during:
+                self._owe_report()
+                self.find(ReportCallback).settle()
         except Exception as failure:  # noqa: BLE001 - the user must see his error, not ours
             log.warning("hf_monitor: the error could not be recorded: %s: %s", type(failure).__name__, failure)
 
@@ -276,6 +287,7 @@ class Monitor:
     def _record_error(self, error: BaseException, caller: FrameType, began: bool) -> None:
         self._recorder.recorded_error = 0
         self._seen = id(error)
+        self._owe_report()
         for last in (False, True):  # torch raises in the midst of anything when it hears that a worker has died
             try:
                 self._come_to(error, caller)
@@ -406,8 +418,9 @@ def attach(
         )
     present = trainer.callback_handler.callbacks
     if run_dir is None:  # callbacks that the user made himself may name the folder already
-        ours = (FileLoggingCallback, TextMetricsCallback, PlottingCallback, AlertCallback, GpuMonitorCallback)
-        run_dir = next((c.run_dir for c in present if isinstance(c, ours) and c.run_dir is not None), None)
+        ours = tuple(type(callback) for callback in default_callbacks())
+        named: Any = (callback for callback in present if isinstance(callback, ours))
+        run_dir = next((callback.run_dir for callback in named if callback.run_dir is not None), None)
     folder = run_dir_for(run_dir, trainer.args)
     earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")
     if earlier is not None:

@@ -11,6 +11,7 @@ from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
 from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
+from hf_monitor.callbacks.report import ReportCallback
 from hf_monitor.callbacks.text_metrics import TextMetricsCallback
 
 if TYPE_CHECKING:
@@ -36,18 +37,21 @@ def default_callbacks(
     Returns
     -------
     list of transformers.TrainerCallback
-        Log and rows, scores and texts, pictures, alerts, GPU and timing.
+        Log and rows, scores and texts, pictures, alerts, the report, GPU and timing.
 
     Examples
     --------
     >>> callbacks = default_callbacks("outputs/monitor")
-    >>> [type(callback).__name__ for callback in callbacks]
-    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback', 'AlertCallback', 'GpuMonitorCallback']
+    >>> [type(callback).__name__ for callback in callbacks][:3]
+    ['FileLoggingCallback', 'TextMetricsCallback', 'PlottingCallback']
+    >>> [type(callback).__name__ for callback in callbacks][3:]
+    ['AlertCallback', 'ReportCallback', 'GpuMonitorCallback']
     """
     return [
         FileLoggingCallback(run_dir),
         TextMetricsCallback(run_dir, text_metrics),
         PlottingCallback(run_dir),
         AlertCallback(run_dir),
+        ReportCallback(run_dir),  # after those whose rows and pictures it shows
         GpuMonitorCallback(run_dir),  # last: what the others do at a step's end is then no wait for data
     ]

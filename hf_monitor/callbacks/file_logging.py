@@ -110,7 +110,7 @@ class FileLoggingCallback(TrainerCallback):
                 capture_fd=self.capture_fd,
                 on_trouble=lambda error: trouble.report("train.log", error),
             )
-            writer.announce = self._logger.announce
+            writer.announce, writer.note = self._logger.announce, self._logger.write
         return self._recorder, self._logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

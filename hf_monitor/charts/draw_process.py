@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_monitor.run.reader import Run
 
-__all__ = ["ANSWER", "draw", "main"]
+__all__ = ["ANSWER", "draw", "main", "stand_back"]
 
 ANSWER = "hf_monitor_drawing"
 """A key of every answer: libraries may print, too."""
@@ -48,8 +48,8 @@ def draw(history: Run | Sequence[Mapping[str, Any]], folder: Path) -> list[Path]
     return draw_history(history.metrics if isinstance(history, Run) else history, folder)
 
 
-def _stand_back(training: int) -> None:
-    """Give way to the training in all things, and end when it ends."""
+def stand_back(training: int) -> None:
+    """Give way to the training, a process, in all things, and end when it ends."""
     first = os.getppid()
     with suppress(OSError, AttributeError):
         os.nice(_NICE)
@@ -107,7 +107,7 @@ def main(training: int, limit_s: float) -> int:
 
     from hf_monitor.run.rows import iter_lines
 
-    _stand_back(training)
+    stand_back(training)
     rows: list[dict[str, Any]] = []
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(limit_s, exit=True, file=nowhere)

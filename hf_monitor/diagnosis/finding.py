@@ -79,7 +79,8 @@ class Finding:
             "evidence": dict(self.evidence),
         }
 
-    def _said(self, value: float) -> str:
+    def said(self, value: float) -> str:
+        """Say a value in the unit of this finding: ``"81 %"``, ``"2.3 GiB"``, ``"loss 1.5"``."""
         if self.unit == "share":
             return f"{100 * value:.3g} %"
         shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -90,7 +91,7 @@ class Finding:
         """The sentence, what the threshold was compared with, and why nothing can be said."""
         judged = ""
         if self.verdict == "found" and self.value is not None and self.threshold is not None:
-            judged = f" Measured: {self._said(self.value)}, threshold: {self._said(self.threshold)}."
+            judged = f" Measured: {self.said(self.value)}, threshold: {self.said(self.threshold)}."
         return f"{self.sentence}{judged}" + (f" Inconclusive: {self.reason}" if self.reason else "")
 
     @property

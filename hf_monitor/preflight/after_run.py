@@ -1,7 +1,8 @@
-"""The checks after a training that need the run folder only: its end, findings, rows, log, texts and pictures."""
+"""The checks after a training that need the run folder only: its end, findings, rows, log, texts, pictures, report."""
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,7 @@ def check_run(run: Run) -> Iterator[Check]:
     yield _log(run)
     yield _predictions(run)
     yield _charts(run)
-    if _size(run.path / "report.html") is not None:  # nothing makes one by itself
-        yield _report(run.path / "report.html")
+    yield _report(run.path / "report.html")
 
 
 def _ending(run: Run) -> Check:
@@ -194,10 +194,11 @@ def png_problem(path: Path) -> str | None:
 
 
 def _report(path: Path) -> Check:
-    size = _size(path) or 0
-    end = path.read_bytes()[-200:].rstrip().lower()
-    if not end.endswith(b"</html>"):
-        return warning("report", f"report.html is cut off ({size:,} bytes).", "Make it again.", bytes=size)
+    size, make = _size(path), f"Make it: hf-monitor report {shlex.quote(str(path.parent))}"
+    if size is None:
+        return skipped("report", "there is no report.html.", make)
+    if not path.read_bytes()[-200:].rstrip().lower().endswith(b"</html>"):
+        return warning("report", f"report.html is cut off ({size:,} bytes).", make, bytes=size)
     return ok("report", f"report.html, {size / 1024:,.0f} KiB.", bytes=size)
 
 

@@ -5,6 +5,8 @@ from hf_monitor._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "Comparison": "hf_monitor.report.comparison",
+        "compare_runs": "hf_monitor.report.comparison",
         "report_html": "hf_monitor.report.one_page",
         "write_report": "hf_monitor.report.one_page",
     },

@@ -1,19 +1,42 @@
-"""What the sections of a report are made of: a run, read once."""
+"""What the sections of a report are made of: a run, read once, and whatever is in its rows."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any, TypeVar
 
 from hf_monitor.charts.curves import Curves, curves_of
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.findings import diagnose
-from hf_monitor.run.reader import Run
+from hf_monitor.diagnosis.rows import mapping, number
+from hf_monitor.diagnosis.watcher import lineage
+from hf_monitor.run.ending import Ending
+from hf_monitor.run.reader import Rows, Run
 
 __all__ = ["Material"]
+
+T = TypeVar("T")
+_NUMBERS = ("step", "time", "attempt", "resumed_attempt")
+_TEXTS = ("kind", "event", "name", "rule", "signals", "type", "message", "traceback")
+
+
+def _has_known_form(row: Mapping[str, Any]) -> bool:
+    for name in _NUMBERS:
+        value = row.get(name)
+        if value is None:
+            if name in row and name != "resumed_attempt":
+                return False
+        elif number(value) is None or (name != "time" and value.__class__ is not int):
+            return False
+    return all(row.get(name) is None or isinstance(row[name], str) for name in _TEXTS)
 
 
 class Material:
     """A run for a report; each part is read when a section first asks for it.
+
+    What cannot be made of rows that somebody else wrote is empty, and the gaps say so.
 
     Parameters
     ----------
@@ -27,15 +50,91 @@ class Material:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
         self.gaps: list[str] = []
+        self.run = self._of_known_form(run)
+
+    def _of_known_form(self, run: Run) -> Run:
+        """Give the run without rows whose step, time, kind ... are no such thing: sections sort and group by them."""
+        rows = run.rows
+        kept = [row for row in rows if _has_known_form(row)]
+        if len(kept) == len(rows):
+            return run
+        n = len(rows) - len(kept)
+        self.gaps.append(
+            f"{n:,} row{'s' if n > 1 else ''} of metrics.jsonl {'are' if n > 1 else 'is'} left out: step, time, attempt, "
+            "kind or name are of another form than hf_monitor writes."
+        )
+        own = copy.copy(run)  # whoever handed it over keeps it as it was
+        for name, made in vars(Run).items():
+            if isinstance(made, cached_property) and name != "facts":
+                vars(own).pop(name, None)
+        own.rows = Rows(kept)
+        return own
+
+    def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - there must be a page of whatever is in a folder
+            self.gaps.append(f"{what} cannot be told from these rows: {type(error).__name__}: {error}")
+            return otherwise
+
+    @cached_property
+    def metrics(self) -> Rows:
+        """As :attr:`Run.metrics`; all rows of ``metrics.jsonl`` where attempts cannot be told apart."""
+        return self._made("Which attempt each row belongs to", lambda: self.run.metrics, self.run.rows)
 
     @cached_property
     def curves(self) -> Curves:
         """A curve for each number that was logged in a training."""
-        return curves_of(self.run.metrics)
+        return self._made("The curves", lambda: curves_of(self.metrics), Curves())
 
     @cached_property
     def findings(self) -> list[Finding]:
         """What :func:`diagnose` says, found or not."""
-        return diagnose(self.run)
+        return self._made("What the rules find", lambda: diagnose(self.run), [])
+
+    @cached_property
+    def ending(self) -> Ending:
+        """As :attr:`Run.ending`."""
+        return self._made("How it ended", lambda: self.run.ending, Ending("unknown"))
+
+    @cached_property
+    def last_step(self) -> int:
+        """The highest step of the latest attempt that trained; 0 where nothing was logged."""
+        return int(number(self._made("The last step", lambda: self.run.last_step, 0)) or 0)
+
+    @cached_property
+    def max_steps(self) -> int | None:
+        """How many steps it was to take; None where that is not known."""
+        steps = number(self.run.facts.get("max_steps"), 1.0)
+        return None if steps is None else int(steps)
+
+    @cached_property
+    def has_training(self) -> bool:
+        """Whether a training began in it."""
+        return any(
+            row.get("kind") == "train" or (row.get("kind") == "event" and row.get("event") in ("train_begin", "error"))
+            for row in self.run.rows
+        )
+
+    @cached_property
+    def times(self) -> tuple[float, float] | None:
+        """Epoch seconds of the first and the last that was recorded; None where nothing was."""
+        known = [number(entry.get("time")) for entry in self.run.attempts]
+        known += [number(row.get("time")) for row in self.run.rows]
+        times = [time for time in known if time is not None]
+        return (min(times), max(times)) if times else None
+
+    @cached_property
+    def checkpoint(self) -> tuple[int, str] | None:
+        """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
+        rows: list[Mapping[str, Any]] = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
+        for row in reversed(rows):
+            step, path = number(row.get("step")), row.get("checkpoint")
+            if row.get("event") == "save" and isinstance(path, str) and path and step is not None:
+                return int(step), path
+        return None
+
+    def fact(self, name: str) -> dict[str, Any]:
+        """Give a fact of ``run.json`` that is a mapping; an empty one for any other."""
+        return mapping(self.run.facts.get(name))

@@ -57,7 +57,13 @@ def report_html(run: Run | str | os.PathLike[str]) -> bytes:
     run = run if isinstance(run, Run) else load_run(run)
     material = Material(run)
     made = [_part(name, title, material) for name, title in SECTIONS.items()]
-    return page("report.html", title=run.path.name, parts=[part for part in made if part is not None])
+    return page("report.html", title=_name(run), parts=[part for part in made if part is not None])
+
+
+def _name(run: Run) -> str:
+    """Give the folder's name; of one that is called as by default, that of the output_dir."""
+    path = Path(os.path.abspath(run.path))  # noqa: PTH100 - a link keeps the name that the user gave it
+    return path.parent.name if path.name == "monitor" and path.parent.name else path.name
 
 
 def _part(name: str, title: str, material: Material) -> Part | None:

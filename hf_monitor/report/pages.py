@@ -59,4 +59,4 @@ def page(template: str, **data: Any) -> bytes:
     """
     style, policy = _style()
     text = _environment().get_template(template).render(style=style, policy=policy, **data)
-    return text.encode("utf-8", "replace")
+    return words.clean(text).encode("utf-8")

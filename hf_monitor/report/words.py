@@ -1,11 +1,17 @@
-"""How numbers, durations and moments are written for people; the same on every machine."""
+"""How numbers, durations, moments and others' words are written for people; the same on every machine."""
 
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
-__all__ = ["duration", "moment", "number"]
+__all__ = ["clean", "duration", "moment", "number", "quoted", "shown"]
+
+# HTML has no place for control characters, surrogates and noncharacters.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_LONGEST_WHOLE = 1 << 80
 
 
 def number(value: object, digits: int = 4) -> str:
@@ -13,17 +19,19 @@ def number(value: object, digits: int = 4) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     if isinstance(value, int):
-        return f"{value:,}"
+        if abs(value) < _LONGEST_WHOLE:
+            return f"{value:,}"
+        return f"{'-' if value < 0 else ''}about 10^{abs(value).bit_length() * 0.30103:.0f}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("infinite" if value > 0 else "-infinite")
-    if abs(value) >= 10 ** (digits - 1):
+    if 10 ** (digits - 1) <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:
     """Write seconds as ``"45 s"``, ``"3 min 20 s"``, ``"2 h 05 min"``, ``"3 d 4 h"``; empty for None."""
-    if seconds is None or not math.isfinite(seconds):
+    if not isinstance(seconds, int | float) or not abs(seconds) < 1e15:
         return ""
     if seconds < 10:
         return f"{max(seconds, 0.0):.2g} s"
@@ -45,3 +53,29 @@ def moment(time: float | None) -> str:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError, TypeError):
         return ""
+
+
+def quoted(text: object, most: int = 200) -> str:
+    """Give others' words for a sentence of ours: one line, cut, in a direction of their own (a right-to-left isolate).
+
+    Their own marks of direction are taken out: they would turn our words around, too.
+    """
+    line = " ".join(_DIRECTION.sub("", str(text)).split())
+    line = line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if line.isascii() else f"\u2068{line}\u2069"
+
+
+def shown(value: object) -> str:
+    """Write a value of ``run.json``: numbers as they are, ``None`` as it stands in Python, lists with commas."""
+    if isinstance(value, list) and value:
+        return ", ".join(map(shown, value))
+    if isinstance(value, dict) and value:
+        return ", ".join(f"{key}={shown(one)}" for key, one in value.items())
+    if isinstance(value, int) and abs(value) >= _LONGEST_WHOLE:
+        return number(value)
+    return str(value)
+
+
+def clean(text: str) -> str:
+    """Put U+FFFD in the place of each character that an HTML page must not hold."""
+    return _NO_TEXT.sub("\ufffd", text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 __all__ = ["Lost", "merge"]
@@ -21,7 +22,7 @@ class Lost(NamedTuple):
     """The attempt that went back over them."""
 
 
-def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Row, int]], list[Lost]]:
+def merge(rows: Iterable[_Row]) -> tuple[list[_Row], list[tuple[_Row, int]], list[Lost]]:
     """Merge the rows of several attempts.
 
     An attempt that resumes at step S goes on from what its checkpoint's attempt had up to S (``resumed_attempt`` in its
@@ -30,13 +31,13 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
 
     Parameters
     ----------
-    rows : iterable of mapping
-        In the order written; processes may have written alternately.
+    rows : iterable of dict
+        In the order written; processes may have written alternately. They are not changed.
 
     Returns
     -------
     metrics : list of dict
-        Without events, in the order of steps.
+        Without events, in the order of steps. The rows themselves, no copies; a new one where two were joined.
     lost : list of (dict, int)
         Rows that a resumed attempt went back over, each with that attempt's number.
     steps : list of Lost
@@ -46,40 +47,70 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> tuple[list[_Row], list[tuple[_Ro
     latest = 0
     lost: list[tuple[_Row, int]] = []
     written: dict[int, list[_Row]] = {}  # what is not lost yet
-    reached: dict[int, tuple[int, int]] = {}  # by attempt: after which step its own begin, and the last not lost yet
+    reached: dict[int, list[int]] = {}  # by attempt: after which step its own begin, and the last not lost yet
     steps: list[Lost] = []
-    for raw in rows:
-        row = dict(raw)
-        attempt = row.get("attempt") or 0
-        begins = row.get("kind") == "event" and row.get("event") == "train_begin"
-        if begins:
-            before = _before(views, attempt, row.get("resumed_attempt"))
-            step = row.get("step") or 0
-            own = {key: kept for key, kept in views.get(attempt, {}).items() if kept.get("attempt") == attempt}
-            views[attempt] = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step} | own
-            if step:
-                first = row.get("resumed_attempt") or max((number for number in written if number < attempt), default=0)
-                lost += _lost(written, first, attempt, step)
-                steps += _lost_steps(reached, first, attempt, step)
-            reached[attempt] = (step, step)
-            latest = attempt
+    current: int | None = None  # whose `view`, `own` and `ends` are at hand: a million rows are looked at
+    view: _View = {}
+    own: list[_Row] | None = None
+    ends: list[int] | None = None
+    for row in rows:
+        get = row.get
+        kind, attempt, alone = get("kind", ""), get("attempt") or 0, get("standalone")
+        if kind == "event" and get("event") == "train_begin":
+            _begin(row, attempt, views, written, reached, lost, steps)
+            latest, current = attempt, None
         elif attempt not in views:  # evaluates only, so far: it adds to what there is
             views[attempt] = dict(views.get(latest, {}))
-            latest = attempt
-        if attempt in reached and not row.get("standalone"):
-            begun, last = reached[attempt]
-            reached[attempt] = begun, max(last, row.get("step") or 0)
-        if row.get("kind") == "event":
+            latest, current = attempt, None
+        if attempt != current:
+            current, view, ends = attempt, views[attempt], reached.get(attempt)
+            own = written.get(attempt)
+        if ends and not alone and (step := get("step") or 0) > ends[1]:
+            ends[1] = step
+        if kind == "event":
             continue
-        written.setdefault(attempt, []).append(row)
-        view = views[attempt]
-        alone = row.get("time") if row.get("standalone") else None
-        key = (row.get("kind", ""), row.get("step", 0), row.get("name", row.get("rule")), alone)
-        earlier = view.get(key)
-        # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
-        view[key] = {**earlier, **row} if earlier and earlier.get("attempt") == attempt else row
-    metrics = sorted(views.get(latest, {}).values(), key=lambda row: (row.get("step", 0), row.get("time", 0.0)))
-    return metrics, lost, steps
+        if own is None:
+            own = written[attempt] = []
+        own.append(row)
+        name = row["name"] if "name" in row else get("rule")
+        time = get("time") if alone else None
+        # Nearly all rows have neither: a pair is made and hashed sooner, and is never like the others' keys.
+        key: tuple[Any, ...] = (kind, get("step", 0))
+        if name is not None or time is not None:
+            key = (*key, name, time)
+        earlier = view.setdefault(key, row)
+        if earlier is not row:
+            # Several evaluation sets share a step within an attempt: their keys differ, so they are joined.
+            view[key] = {**earlier, **row} if earlier.get("attempt") == attempt else row
+    return _in_order(views.get(latest, {})), lost, steps
+
+
+def _begin(
+    row: _Row,
+    attempt: int,
+    views: dict[int, _View],
+    written: dict[int, list[_Row]],
+    reached: dict[int, list[int]],
+    lost: list[tuple[_Row, int]],
+    steps: list[Lost],
+) -> None:
+    """Let an attempt begin: give it its view, and take out what it goes back over."""
+    resumed, step = row.get("resumed_attempt"), row.get("step") or 0
+    before = _before(views, attempt, resumed)
+    own = {key: kept for key, kept in views.get(attempt, {}).items() if kept.get("attempt") == attempt}
+    views[attempt] = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step} | own
+    if step:
+        first = resumed or max((number for number in written if number < attempt), default=0)
+        lost += _lost(written, first, attempt, step)
+        steps += _lost_steps(reached, first, attempt, step)
+    reached[attempt] = [step, step]
+
+
+def _in_order(view: _View) -> list[_Row]:
+    try:
+        return sorted(view.values(), key=itemgetter("step", "time"))
+    except KeyError:
+        return sorted(view.values(), key=lambda row: (row.get("step", 0), row.get("time", 0.0)))
 
 
 def _before(views: dict[int, _View], attempt: int, resumed: int | None) -> _View:
@@ -90,14 +121,14 @@ def _before(views: dict[int, _View], attempt: int, resumed: int | None) -> _View
     return views[max(earlier)] if earlier else {}
 
 
-def _lost_steps(reached: dict[int, tuple[int, int]], first: int, attempt: int, step: int) -> list[Lost]:
+def _lost_steps(reached: dict[int, list[int]], first: int, attempt: int, step: int) -> list[Lost]:
     """Take out of `reached` what an attempt goes back over."""
     found = []
     for number in sorted(number for number in reached if first <= number < attempt):
         begun, last = reached[number]
         if last > max(step, begun):
             found.append(Lost(number, max(step, begun) + 1, last, attempt))
-            reached[number] = begun, max(step, begun)
+            reached[number][1] = max(step, begun)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,18 +13,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.run.bulk import collector_paused, row_blocks, rows_backwards
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
-from hf_monitor.run.rows import iter_lines
 from hf_monitor.run.run_json import FORMAT
 from hf_monitor.run.signals import read_traces, was_cleared
+from hf_monitor.run.views import Curve, curve_of, html_table, metric_names, rows_by_step, trained_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Best", "Rows", "Run", "load_run"]
+__all__ = ["Best", "Curve", "Rows", "Run", "load_run"]
+
+
+#: Ends of names of what is no score, in the Trainer's own rows.
+_SPEEDS = ("_runtime", "_per_second", "_gen_len")
+
+_KEPT_AS = {
+    "metrics.jsonl": "rows",
+    "predictions.jsonl": "predictions",
+    "system.jsonl": "system",
+    "trials.jsonl": "trials",
+}
 
 
 class Best(NamedTuple):
@@ -50,11 +62,45 @@ class Rows(list[dict[str, Any]]):
 
     def of(self, kind: str) -> Rows:
         """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"fold"`` ..."""
-        return Rows(row for row in self if row.get("kind") == kind)
+        return Rows([row for row in self if row.get("kind") == kind])
+
+    def column(self, name: str) -> list[Any]:
+        """Give what each row has under a name; None where it has nothing.
+
+        Examples
+        --------
+        >>> Rows([{"step": 1, "loss": 2.5}, {"step": 2}]).column("loss")
+        [2.5, None]
+        """
+        return [row.get(name) for row in self]
+
+    def by_step(self, *kinds: str) -> Rows:
+        """Put what was logged and evaluated at the same step into one row, for a data frame of a line a step.
+
+        Parameters
+        ----------
+        *kinds : str
+            Kinds of rows; ``"train"`` and ``"eval"`` by default. Where two have one key the earlier row's value stays.
+
+        Returns
+        -------
+        Rows
+            Ascending in the step, without evaluations outside of the training; ``kind`` and ``time`` are left out.
+
+        Examples
+        --------
+        >>> rows = [{"kind": "train", "step": 1, "loss": 2.5}, {"kind": "eval", "step": 1, "eval_loss": 2.25}]
+        >>> list(Rows(rows).by_step())
+        [{'step': 1, 'loss': 2.5, 'eval_loss': 2.25}]
+        """
+        return Rows(rows_by_step(self, kinds or ("train", "eval")))
 
 
 class Run:
     """A run folder, read. Files are read when first asked for, and once; make a new ``Run`` to see later rows.
+
+    Rows are not copied: :attr:`rows`, :attr:`metrics` and :attr:`events` hold the same dicts, each time they are asked
+    for. Copy one before you change it.
 
     Parameters
     ----------
@@ -70,6 +116,7 @@ class Run:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.broken_lines: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}  # bytes that were read, by file
 
     def __repr__(self) -> str:
         return f"<Run {str(self.path)!r}: {self.ending}, {len(self.attempts)} attempt(s), step {self.last_step}>"
@@ -129,7 +176,9 @@ class Run:
 
     @cached_property
     def _merged(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], int]], list[Lost]]:
-        return merge(self.rows)
+        rows = self.rows
+        with collector_paused():
+            return merge(rows)
 
     @cached_property
     def predictions(self) -> Rows:
@@ -149,8 +198,12 @@ class Run:
         Rows
             Empty where there was none.
         """
-        rows = [row for row in self.predictions if row.get("name") == name]
-        return Rows(row for row in rows if row.get("time") == rows[-1].get("time"))  # written together
+        if "predictions" in vars(self):
+            return Rows(_latest_texts(reversed(self.predictions), name))
+        try:
+            return Rows(_latest_texts(rows_backwards(self.path / "predictions.jsonl"), name))
+        except FileNotFoundError:
+            return Rows()
 
     @cached_property
     def system(self) -> Rows:
@@ -164,12 +217,40 @@ class Run:
         """Trials of batch sizes."""
         return self._read("trials.jsonl")
 
-    @property
+    def iter_rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a file one by one, in the order written, without keeping them all in memory.
+
+        Parameters
+        ----------
+        name : str
+            ``"metrics.jsonl"``, ``"predictions.jsonl"``, ``"system.jsonl"`` or ``"trials.jsonl"``. Of
+            ``"system.jsonl"`` they come as in :attr:`system`, with the samples of other ranks.
+
+        Examples
+        --------
+        >>> run = load_run("out/monitor")  # doctest: +SKIP
+        >>> max(row["power_w"] for row in run.iter_rows("system.jsonl") if "power_w" in row)  # doctest: +SKIP
+        349.1
+        """
+        kept = _KEPT_AS.get(name, "")
+        if kept in vars(self) or (kept == "system" and any(self.path.glob("system.rank*.jsonl"))):
+            yield from getattr(self, kept)
+            return
+        broken = 0
+        try:
+            for rows, n_broken, _ in row_blocks(self.path / name):
+                yield from rows
+                broken += n_broken
+        except FileNotFoundError:
+            pass
+        self.broken_lines[name] = broken
+
+    @cached_property
     def events(self) -> Rows:
         """Events: train_begin, save, train_end, error ..."""
         return self.rows.of("event")
 
-    @property
+    @cached_property
     def last_step(self) -> int:
         """The highest step of the latest attempt that trained; 0 where nothing was logged."""
         attempt = self._trained_attempt()
@@ -196,7 +277,10 @@ class Run:
         """What ended the training: status, rank, step, time, type and message of the error, traceback."""
         found = self._judged()
         if found.status == "killed":  # the process is gone: its last words may have come after we had read
-            found = Run(self.path)._judged()
+            again = Run(self.path)
+            if self._is_all("metrics.jsonl"):
+                again.rows = self.rows
+            found = again._judged()
         return found
 
     def _judged(self) -> Ending:
@@ -254,22 +338,86 @@ class Run:
             None where the metric was never a finite number.
         """
         greater = not metric.endswith("loss") if greater_is_better is None else greater_is_better
-        rows = [row for row in self.metrics if _is_finite(row.get(metric))]
+        rows = [row for row in self.metrics if metric in row and _is_finite(row[metric])]
         rows = [row for row in rows if not row.get("standalone")] or rows
         if not rows:
             return None
         best = (max if greater else min)(rows, key=lambda row: row[metric])  # the first of equals
         return Best(best[metric], best.get("weights_step", best.get("step", 0)), best.get("attempt", 0))
 
+    def curve(self, metric: str) -> Curve:
+        """Give a metric over the steps of the training, evaluations outside of it left out.
+
+        Parameters
+        ----------
+        metric : str
+            As it stands in the rows: ``"loss"``, ``"eval_rougeL"``; :attr:`metric_names` has them all.
+
+        Returns
+        -------
+        Curve
+            ``steps`` and ``values``, two lists of one length, empty where it was never a number; a NaN stays a NaN.
+
+        Examples
+        --------
+        >>> steps, values = run.curve("eval_rougeL")  # doctest: +SKIP
+        >>> plt.plot(steps, values)  # doctest: +SKIP
+        """
+        return curve_of(self.metrics, metric)
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of what was a finite number, for :meth:`best` and :meth:`curve`.
+
+        Examples
+        --------
+        >>> [name for name in run.metric_names if "rouge" in name]  # doctest: +SKIP
+        ['eval_rouge1', 'eval_rouge2', 'eval_rougeL']
+        """
+        return metric_names(self.metrics)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the training took, or has taken: all attempts together, without the time between them.
+
+        An attempt that was killed counts up to its last row. None where nothing was trained.
+
+        Examples
+        --------
+        >>> run.duration_seconds / 3600  # doctest: +SKIP
+        1.7
+        """
+        return trained_seconds(self.rows)
+
+    def _repr_html_(self) -> str:
+        """Show a notebook how the run stands, and its best scores."""
+        seconds = self.duration_seconds
+        lines = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", str(self.last_step))]
+        lines += [] if seconds is None else [("trained for", f"{seconds:,.0f} s")]
+        named = (name for name in self.metric_names if name.startswith("eval_") and not name.endswith(_SPEEDS))
+        for name, best in ((name, self.best(name)) for name in list(named)[:6]):
+            lines += [] if best is None else [(f"best {name}", f"{best.value:.4g} at step {best.step}")]
+        return html_table(str(self.path), lines)
+
     def _read(self, name: str) -> Rows:
+        found = Rows()
+        self.broken_lines[name] = self._sizes[name] = 0
         try:
-            data = (self.path / name).read_bytes()
+            with collector_paused():
+                for rows, n_broken, n_bytes in row_blocks(self.path / name):
+                    found += rows
+                    self.broken_lines[name] += n_broken
+                    self._sizes[name] += n_bytes
         except FileNotFoundError:
-            self.broken_lines[name] = 0
-            return Rows()
-        pairs = list(iter_lines(data))
-        self.broken_lines[name] = sum(row is None for _, row in pairs)
-        return Rows(row for _, row in pairs if row is not None)
+            pass
+        return found
+
+    def _is_all(self, name: str) -> bool:
+        """Whether nothing was written to a file since it was read."""
+        try:
+            return (self.path / name).stat().st_size == self._sizes.get(name)
+        except OSError:
+            return False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows)
@@ -337,6 +485,23 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 
 def _latest(rows: list[dict[str, Any]]) -> float:
     return max((row.get("time") or 0.0 for row in rows), default=0.0)
+
+
+def _latest_texts(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Find the texts of the latest evaluation among rows that come from the last to the first, and put them in order.
+
+    They were written together and share their time. Two processes may have written to one file at the same time: only
+    an earlier evaluation of the same attempt tells that there are no more.
+    """
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if row.get("name") != name:
+            continue
+        if not found or row.get("time") == found[0].get("time"):
+            found.append(row)
+        elif found[0].get("time") is not None and row.get("attempt") == found[0].get("attempt"):
+            break
+    return found[::-1]
 
 
 def _is_finite(value: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["decode_line", "encode_row", "iter_lines", "plain"]
+__all__ = ["decode_line", "encode_row", "iter_lines", "plain", "restore"]
 
 _EXACT = frozenset({int, str, bool, type(None)})
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
@@ -137,7 +137,14 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
     return orjson.dumps(plain(row), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _restore(value: Any) -> Any:
+def restore(value: Any) -> Any:
+    """Give back what :func:`plain` made of a value: numbers in the place of markers.
+
+    Raises
+    ------
+    ValueError
+        If a marker holds no number.
+    """
     if type(value) is dict:
         if len(value) == 1:
             key = next(iter(value))
@@ -146,10 +153,10 @@ def _restore(value: Any) -> Any:
             if key == "$int":
                 return int(value[key])
             if key.startswith("$$") and _is_marker_like(value):
-                return {key[1:]: _restore(value[key])}
-        return {k: _restore(v) for k, v in value.items()}
+                return {key[1:]: restore(value[key])}
+        return {k: restore(v) for k, v in value.items()}
     if type(value) is list:
-        return [_restore(item) for item in value]
+        return [restore(item) for item in value]
     return value
 
 
@@ -173,7 +180,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
     row = orjson.loads(line)
     if type(row) is not dict:
         raise ValueError(f"a row must be a JSON object, got {type(row).__name__}: {line[:80]!r}")
-    return _restore(row) if b'"$' in line else row
+    return restore(row) if b'"$' in line else row
 
 
 def iter_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]]:

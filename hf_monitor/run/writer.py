@@ -74,6 +74,8 @@ class RunWriter:
         What all who write into this folder share, so that a failing disk is reported once.
     announce : callable
         Told, as a text, when recording works again.
+    note : callable
+        Told, as a text, what belongs into a log and need not be shown.
     mask : SecretMask
         Takes secrets out of all that is written; knows those of the process from :meth:`open` on, those of the facts
         from :meth:`begin_attempt` on, and what it was told (``writer.learn``).
@@ -93,6 +95,7 @@ class RunWriter:
         self._opened = False
         self.trouble = Trouble(self.run_dir)
         self.announce: Callable[[str], None] = announce_by_logging
+        self.note: Callable[[str], None] = announce_by_logging
         self._proven = False  # has the attempt a row on the disk?
         self._tend_at = 0.0
         self._step = 0

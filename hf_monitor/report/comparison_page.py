@@ -1,0 +1,261 @@
+"""A comparison as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from hf_monitor.report.cautions import names_of
+from hf_monitor.report.comparison import MARK
+from hf_monitor.report.pages import page
+from hf_monitor.report.plots import Picture, Series, Table, bar_plot, line_plot, sparkline
+from hf_monitor.report.verdict_words import METHODS
+from hf_monitor.report.words import duration
+
+if TYPE_CHECKING:
+    from hf_monitor.charts.curves import Curve
+    from hf_monitor.report.comparison import Comparison
+    from hf_monitor.report.verdict import Verdict
+
+__all__ = ["comparison_html"]
+
+_IN_COLUMNS = 6  # runs up to which each has a column in the table of differences
+_DRAWN = 12  # runs up to which each has a curve
+_BEST_DRAWN = 8  # curves otherwise: one for each colour
+_POINTS = 200  # of a curve
+_LOST = 20  # of its values that are not finite
+_VALUES = 12  # of a setting, and groups in a picture
+_SPARK = 60
+
+
+def comparison_html(comparison: Comparison) -> bytes:
+    """Make the page; the same runs give the same bytes."""
+    return page(
+        "comparison.html",
+        title=f"Comparison of {len(comparison.runs)} runs",
+        mark=Markup(MARK),
+        comparison=comparison,
+        answer=comparison.verdict.sentences[0] if comparison.verdict.sentences else "",
+        differences=[(area, _differences(comparison, area)) for area in _areas(comparison)],
+        not_recorded=_not_recorded(comparison),
+        metrics=_metrics(comparison),
+        costs=_costs(comparison),
+        pictures=_pictures(comparison),
+        groups=_groups(comparison.verdict),
+        pairs=_pairs(comparison.verdict),
+    )
+
+
+def _areas(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(row.area for row in comparison.differences))
+
+
+def _differences(comparison: Comparison, area: str) -> Table:
+    runs = comparison.runs
+    rows: list[list[object]] = []
+    wide = len(runs) <= _IN_COLUMNS
+    for row in comparison.differences:
+        if row.area != area:
+            continue
+        name = row.name if row.matters else f"{row.name} (changes nothing that is learnt)"
+        by_value = row.by_value
+        if wide:
+            of_run = {place: text for text, places in by_value for place in places}
+            rows.append([name, *(of_run[place] for place in range(len(runs)))])
+            continue
+        for text, places in by_value[:_VALUES]:
+            rows.append([name, text, len(places), names_of(runs, places)])
+        if len(by_value) > _VALUES:
+            rows.append([name, f"{len(by_value) - _VALUES} more values", None, None])
+    follows = [f"{row.name}: {', '.join(row.follows)}" for row in comparison.differences if row.follows]
+    own = [text for text in follows if any(text.startswith(f"{one[0]}:") for one in rows)]
+    note = f"Differs, too, and follows from it: {'; '.join(own)}." if own else ""
+    return Table(["", *(run.name for run in runs)] if wide else ["", "value", "runs", "which"], rows, note)
+
+
+def _not_recorded(comparison: Comparison) -> Table | None:
+    if not comparison.not_recorded:
+        return None
+    by_runs: dict[tuple[int, ...], list[str]] = {}
+    for name, places in comparison.not_recorded.items():
+        by_runs.setdefault(tuple(places), []).append(name)
+    rows = [
+        [
+            names_of(comparison.runs, places),
+            ", ".join(names[:30]) + (f" and {len(names) - 30} more" * (len(names) > 30)),
+        ]
+        for places, names in by_runs.items()
+    ]
+    return Table(["run", "not recorded"], rows, "Another version wrote these runs; it does not mean that they differ.")
+
+
+def _metrics(comparison: Comparison) -> Table:
+    head: list[str] = ["run"]
+    main = comparison.verdict.metric
+    for metric in comparison.metrics:
+        head += [metric, "at step"]
+        if metric == main:
+            head += ["last", "curve"]
+    best = {metric: comparison.best_run(metric) for metric in comparison.metrics}
+    rows: list[list[object]] = []
+    for place, run in enumerate(comparison.runs):
+        cells: list[object] = [run.name]
+        for metric, values in comparison.metrics.items():
+            one = values[place]
+            shown: list[object] = [None, None] if one is None else [one.best, one.step]
+            if one is not None and place == best[metric]:
+                shown[0] = Markup('<strong class="best">{}</strong>').format(_number(one.best))
+            if metric == main:
+                shown += [None if one is None else one.last, _spark(run.curves.get(metric), metric)]
+            cells += shown
+        rows.append(cells)
+    return Table(head, rows, "The best of each column is bold. 'last' is the value of the last evaluation.")
+
+
+def _number(value: float) -> str:
+    from hf_monitor.report.words import number
+
+    return number(value)
+
+
+def _spark(curve: Curve | None, metric: str) -> Markup:
+    values = [] if curve is None else curve.values.tolist()
+    if len(values) < 2:
+        return Markup("")
+    if len(values) > _SPARK:
+        values = [values[round(k * (len(values) - 1) / (_SPARK - 1))] for k in range(_SPARK)]
+    return sparkline(values, label=metric)
+
+
+def _costs(comparison: Comparison) -> Table:
+    rows: list[list[object]] = [
+        [
+            run.name,
+            run.status,
+            run.attempts,
+            run.step,
+            run.loss,
+            duration(run.seconds),
+            run.samples_per_second,
+            run.gpu_memory_peak_mib,
+            run.energy_wh,
+        ]
+        for run in comparison.runs
+    ]
+    of = {run.gpu_memory_of for run in comparison.runs} - {""}
+    peak = "peak of GPU memory (MiB)"
+    note = "Time: from the first to the last row, all attempts. Samples/s: the median over the logged windows. "
+    if "torch" in of:
+        note += "Peak: what torch held at most. "
+    if "card" in of:
+        note += "Peak, where torch's is not recorded: what was used on the card. "
+    note += "Energy: of the cards, from the first to the last sample. Empty: the hardware does not say."
+    head = ["run", "status", "attempts", "steps", "last loss", "time", "samples/s", peak, "energy (Wh)"]
+    return Table(head, rows, note)
+
+
+def _pictures(comparison: Comparison) -> list[Picture]:
+    names = [name for name in (comparison.verdict.metric, "eval_loss", "loss") if name is not None]
+    places, note = _drawn(comparison)
+    found = []
+    for metric in dict.fromkeys(names):
+        series = [
+            _series(comparison.runs[k].name, comparison.runs[k].curves[metric])
+            for k in places
+            if metric in comparison.runs[k].curves
+        ]
+        if series:
+            picture = line_plot(metric, series, y_label=metric)
+            picture.notes.extend([note] if note else [])
+            found.append(picture)
+    return found
+
+
+def _drawn(comparison: Comparison) -> tuple[list[int], str]:
+    """Choose the runs whose curves are drawn: all of few, of many the best one of each of the best groups."""
+    runs, verdict = comparison.runs, comparison.verdict
+    if len(runs) <= _DRAWN:
+        return list(range(len(runs))), ""
+    metric = verdict.metric or ""
+    sign = -1 if verdict.greater_is_better else 1
+
+    def rank(place: int) -> tuple[bool, float, int]:
+        one = runs[place].metrics.get(metric)
+        return (one is None, 0.0 if one is None else sign * one.best, place)
+
+    if len(verdict.groups) > 1:
+        best_first = sorted((min(group.runs, key=rank) for group in verdict.groups), key=rank)
+        kept = best_first[:_BEST_DRAWN]
+        return kept, f"The best run of each of the {len(kept)} best groups of {len(verdict.groups)} ({len(runs)} runs)."
+    kept = sorted(range(len(runs)), key=rank)[:_BEST_DRAWN]
+    return kept, f"The {len(kept)} best of {len(runs)} runs."
+
+
+def _series(name: str, curve: Curve) -> Series:
+    import numpy as np
+
+    from hf_monitor.charts.thin import thin
+
+    steps, values = curve.finite
+    kept = thin(steps, values, _POINTS)
+    is_lost = ~np.isfinite(curve.values)
+    lost = np.flatnonzero(is_lost)[:_LOST]
+    x = np.concatenate([steps[kept], curve.steps[lost]])
+    y = np.concatenate([values[kept], curve.values[lost]])
+    order = np.argsort(x, kind="stable")
+    return Series(name, x[order].tolist(), y[order].tolist())
+
+
+def _groups(verdict: Verdict) -> tuple[Picture | None, Table] | None:
+    there = [group for group in verdict.groups if group.values]
+    if len(there) < 2 or verdict.metric is None:
+        return None
+    there.sort(key=lambda group: -group.mean if verdict.greater_is_better else group.mean)
+    rows: list[Sequence[object]] = [
+        [group.label, len(group.values), group.mean, group.sd, min(group.values.values()), max(group.values.values())]
+        for group in there
+    ]
+    table = Table(["group", "n", "mean", "standard deviation", "lowest", "highest"], rows)
+    if all(len(group.values) < 2 for group in there):
+        return None, table
+    drawn = there[:_VALUES]
+    picture = bar_plot(
+        f"{verdict.metric}: mean of each group, and its range",
+        [f"{group.label} (n = {len(group.values)})" for group in drawn],
+        [group.mean for group in drawn],
+        value_label=verdict.metric,
+        intervals=[(min(group.values.values()), max(group.values.values())) for group in drawn],
+        name_label="group",
+    )
+    if len(there) > len(drawn):
+        picture.notes.append(f"The {len(drawn)} best of {len(there)} groups.")
+    return picture, table
+
+
+def _pairs(verdict: Verdict) -> Table | None:
+    if not verdict.pairs:
+        return None
+    said: dict[Any, str] = {True: "yes", False: "no", None: "cannot be told"}
+    rows: list[Sequence[object]] = [
+        [
+            verdict.groups[pair.other].label,
+            said[pair.clear],
+            pair.metric,
+            pair.difference,
+            pair.low,
+            pair.high,
+            pair.p,
+            pair.n or None,
+            METHODS[pair.method] or pair.why_not,
+        ]
+        for pair in verdict.pairs
+    ]
+    best = verdict.groups[verdict.pairs[0].best].label
+    note = (
+        f"Best minus other; each interval is that of its own comparison, p is corrected for {verdict.n_comparisons:,} "
+        "comparisons (Holm). A difference is clear where p is at most 0.05."
+    )
+    head = [f"{best} against", "clear", "metric", "difference", "95 % from", "to", "p", "n", "by"]
+    return Table(head, rows, note)

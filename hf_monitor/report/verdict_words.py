@@ -1,0 +1,116 @@
+"""The sentences of a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hf_monitor.report.compared_runs import ComparedRun
+from hf_monitor.report.differences import SEEDS, Difference
+from hf_monitor.report.words import number
+
+if TYPE_CHECKING:
+    from hf_monitor.report.verdict import Pair, Verdict
+
+__all__ = ["pair_words", "sentences"]
+
+_NAMED = 4
+METHODS = {
+    "welch": "Welch's t test over the repetitions",
+    "folds": "paired t test over the folds, corrected for their common training data (Nadeau and Bengio 2003)",
+    "one and many": "one run against a group, with the group's spread (Crawford and Howell 1998)",
+    "samples": "paired bootstrap over the samples of the evaluation (Koehn 2004)",
+    "": "",
+}
+
+
+def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[str]:
+    """Say what the comparison comes to, the answer first."""
+    metric, groups = verdict.metric, verdict.groups
+    there = [group for group in groups if group.values]
+    if len(there) < 2:
+        return [*_alone(verdict, runs, differences), *_same_seed(verdict)]
+    best = groups[verdict.pairs[0].best]
+    n = len(best.values)
+    mean = f"mean of {n} {'folds' if best.folds else 'runs'}" if n > 1 else "one run"
+    end = "higher" if verdict.greater_is_better else "lower"
+    clear = [pair for pair in verdict.pairs if pair.clear]
+    unclear = [pair for pair in verdict.pairs if pair.clear is False]
+    unknown = [pair for pair in verdict.pairs if pair.clear is None]
+    head = f"The best {metric} ({end} is better) is of {best.label}: {number(best.mean)} ({mean})."
+    opening = "" if clear else f"{_capital(verdict.outcome)}. "
+    said = [f"{opening}{head}"]
+    if clear:
+        said.append(f"It is clearly better than {_listed(verdict, clear)}.")
+    if unclear:
+        said.append(f"No clear difference from {_listed(verdict, unclear)}: it may be chance.")
+    if unknown:
+        for why in dict.fromkeys(pair.why_not for pair in unknown):
+            same = [pair for pair in unknown if pair.why_not == why]
+            names = ", ".join(groups[pair.other].label for pair in same[:_NAMED])
+            more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+            said.append(f"Against {names}{more} it cannot be told ({why}).")
+    if any(pair.method == "samples" for pair in verdict.pairs):
+        said.append(
+            "Single runs are compared by the samples of their evaluation: that covers the choice of the texts, not the "
+            "seed. Train each with two more seeds to know whether the setting is better."
+        )
+    if any(pair.method == "samples" and f"eval_{pair.metric}" != metric for pair in verdict.pairs):
+        own = next(pair.metric for pair in verdict.pairs if pair.method == "samples")
+        said.append(f"Samples have no {metric} of their own; they are compared by {own}.")
+    if verdict.n_comparisons > 1 and any(pair.p is not None for pair in verdict.pairs):
+        said.append(f"The p values are corrected for {verdict.n_comparisons:,} comparisons (Holm).")
+    return said + _same_seed(verdict)
+
+
+def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[str]:
+    there = [group for group in verdict.groups if group.values]
+    if not there:
+        return [f"No run has a value of {verdict.metric}."]
+    if len(verdict.groups) > 1:
+        return [f"Cannot be told: only {there[0].label} has a value of {verdict.metric}."]
+    group = there[0]
+    values = list(group.values.values())
+    by = [row.short for row in differences if row.name in SEEDS]
+    if not by:
+        spread = [run.metrics[verdict.metric].best for run in runs if verdict.metric in run.metrics]
+        low, high = number(min(spread)), number(max(spread))
+        same = f"all have {verdict.metric} {low}" if low == high else f"their {verdict.metric} is from {low} to {high}"
+        return [f"Nothing that is recorded differs between these {len(runs)} runs; {same}."]
+    what = f"{verdict.metric} is {number(group.mean)} in the mean"
+    if group.sd is not None:
+        what += f", with a standard deviation of {number(group.sd, 2)} ({number(min(values))} to {number(max(values))})"
+    return [
+        f"These {len(runs)} runs differ by {' and '.join(by)} only: {what}.",
+        "There is nothing else to compare: what differs is what chance makes.",
+    ]
+
+
+def _same_seed(verdict: Verdict) -> list[str]:
+    if not (n := sum(group.same_seed for group in verdict.groups)):
+        return []
+    return [
+        f"{n} runs have settings, seed and fold in common with another one: such runs count as one, since they do not "
+        "show what another seed would do."
+    ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _listed(verdict: Verdict, pairs: Sequence[Pair]) -> str:
+    parts = [f"{verdict.groups[pair.other].label} ({pair_words(pair)})" for pair in pairs[:_NAMED]]
+    more = [f"{len(pairs) - _NAMED} more"] if len(pairs) > _NAMED else []
+    parts += more
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def pair_words(pair: Pair) -> str:
+    """Write a difference with its interval and p."""
+    if pair.difference is None:
+        return ""
+    said = f"difference {number(pair.difference, 3)}"
+    if pair.low is not None:
+        said += f", 95 % interval {number(pair.low, 3)} to {number(pair.high, 3)}"
+    return said if pair.p is None else f"{said}, p {'below 0.001' if pair.p < 0.001 else f'= {pair.p:.2g}'}"

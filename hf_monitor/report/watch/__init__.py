@@ -1,0 +1,1 @@
+"""hf-monitor watch: a run on its way, in a terminal."""

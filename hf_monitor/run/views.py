@@ -1,0 +1,82 @@
+"""What people ask of rows: a curve, a line for each step, the names of the metrics, the time that a training took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any, NamedTuple
+
+__all__ = ["Curve", "curve_of", "html_table", "metric_names", "rows_by_step", "trained_seconds"]
+
+#: Kinds of rows that hold metrics under the names that the Trainer gave them.
+_METRIC_KINDS = ("train", "eval", "log", "train_summary", "predict", "fold")
+#: What a row says of itself, which is no metric.
+_OWN = frozenset(("time", "attempt", "step", "kind", "epoch", "standalone", "weights_step"))
+
+
+class Curve(NamedTuple):
+    """A metric over the steps of a training: two lists of one length."""
+
+    steps: list[int]
+    values: list[float]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def curve_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Curve:
+    """Collect a metric of the training itself, ascending in the step; NaN and infinities are among the values."""
+    points = [
+        (row["step"], row[metric])
+        for row in rows
+        if _is_number(row.get(metric)) and isinstance(row.get("step"), int) and not row.get("standalone")
+    ]
+    points.sort(key=lambda point: point[0])
+    return Curve([step for step, _ in points], [value for _, value in points])
+
+
+def rows_by_step(rows: Iterable[Mapping[str, Any]], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Put rows of one step together; of a key that two have, the earlier one's value stays."""
+    merged: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        step = row.get("step")
+        if isinstance(step, int) and row.get("kind") in kinds and not row.get("standalone"):
+            line = merged.setdefault(step, {"step": step})
+            line.update({key: value for key, value in row.items() if key not in line and key not in ("kind", "time")})
+    return [merged[step] for step in sorted(merged)]
+
+
+def metric_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Name what was a finite number in a row of metrics, in the order of first appearance."""
+    names: dict[str, None] = {}
+    for row in rows:
+        if row.get("kind") in _METRIC_KINDS:
+            for key, value in row.items():
+                if key not in names and key not in _OWN and _is_number(value) and value - value == 0:
+                    names[key] = None
+    return list(names)
+
+
+def trained_seconds(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Add up the time of all attempts from ``train_begin`` to the end, or to the last row of a training without one."""
+    begun: dict[Any, float] = {}
+    last: dict[Any, float] = {}
+    ended: set[Any] = set()
+    for row in rows:
+        attempt, time = row.get("attempt"), row.get("time")
+        if not _is_number(time) or not isinstance(attempt, int) or attempt in ended or row.get("standalone"):
+            continue
+        if row.get("event") == "train_begin":
+            begun.setdefault(attempt, float(time or 0))
+        if attempt in begun:
+            last[attempt] = float(time or 0)
+            if row.get("event") in ("train_end", "error"):
+                ended.add(attempt)
+    return sum(max(last[attempt] - begun[attempt], 0.0) for attempt in begun) if begun else None
+
+
+def html_table(title: str, lines: Iterable[tuple[str, str]]) -> str:
+    """Make a small table for a notebook; everything is escaped."""
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(said)}</td></tr>" for name, said in lines)
+    return f"<table><caption>{escape(title)}</caption>{cells}</table>"

@@ -1,0 +1,58 @@
+"""The report as a reader sees it: in Chromium, on a phone, on a desk, printed, light and dark."""
+
+import re
+
+import pytest
+from browser import DRESSES
+from hostile_run import ATTACKS, WORD, WRITING, hostile_run, make_run
+
+from hf_monitor.report import write_report
+
+NAME = "<svg onload=alert(0)> \"' 요약 &amp; 👩🏽‍💻"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Reports of a run whose texts are meant to break the page, and of one with nothing odd."""
+    folder = tmp_path_factory.mktemp("runs")
+    hostile = write_report(hostile_run(folder / NAME), folder / "hostile.html")
+    return {
+        "hostile": hostile,
+        "plain": write_report(make_run(folder / "plain", 200, attempts=2), folder / "plain.html"),
+    }
+
+
+def test_hostile_texts_are_shown_as_text(browser, pages):
+    text = browser.open(pages["hostile"]).text()
+    assert NAME in browser.evaluate("document.querySelector('h1').innerText")
+    assert browser.evaluate("document.title").startswith("<svg onload=alert(0)>")
+    for one in [*ATTACKS, *WRITING[:3], WORD[:500]]:
+        assert one in text
+    assert (
+        browser.evaluate("document.querySelectorAll('script, iframe, img, object, embed, [onload], [style]').length")
+        == 0
+    )
+    assert "could not be made" not in text
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile"])
+def test_nothing_is_loaded_nothing_runs_and_it_can_be_read_in_every_dress(browser, pages, name):
+    shown = browser.open(pages[name])
+    shown.open_details()
+    for dress in DRESSES:
+        shown.dress(*dress)
+        seen = shown.look()
+        assert seen["wider"] <= 0, (dress, seen["widest"])
+        assert seen["smallest"] >= 10, (dress, seen["small"])
+        assert seen["faintest"] >= 4.5, (dress, seen["faint"])
+        assert seen["clipped"] == [], dress
+        assert seen["same"] == [], dress
+        assert (seen["paper"] < 0.05) == (dress[1:] == ("dark", "screen")), dress
+    assert shown.caught == []
+
+
+def test_it_prints(browser, pages, tmp_path):
+    pdf = browser.open(pages["plain"], scheme="dark").print_pdf(tmp_path / "plain.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 60
+    assert len(pdf) > 20_000
