@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from hf_monitor.charts.curves import Curve
@@ -118,7 +119,7 @@ def course_of(curve: Curve, greater: bool) -> Course | None:
         way = "lost"
     else:
         way = "fell back" if gain - kept > max(_BACK * gain, margin) else "learned"
-    return Course(curve.name, way, greater, len(points), first, best, last, curve.values[-1] - curve.values[-1] == 0)
+    return Course(curve.name, way, greater, len(points), first, best, last, isfinite(curve.values[-1]))
 
 
 def trained(loss: Curve | None) -> str:
@@ -155,6 +156,8 @@ def sentence(
     head, tone = _head(main, second)
     if "learning_rate_ineffective" in rules and tone != "bad":
         head, tone = "It hardly learned", "bad"
+    if "overfitting" in rules and head == "It learned":
+        head, tone = "It learned, and then overfitted", "warn"
     if not main.ends_finite:
         head, tone = f"{head}{' and' if ', but' in head else ', but'} its last evaluation gave no finite number", "bad"
     told = [main.told(of), *(course.told() for course in courses[1:])]

@@ -61,8 +61,8 @@ class Material:
             return run
         n = len(rows) - len(kept)
         self.gaps.append(
-            f"{n:,} row{'s' if n > 1 else ''} of metrics.jsonl {'are' if n > 1 else 'is'} left out: step, time, attempt, "
-            "kind or name are of another form than hf_monitor writes."
+            f"{n:,} row{'s' if n > 1 else ''} of metrics.jsonl {'are' if n > 1 else 'is'} left out: step, time, "
+            "attempt, kind or name are of another form than hf_monitor writes."
         )
         own = copy.copy(run)  # whoever handed it over keeps it as it was
         for name, made in vars(Run).items():

@@ -142,6 +142,7 @@ LEARNINGS = {
         [*train(5.0, 4.0, math.nan, math.nan), *evals(4.0, 3.0), {"kind": "eval", "step": 60, "eval_loss": math.nan}],
         "It broke: the training loss is NaN from step 30 to the end; before that eval_loss was at best 3, at step 40.",
     ),
+    "infinite at the end": (evals(4.0, 3.0, -math.inf), "its last evaluation gave no finite number"),
     "NaN in the evaluation": (evals(4.0, 3.0, math.nan), "its last evaluation gave no finite number"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from hf_monitor.charts.curves import Curve
@@ -128,11 +129,11 @@ def _broken(loss: Curve | None, found: dict[str, Any]) -> str:
             f"It diverged: the training loss was {words.number(lowest[0])} at step {lowest[1]:,} and "
             f"{words.number(values[-1])} at step {steps[-1]:,}"
         )
-    if loss is None or not loss or loss.values[-1] - loss.values[-1] == 0:
+    if loss is None or not loss or isfinite(loss.values[-1]):
         return ""
     values = loss.values.tolist()
     first = len(values)
-    while first and values[first - 1] - values[first - 1] != 0:
+    while first and not isfinite(values[first - 1]):
         first -= 1
     kind = "NaN" if values[-1] != values[-1] else "infinite"
     return f"It broke: the training loss is {kind} from step {int(loss.steps[first]):,} to the end"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from hf_monitor.gpu.report_text import one_line
@@ -27,6 +28,7 @@ _STATUS = {
 }
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _WIDEST = 120
+_BAR, _LEAST_BAR = 30, 10  # columns beside the words
 _SILENT_SECONDS, _SILENT_PACES = 60.0, 20.0
 
 
@@ -114,29 +116,21 @@ def _progress(state: State, now: float, look: Look) -> Iterator[Text]:
         if state.ending.status in ("running", "unknown"):
             yield Text("no step yet", "dim")
         return
-    words = [f"step {step:,.0f}"]
-    if whole is not None and whole > 0:
-        share = min(max(step / whole, 0.0), 1.0)
-        words = [f"step {step:,.0f} of {whole:,.0f}", f"{math.floor(100 * share)} %"]
-        size = max(look.width if look.width < WIDE else 30, 8)
-        drawn = bar(share, size - 2, look)
-        if look.width < WIDE:
-            yield drawn
-            drawn = Text()
-    else:
-        drawn = Text()
+    share = min(max(step / whole, 0.0), 1.0) if whole is not None and whole > 0 else None
+    words = [f"step {step:,.0f}" if share is None else f"step {step:,.0f} of {whole:,.0f}"]
+    if share is not None:
+        words.append(f"{math.floor(100 * share)} %")
     if state.epoch is not None:
         words.append(f"epoch {state.epoch:.2f}" + (f" of {state.epochs:g}" if state.epochs else ""))
     left = _left(state, now)
-    if left:
-        words.append(left)
-    text = ", ".join(words)
-    if look.width >= WIDE:
-        yield (drawn.append("  ") if drawn else drawn).append(text)
+    text = ", ".join([*words, left] if left else words)
+    room = min(look.width - cell_len(text) - 2, _BAR)
+    if share is not None and room >= _LEAST_BAR and look.width >= WIDE:
+        yield bar(share, room - 2, look).append("  ").append(text)
         return
-    for index, line in enumerate(wrapped(text, look.width)):
-        if index < 2:
-            yield Text(line)
+    if share is not None:
+        yield bar(share, max(look.width - 2, 6), look)
+    yield from (Text(line) for line in wrapped(text, look.width)[:2])
 
 
 def _left(state: State, now: float) -> str:
