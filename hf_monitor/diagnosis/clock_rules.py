@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from statistics import fmean
-from typing import Any
 
 from hf_monitor.diagnosis.finding import Finding, Severity, Verdict, inconclusive
 from hf_monitor.diagnosis.intervals import Interval, share_interval
 from hf_monitor.diagnosis.readings import Readings
-from hf_monitor.diagnosis.rows import number, numbers, steps_of, too_few
+from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.samples import Samples
 from hf_monitor.diagnosis.thresholds import CLOCK_SHARE, THROTTLED_SHARE
 from hf_monitor.diagnosis.wording import evidence_of, of_samples, percent, rounded, too_near
 
 __all__ = ["power_throttling", "thermal_throttling"]
 
-_Row = dict[str, Any]
 _POWER = frozenset({"sw_power_cap", "hw_power_brake"})
 
 
@@ -27,20 +26,20 @@ def _is_hot(reasons: frozenset[str]) -> bool:
 
 def _throttled(
     readings: Readings, gpu: int, counts: Callable[[frozenset[str]], bool]
-) -> tuple[Interval | None, list[_Row], list[_Row], str]:
+) -> tuple[Interval | None, Samples, Samples, str]:
     """Give the share of throttled samples, these samples, all that were looked at, and why there is no share."""
-    rows = [row for row in readings.warm_gpus.get(gpu, []) if row.get("phase") == "train"]
-    known = [row for row in rows if isinstance(row.get("throttle"), list)]
+    warm = readings.rows_of(gpu)
+    rows = warm.where(phase == "train" for phase in warm.column("phase"))
+    known = rows.where(isinstance(words, list) for words in rows.column("throttle"))
     if rows and not known:
         why = readings.missing(gpu, "throttle").rstrip(".")
-        return None, [], [], f"the hardware does not say why it lowers its clocks{f' ({why})' if why else ''}."
-    reason = too_few(known, len(known))
+        return None, known, known, f"the hardware does not say why it lowers its clocks{f' ({why})' if why else ''}."
+    reason = known.too_few(len(known))
     flags = [
-        bool(row["throttle"]) and counts(frozenset(word for word in row["throttle"] if isinstance(word, str)))
-        for row in known
+        bool(words) and counts(frozenset(word for word in words if isinstance(word, str)))
+        for words in known.column("throttle")
     ]
-    hit = [row for row, flag in zip(known, flags, strict=True) if flag]
-    return (None if reason else share_interval(flags)), hit, known, reason
+    return (None if reason else share_interval(flags)), known.where(flags), known, reason
 
 
 def _judge(share: Interval) -> tuple[Verdict, str]:
@@ -51,8 +50,8 @@ def _judge(share: Interval) -> tuple[Verdict, str]:
     return "inconclusive", too_near(share.low, share.high, THROTTLED_SHARE)
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = numbers(rows, key)
+def _mean(rows: Samples, key: str) -> float | None:
+    values = rows.numbers(key)
     return fmean(values) if values else None
 
 
@@ -65,7 +64,7 @@ def thermal_throttling(readings: Readings, gpu: int) -> Finding:
         return inconclusive(rule, sentence, reason, unit=unit, threshold=threshold, n=len(known), gpu=gpu)
     verdict, reason = _judge(share)
     info = readings.gpu_info(gpu)
-    limit, hottest = number(info.get("temperature_slowdown_c")), max(numbers(known, "temperature_c"), default=None)
+    limit, hottest = number(info.get("temperature_slowdown_c")), max(known.numbers("temperature_c"), default=None)
     sentence = f"Heat lowered the clocks in {percent(share.value)} of {of_samples(share.n)}"
     sentence += f"; the hottest was {hottest:.0f} °C" if hottest is not None else ""
     sentence += f" (the card slows down at {limit:.0f} °C)." if limit and hottest is not None else "."
@@ -83,7 +82,7 @@ def thermal_throttling(readings: Readings, gpu: int) -> Finding:
         unit=unit,
         threshold=threshold,
         n_samples=share.n,
-        steps=steps_of(known),
+        steps=known.steps,
         suggestions=tuple(advice) if verdict == "found" else (),
         reason=reason,
         evidence={"interval": evidence_of(share)}
@@ -106,7 +105,7 @@ def power_throttling(readings: Readings, gpu: int) -> Finding:
         return inconclusive(rule, sentence, reason, unit=unit, threshold=threshold, n=len(known), gpu=gpu)
     verdict, reason = _judge(share)
     info = readings.gpu_info(gpu)
-    braked = share_interval(["hw_power_brake" in row["throttle"] for row in known])
+    braked = share_interval(["hw_power_brake" in words for words in known.column("throttle")])
     highest, clock = number(info.get("sm_clock_max_mhz"), 1.0), _mean(hit, "sm_clock_mhz")
     slow = highest is not None and clock is not None and clock < CLOCK_SHARE * highest
     sentence = f"Power lowered the clocks in {percent(share.value)} of {of_samples(share.n)}"
@@ -137,7 +136,7 @@ def power_throttling(readings: Readings, gpu: int) -> Finding:
         unit=unit,
         threshold=threshold,
         n_samples=share.n,
-        steps=steps_of(known),
+        steps=known.steps,
         suggestions=advice,
         reason=reason,
         evidence={"interval": evidence_of(share)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
 from hf_monitor.diagnosis.readings import Readings
-from hf_monitor.diagnosis.rows import mapping, number, numbers, steps_of
+from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.thresholds import (
     DISK_CHECKPOINTS,
     DISK_FREE_MIB,
@@ -23,12 +23,11 @@ def host_findings(readings: Readings) -> list[Finding]:
 
 
 def _memory(readings: Readings) -> Finding:
-    rule = "host_memory_edge"
+    rule, host = "host_memory_edge", readings.host
     shares = [
         used / total
-        for row in readings.host
-        if (used := number(row.get("ram_used_mib"))) is not None
-        and (total := number(row.get("ram_total_mib"), 1.0)) is not None
+        for one, all_of_it in zip(host.column("ram_used_mib"), host.column("ram_total_mib"), strict=True)
+        if (used := number(one)) is not None and (total := number(all_of_it, 1.0)) is not None
     ]
     if not shares:
         sentence = "How full the host's memory was is not known."
@@ -43,7 +42,7 @@ def _memory(readings: Readings) -> Finding:
         verdict = "clear"
     workers = number(readings.config.get("dataloader_num_workers")) or 0
     advice = [f"fewer dataloader_num_workers (they are {workers:.0f}, each with memory of its own)"] if workers else []
-    process = max(numbers(readings.host, "process_rss_mib"), default=None)
+    process = max(host.numbers("process_rss_mib"), default=None)
     own = f"; the training process had {mib(process)} of it at most" if process is not None else ""
     return Finding(
         rule=rule,
@@ -54,7 +53,7 @@ def _memory(readings: Readings) -> Finding:
         unit="share",
         threshold=MEMORY_EDGE_SHARE,
         n_samples=n,
-        steps=steps_of(readings.host),
+        steps=readings.host.steps,
         suggestions=(*advice, "close other programs: when memory ends, Linux kills the training")
         if verdict == "found"
         else (),
@@ -65,7 +64,7 @@ def _memory(readings: Readings) -> Finding:
 def _disk(readings: Readings) -> Finding:
     rule = "disk_nearly_full"
     needed = _needed_mib(readings)
-    free = numbers(readings.host, "disk_free_mib")
+    free = readings.host.numbers("disk_free_mib")
     if not free:
         sentence, reason = "How much disk is free is not known.", "there are no readings of it."
         return inconclusive(rule, sentence, reason, unit="MiB", threshold=needed)
@@ -82,7 +81,7 @@ def _disk(readings: Readings) -> Finding:
         unit="MiB",
         threshold=needed,
         n_samples=len(free),
-        steps=steps_of(readings.host),
+        steps=readings.host.steps,
         suggestions=(*advice, "free some disk, or choose an output_dir on another one") if found else (),
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hf_monitor.diagnosis.ranks import cuda_index
 from hf_monitor.diagnosis.rows import entries, mapping, number
+from hf_monitor.diagnosis.samples import Samples
 
 __all__ = ["Known"]
 
@@ -22,13 +23,13 @@ class Known:
     ----------
     device : str or None
         ``"cuda:0"``, ``"cpu"``; None where nothing says it.
-    host : sequence of dict
-        Samples of the host while it trained; none are known here.
+    host : Samples
+        Of the host while it trained; none are known here.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
-        self.host: Sequence[Mapping[str, Any]] = ()
+        self.host = Samples()
         self.device = self._device()
 
     def _device(self) -> str | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hf_monitor.diagnosis import suggestions
 from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
 from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.readings import Readings
-from hf_monitor.diagnosis.rows import number, numbers, steps_of
+from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.samples import Samples
 from hf_monitor.diagnosis.thresholds import (
     MEMORY_BAND,
     MEMORY_EDGE_SHARE,
@@ -20,8 +20,6 @@ from hf_monitor.diagnosis.thresholds import (
 from hf_monitor.diagnosis.wording import mib, of_samples, percent, rounded
 
 __all__ = ["Peaks", "judge_memory", "memory", "other_process"]
-
-_Row = dict[str, Any]
 
 
 class Peaks(NamedTuple):
@@ -45,7 +43,7 @@ def memory(readings: Readings, gpu: int) -> tuple[Finding, Finding]:
     """
     rows = readings.gpus[gpu]
     total = number(readings.gpu_info(gpu).get("memory_total_mib"), 1.0)
-    peaks = Peaks(total, *_peaks(rows), len(numbers(rows, "memory_used_mib")), steps_of(rows))
+    peaks = Peaks(total, *_peaks(rows), len(rows.numbers("memory_used_mib")), rows.steps)
     why = readings.missing(gpu, "memory_total_mib" if total is None else "memory_used_mib").rstrip(".")
     return judge_memory(readings, gpu, peaks, why)
 
@@ -123,20 +121,19 @@ def judge_memory(
     return headroom, finding("memory_edge", high, share > high, share <= high - MEMORY_BAND, advice)
 
 
-def _peaks(rows: Sequence[_Row]) -> tuple[float | None, float | None, float | None]:
+def _peaks(rows: Samples) -> tuple[float | None, float | None, float | None]:
     """Give the peaks of memory used on the card, and of what torch allocated and reserved.
 
     The sampler sees a moment a second, torch every one: its own peak plus what else is always there (the CUDA context,
     other processes) may be above the highest sample.
     """
-    peak: float | None = max(numbers(rows, "memory_used_mib"), default=None)
-    allocated: float | None = max(numbers(rows, "torch_allocated_peak_mib"), default=None)
-    reserved: float | None = max(numbers(rows, "torch_reserved_peak_mib"), default=None)
+    peak: float | None = max(rows.numbers("memory_used_mib"), default=None)
+    allocated: float | None = max(rows.numbers("torch_allocated_peak_mib"), default=None)
+    reserved: float | None = max(rows.numbers("torch_reserved_peak_mib"), default=None)
     besides = [
         used - held
-        for row in rows
-        if (used := number(row.get("memory_used_mib"))) is not None
-        and (held := number(row.get("torch_reserved_mib"))) is not None
+        for card, torch in zip(rows.column("memory_used_mib"), rows.column("torch_reserved_mib"), strict=True)
+        if (used := number(card)) is not None and (held := number(torch)) is not None
     ]
     if peak is not None and reserved is not None and besides:
         peak = max(peak, reserved + max(0.0, min(besides)))
@@ -146,7 +143,7 @@ def _peaks(rows: Sequence[_Row]) -> tuple[float | None, float | None, float | No
 def other_process(readings: Readings, gpu: int) -> Finding:
     """Say whether other processes held memory of the card."""
     rows = readings.gpus[gpu]
-    known = [row for row in rows if _count(row.get("other_processes")) is not None]
+    known = rows.where(_count(value) is not None for value in rows.column("other_processes"))
     rule, unit = "other_process", "MiB"
     total = number(readings.gpu_info(gpu).get("memory_total_mib"), 1.0)
     threshold = None if total is None else OTHER_MEMORY_SHARE * total
@@ -157,10 +154,10 @@ def other_process(readings: Readings, gpu: int) -> Finding:
             reason = "no samples of the training."
         unknown = "Whether others use the card is not known."
         return inconclusive(rule, unknown, reason, unit=unit, threshold=threshold, gpu=gpu)
-    counts = [_count(row.get("other_processes")) or 0 for row in known]
-    there = [row for row, count in zip(known, counts, strict=True) if count > 0]
+    counts = [_count(value) or 0 for value in known.column("other_processes")]
+    there = known.where(count > 0 for count in counts)
     most = max(counts)
-    held = max(numbers(there, "other_memory_mib"), default=None)
+    held = max(there.numbers("other_memory_mib"), default=None)
     who = "1 other process" if most == 1 else f"{most} other processes"
     sentence = f"{who} had memory on the card, in {len(there)} of {of_samples(len(counts))}"
     if not there:
@@ -180,7 +177,7 @@ def other_process(readings: Readings, gpu: int) -> Finding:
         unit=unit,
         threshold=threshold,
         n_samples=len(counts),
-        steps=steps_of(known),
+        steps=known.steps,
         suggestions=("see who it is with nvidia-smi, and end it or wait for it: it takes memory and time of the card",)
         if found
         else (),

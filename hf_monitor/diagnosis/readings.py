@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.ranks import Rank, Window, cuda_index, rank_of, same_machine, warmed, window_of
 from hf_monitor.diagnosis.rows import entries, mapping, number
+from hf_monitor.diagnosis.samples import GPU_KEYS, HOST_KEYS, Samples
 from hf_monitor.diagnosis.thresholds import WARM_UP_WINDOWS
 from hf_monitor.run import Run
 
@@ -25,11 +26,11 @@ class Readings(Known):
     attempt : int
     windows : dict of int to list of Window
         By rank, 0 always among them; without the first where a rank has at least ``WARM_UP_WINDOWS``.
-    gpus : dict of int to list of dict
-        Samples of the training phases ("train", "data") by device, the warm-up included.
-    host : list of dict
-        The host's samples, likewise.
-    warm_gpus, warm_host : dict, list
+    gpus : dict of int to Samples
+        Of the training phases ("train", "data") by device, the warm-up included.
+    host : Samples
+        The host's, likewise.
+    warm_gpus, warm_host : dict, Samples
         Those of these after the first window, where that is left out.
     n_samples : int
         All samples of the attempt, of any phase.
@@ -37,9 +38,9 @@ class Readings(Known):
 
     def __init__(self, run: Run) -> None:
         self._facts, self._attempts = run.facts, run.attempts
-        rows, system = run.rows, run.system
-        self.attempt = _trained_attempt(rows, system)
-        own = [row for row in rows if _attempt(row) == self.attempt]
+        self.attempt = attempt = _trained_attempt(run)
+        # Most rows have a plain number there; what else it may be is looked at closely.
+        own = [row for row in run.rows if (found := row.get("attempt")) is attempt or _attempt_of(found) == attempt]
         begins = [k for k, row in enumerate(own) if row.get("event") == "train_begin" and row.get("kind") == "event"]
         own = own[begins[-1] :] if begins else own  # auto_find_batch_size begins again, with another batch
         self._begun = number(own[0].get("time")) if begins else None
@@ -48,19 +49,19 @@ class Readings(Known):
         self._ranks: dict[int, Rank] = {}
         self._sampler: dict[str, Any] = {}
         self._unavailable: dict[tuple[Any, Any], str] = {}
-        self.gpus: dict[int, list[dict[str, Any]]] = {}
-        self.warm_gpus: dict[int, list[dict[str, Any]]] = {}
-        self.host: list[dict[str, Any]] = []
-        self.warm_host: list[dict[str, Any]] = []
+        self.gpus: dict[int, Samples] = {}
+        self.host = Samples(HOST_KEYS)
         self.n_samples = 0
-        self._sort_out(system)
+        self._sort_out(run.iter_rows("system.jsonl"))
+        self.warm_gpus = {gpu: self._warmed(samples) for gpu, samples in self.gpus.items()}
+        self.warm_host = self._warmed(self.host)
         others = {rank: warmed(found.windows) for rank, found in sorted(self._ranks.items()) if found.windows}
         self.windows: dict[int, list[Window]] = {0: warmed([window for _, window in timed]), **others}
         self.device = self._device()
 
     def _sort_out(self, system: Iterable[dict[str, Any]]) -> None:
         for row in system:
-            if _attempt(row) != self.attempt:
+            if _attempt_of(row.get("attempt")) != self.attempt:
                 continue
             if rank := rank_of(row):  # another machine's cards have the same numbers
                 if rank > 0:
@@ -75,15 +76,18 @@ class Readings(Known):
                 before = self._begun is not None and time is not None and time < self._begun
                 if before or row.get("phase") not in _TRAINING:
                     continue
-                warm = self._warm is None or (time or 0.0) > self._warm
                 if kind == "host":
-                    self.host.append(row)
-                    if warm:
-                        self.warm_host.append(row)
+                    self.host.add(row)
                 elif (gpu := number(row.get("gpu"), high=1e6)) is not None and gpu == int(gpu):
-                    self.gpus.setdefault(int(gpu), []).append(row)
-                    if warm:
-                        self.warm_gpus.setdefault(int(gpu), []).append(row)
+                    if (samples := self.gpus.get(int(gpu))) is None:
+                        samples = self.gpus[int(gpu)] = Samples(GPU_KEYS)
+                    samples.add(row)
+
+    def _warmed(self, samples: Samples) -> Samples:
+        warm = self._warm
+        if warm is None:
+            return samples
+        return samples.where((number(time) or 0.0) > warm for time in samples.column("time"))
 
     def _take_event(self, row: dict[str, Any]) -> None:
         if row.get("event") == "sampler_begin":
@@ -131,9 +135,9 @@ class Readings(Known):
             return None
         return gpu
 
-    def rows_of(self, gpu: int | None) -> list[dict[str, Any]]:
+    def rows_of(self, gpu: int | None) -> Samples:
         """Give the samples of a device after the warm-up; empty for None."""
-        return [] if gpu is None else self.warm_gpus.get(gpu, [])
+        return self.warm_gpus.get(-1 if gpu is None else gpu) or Samples(GPU_KEYS)
 
     @property
     def used_gpus(self) -> list[int]:
@@ -165,16 +169,16 @@ def read(run: Run) -> Readings:
     return Readings(run)
 
 
-def _attempt(row: _Row) -> int:
-    return int(number(row.get("attempt")) or 0)
+def _attempt_of(value: Any) -> int:
+    return int(number(value) or 0)
 
 
-def _trained_attempt(rows: Sequence[_Row], system: Sequence[_Row]) -> int:
+def _trained_attempt(run: Run) -> int:
     """Give the latest attempt that trained, as ``Run.status`` takes it; where no event says so, one with samples."""
-    begun = [row for row in rows if row.get("kind") == "event" and row.get("event") in ("train_begin", "error")]
-    timed = [row for row in rows if row.get("kind") == "timing"]
-    return max(map(_attempt, begun or timed or system), default=0)
+    begun = [row for row in run.events if row.get("event") in ("train_begin", "error")]
+    rows: Iterable[_Row] = begun or run.rows.of("timing") or run.iter_rows("system.jsonl")
+    return max((_attempt_of(row.get("attempt")) for row in rows), default=0)
 
 
-def _holds_tensors(rows: Sequence[_Row]) -> bool:
-    return any((number(row.get("torch_allocated_mib")) or 0.0) > 0.0 for row in rows)
+def _holds_tensors(samples: Samples) -> bool:
+    return any((number(value) or 0.0) > 0.0 for value in samples.column("torch_allocated_mib"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hf_monitor.diagnosis.known import Known
-from hf_monitor.diagnosis.rows import mapping, number, numbers
+from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.thresholds import (
     BUSY_HOST_PERCENT,
     FEW_WORKERS,
@@ -56,7 +56,7 @@ def _workers(known: Known) -> str | None:
     cores = known.cpu_count
     if workers is None or workers > FEW_WORKERS or cores is None:
         return None
-    used = numbers(known.host, "cpu_percent", 100.0)
+    used = known.host.numbers("cpu_percent", 100.0)
     if used and sum(used) / len(used) >= BUSY_HOST_PERCENT:
         return None  # no core is left for them
     advised = min(USUAL_WORKERS, cores // known.world_size - 1)

@@ -9,7 +9,7 @@ from hf_monitor.diagnosis.finding import Finding, Verdict, inconclusive
 from hf_monitor.diagnosis.intervals import Interval, mean_interval
 from hf_monitor.diagnosis.known import Known
 from hf_monitor.diagnosis.readings import Readings
-from hf_monitor.diagnosis.rows import mapping, number, numbers, steps_of, too_few
+from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.thresholds import (
     BUSY_CPU_SHARE,
     BUSY_GPU_PERCENT,
@@ -58,12 +58,12 @@ def _load(readings: Readings, gpu: int | None) -> Load:
     if gpu is None:
         return gpu_load(None, None, "there are no readings of the training's GPU.")
     rows = readings.rows_of(gpu)
-    values = numbers(rows, "utilization_percent", 100.0)
+    values = rows.numbers("utilization_percent", 100.0)
     if rows and not values:
         reason = "the hardware does not say how busy it is"
         reason += f" ({why})." if (why := readings.missing(gpu, "utilization_percent").rstrip(".")) else "."
     else:
-        reason = too_few(rows, len(values))
+        reason = rows.too_few(len(values))
     return gpu_load(gpu, None if reason else mean_interval([1 - value / 100.0 for value in values]), reason)
 
 
@@ -77,13 +77,13 @@ def _cpu_load(readings: Readings) -> Load:
     cores = int(threads or readings.cpu_count or 0)
     what = f"the CPU ({cores} cores for torch)"
     rows = readings.warm_host
-    values = numbers(rows, "process_cpu_percent")
+    values = rows.numbers("process_cpu_percent")
     if not cores:
         reason = "how many cores torch may use is not known."
     elif rows and not values:
         reason = "the operating system does not say how much CPU time the process takes."
     else:
-        reason = too_few(rows, len(values))
+        reason = rows.too_few(len(values))
     # More than torch's threads run where Python and the data loader have work of their own.
     idle = None if reason else mean_interval([max(0.0, 1 - value / (100.0 * cores)) for value in values])
     return Load(idle, 1.0, "share", BUSY_CPU_SHARE, what, reason)
@@ -210,7 +210,7 @@ def _compute_bound(readings: Readings, wait: Wait, data_bound: Finding) -> Findi
         unit=load.unit,
         threshold=load.threshold,
         n_samples=idle.n,
-        steps=steps_of(rows),
+        steps=rows.steps,
         suggestions=suggestions.for_speed(readings, gpu) if verdict == "found" else (),
         reason=reason,
         evidence=_evidence(wait, load),

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from hf_monitor.diagnosis.intervals import Interval, mean_interval, share_interval
 from hf_monitor.diagnosis.ranks import Window
 from hf_monitor.diagnosis.readings import Readings
-from hf_monitor.diagnosis.rows import steps_of, too_few
 from hf_monitor.diagnosis.thresholds import MANY_STEPS, MIN_STEPS, MIN_WINDOWS
 from hf_monitor.diagnosis.wording import of_samples
 
@@ -68,9 +67,9 @@ def wait_of(readings: Readings) -> Wait:
             world_size=world_size,
         )
     rows = readings.warm_host or readings.rows_of(readings.own_gpu)
-    if not any(windows.values()) and not too_few(rows, len(rows)):
-        share = share_interval([row.get("phase") == "data" for row in rows])
-        return Wait(share, of_samples(len(rows)), steps_of(rows), shares={0: share.value}, world_size=world_size)
+    if not any(windows.values()) and not rows.too_few(len(rows)):
+        share = share_interval([phase == "data" for phase in rows.column("phase")])
+        return Wait(share, of_samples(len(rows)), rows.steps, shares={0: share.value}, world_size=world_size)
     reason = too_few_windows(len(windows[0]), _steps(windows[0]), MIN_WINDOWS, MIN_STEPS, MANY_STEPS)
     return Wait(None, reason=reason, world_size=world_size)
 
