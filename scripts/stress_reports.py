@@ -99,7 +99,7 @@ def on_disk(run_dir: Path) -> tuple[str, int]:
                 rows.append(json.loads(line))
     attempts = [row["attempt"] for row in rows if row.get("event") == "train_begin"]
     if not attempts:
-        return "killed", 0
+        return "nothing recorded", 0
     own = [row for row in rows if row["attempt"] == attempts[-1]]
     ended = any(row.get("event") == "train_end" for row in own)
     return "finished" if ended else "killed", max(row["step"] for row in own)
