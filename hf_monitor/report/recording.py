@@ -32,7 +32,7 @@ _LARGEST = 1e15
 _PAUSE_S = 120.0  # the sampler's interval is at most a minute
 
 
-class _Samples:
+class Samples:
     """When the samples of one device were taken: shared by its tracks."""
 
     def __init__(self) -> None:
@@ -44,8 +44,8 @@ class _Samples:
 class Track:
     """One number over time, as it was sampled; samples that do not say it are not in it."""
 
-    def __init__(self, samples: _Samples) -> None:
-        self._samples = samples
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
         self.values = array("d")
         self.which = array("i")
         """Of the device's samples, those that say it."""
@@ -53,12 +53,12 @@ class Track:
     @property
     def times(self) -> npt.NDArray[np.float64]:
         """Epoch seconds of each value."""
-        return np.asarray(self._samples.times, dtype=np.float64).take(self.which)
+        return np.asarray(self.samples.times, dtype=np.float64).take(self.which)
 
     @property
     def attempts(self) -> npt.NDArray[np.int32]:
         """The attempt of each value."""
-        return np.asarray(self._samples.attempts, dtype=np.int32).take(self.which)
+        return np.asarray(self.samples.attempts, dtype=np.int32).take(self.which)
 
     @property
     def all(self) -> npt.NDArray[np.float64]:
@@ -68,7 +68,7 @@ class Track:
     @property
     def while_training(self) -> npt.NDArray[np.float64]:
         """Values between and within training steps; all where there are none of these."""
-        values, training = self.all, np.asarray(self._samples.training, dtype=bool).take(self.which)
+        values, training = self.all, np.asarray(self.samples.training, dtype=bool).take(self.which)
         return values[training] if training.any() else values
 
     def gained(self) -> float:
@@ -126,8 +126,9 @@ class Recording:
     def clock(self) -> _Clock:
         """Give the time axis of all tracks."""
         tracks = [track for tracks in (*self.gpus.values(), self.host) for track in tracks.values()]
-        times = np.concatenate([track.times for track in tracks])
-        attempts = np.concatenate([track.attempts for track in tracks])
+        devices = {id(track.samples): track.samples for track in tracks}.values()
+        times = np.concatenate([np.asarray(device.times, dtype=np.float64) for device in devices])
+        attempts = np.concatenate([np.asarray(device.attempts) for device in devices])
         shifts: dict[int, float] = {}
         begins: dict[int, float] = {}
         breaks: list[float] = []
@@ -156,8 +157,8 @@ def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
     Recording
     """
     found = Recording()
-    samples: dict[tuple[int, int], _Samples] = {}
-    of_host = _Samples()
+    samples: dict[tuple[int, int], Samples] = {}
+    of_host = Samples()
     for row in rows:
         kind = row.get("kind")
         rank = _whole(row["rank"]) or 0 if "rank" in row else 0
@@ -166,7 +167,7 @@ def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
             if gpu is not None:
                 where = rank, gpu
                 if where not in found.gpus:
-                    found.gpus[where], samples[where] = {}, _Samples()
+                    found.gpus[where], samples[where] = {}, Samples()
                 _take(found.gpus[where], samples[where], row, _OF_GPU)
         elif kind == "host" and not rank:
             _take(found.host, of_host, row, _OF_HOST)
@@ -182,7 +183,7 @@ def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
     return found
 
 
-def _take(tracks: dict[str, Track], samples: _Samples, row: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+def _take(tracks: dict[str, Track], samples: Samples, row: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     time = number(row.get("time"))
     if time is None:
         return
