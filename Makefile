@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 # Looked at when .venv is made: rm -r .venv to change it.
 TORCH ?= torch==2.13.0
 PIP := PIP_COMPILE=0 $(BIN)/python -m pip --disable-pip-version-check --quiet
-# pip compiles on one core, a third of its time; this takes all cores, and leaves out the tests of others.
+# pip compiles on one core, a third of its time; this takes all cores, and leaves out the tests of others. Torch's turn comes
+# while pip installs the rest.
 COMPILE := { $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true; }
 # Both sets of extras at once where the tests are asked for first: the stamp says which.
 FOR_TESTS := korean,kiwi,lora,test
@@ -41,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "$(VENV) could not be made. On Debian and Ubuntu: apt install python3-venv, then make $(MAKECMDGOALS) again."; exit 2; }
 	@echo "installing $(firstword $(TORCH)) and the package (some minutes, once)"
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(COMPILE) & $(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'; installed=$$?; wait; exit $$installed
 	@$(COMPILE)
 	@echo '$(EXTRAS)' > $@
 

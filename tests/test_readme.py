@@ -34,7 +34,8 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch, recorded_once):
         recorded = make_trainer(compute_metrics=TextMetrics(tokenizer), output_dir=recorded_once)
         attach(recorded)
         recorded.train()
-    shutil.copytree(recorded_once, tmp_path / "outputs" / "demo")
+    for name in ("demo", "other"):
+        shutil.copytree(recorded_once, tmp_path / "outputs" / name)
     trainer = make_trainer()
     return {
         "Seq2SeqTrainer": Seq2SeqTrainer,
@@ -48,7 +49,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch, recorded_once):
 
 
 def test_there_are_blocks():
-    assert len(PYTHON) == 8
+    assert len(PYTHON) == 9
     assert len(SHELL) == 1
 
 

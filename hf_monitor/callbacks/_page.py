@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import subprocess
+import sys
 import time
 
 from hf_monitor.callbacks._apart import how_it_ended, start_apart
@@ -91,6 +92,7 @@ class Page:
         self.forget()
         if not (self._writer.run_dir / "metrics.jsonl").exists():
             return  # the folder is gone, or nothing could be recorded: that was said
+        imports = "hf_monitor.report.one_page" not in sys.modules  # once in a process: it says nothing of the next time
         began = time.monotonic()
         try:
             problem = self._write()
@@ -103,7 +105,7 @@ class Page:
         else:
             self._say_where(problem)
         self._ended = time.monotonic()
-        self._seconds = self._ended - began
+        self._seconds = 0.0 if imports else self._ended - began
 
     def _rows_bytes(self) -> int:
         return sum(path.stat().st_size for path in self._writer.run_dir.glob("*.jsonl"))

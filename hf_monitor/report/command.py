@@ -56,6 +56,7 @@ def run_report(options: argparse.Namespace) -> int:
         run = load_run(Path(options.run).absolute())
         path = run.path / "report.html" if options.output is None else _output(options.output)
         try:
+            _ = run.rows  # a page leaves out what it cannot read; without these there is none
             page = report_html(run)
         except OSError as error:
             raise RunFolderError(f"{str(run.path)!r} cannot be read: {error}.") from error

@@ -182,8 +182,8 @@ def _devices(value: Mapping[str, Any]) -> dict[str, Any]:
 def _command(command: str, arguments: Any, places: list[str]) -> dict[str, Any]:
     try:
         words = shlex.split(command)
-    except ValueError:
-        return {"command": command}
+    except ValueError:  # an open quote: not of ours
+        words = command.split()
     known = set(arguments) if isinstance(arguments, Mapping) else set()
     found: dict[str, Any] = {}
     loose: list[Any] = []

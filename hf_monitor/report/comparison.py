@@ -26,6 +26,8 @@ __all__ = ["Comparison", "compare_runs"]
 
 #: By this a page of ours is known, which may be written anew.
 MARK = "<!-- hf-monitor: a comparison of runs -->"
+#: Runs up to which they stay in the order given.
+AS_GIVEN = 12
 _MARKED_WITHIN = 1 << 17  # bytes
 
 
@@ -56,6 +58,21 @@ class Comparison:
         self.metrics = _metrics(runs, self.verdict.metric)
         left_out = [Caution("left out", note) for note in notes]
         self.warnings: list[Caution] = left_out + cautions(runs, self.differences, self.verdict.metric)
+
+    @property
+    def order(self) -> list[int]:
+        """Places of the runs as tables show them: few as they were given, many the best one first."""
+        places = range(len(self.runs))
+        if len(self.runs) <= AS_GIVEN or self.verdict.metric is None:
+            return list(places)
+        values = self.metrics[self.verdict.metric]
+        sign = -1 if self.verdict.greater_is_better else 1
+
+        def rank(place: int) -> tuple[bool, float]:
+            one = values[place]
+            return (True, 0.0) if one is None else (False, sign * one.best)
+
+        return sorted(places, key=rank)
 
     def greater_is_better(self, metric: str) -> bool:
         """Tell which end of a metric is good."""

@@ -12,7 +12,7 @@ from hf_monitor.report.comparison import MARK
 from hf_monitor.report.pages import page
 from hf_monitor.report.plots import Picture, Series, Table, bar_plot, line_plot, sparkline
 from hf_monitor.report.verdict_words import METHODS
-from hf_monitor.report.words import duration
+from hf_monitor.report.words import duration, number
 
 if TYPE_CHECKING:
     from hf_monitor.charts.curves import Curve
@@ -28,6 +28,7 @@ _POINTS = 200  # of a curve
 _LOST = 20  # of its values that are not finite
 _VALUES = 12  # of a setting, and groups in a picture
 _SPARK = 60
+_METRICS = 20  # in the tables
 
 
 def comparison_html(comparison: Comparison) -> bytes:
@@ -37,7 +38,7 @@ def comparison_html(comparison: Comparison) -> bytes:
         title=f"Comparison of {len(comparison.runs)} runs",
         mark=Markup(MARK),
         comparison=comparison,
-        answer=comparison.verdict.sentences[0] if comparison.verdict.sentences else "",
+        answer=" ".join(comparison.verdict.sentences[:2]),
         differences=[(area, _differences(comparison, area)) for area in _areas(comparison)],
         not_recorded=_not_recorded(comparison),
         metrics=_metrics(comparison),
@@ -91,33 +92,38 @@ def _not_recorded(comparison: Comparison) -> Table | None:
     return Table(["run", "not recorded"], rows, "Another version wrote these runs; it does not mean that they differ.")
 
 
-def _metrics(comparison: Comparison) -> Table:
+def _metrics(comparison: Comparison) -> list[Table]:
+    """Give tables of a few metrics each, as wide as a sheet of paper."""
+    names = list(comparison.metrics)
+    shown = names[:_METRICS]
+    tables = [_metrics_table(comparison, shown[:2])]
+    tables += [_metrics_table(comparison, shown[k : k + 3]) for k in range(2, len(shown), 3)]
+    note = "The best of each column is bold. 'last' is the value of the last evaluation."
+    if len(names) > len(shown):
+        note += f" {len(names) - len(shown)} more metrics are not shown here; to_pandas() has them."
+    return [*tables[:-1], Table(tables[-1].head, tables[-1].rows, note)]
+
+
+def _metrics_table(comparison: Comparison, metrics: Sequence[str]) -> Table:
     head: list[str] = ["run"]
     main = comparison.verdict.metric
-    for metric in comparison.metrics:
-        head += [metric, "at step"]
-        if metric == main:
-            head += ["last", "curve"]
-    best = {metric: comparison.best_run(metric) for metric in comparison.metrics}
+    for metric in metrics:
+        head += [metric, "at step", "last", "curve"] if metric == main else [metric, "at step"]
+    best = {metric: comparison.best_run(metric) for metric in metrics}
     rows: list[list[object]] = []
-    for place, run in enumerate(comparison.runs):
+    for place in comparison.order:
+        run = comparison.runs[place]
         cells: list[object] = [run.name]
-        for metric, values in comparison.metrics.items():
-            one = values[place]
+        for metric in metrics:
+            one = comparison.metrics[metric][place]
             shown: list[object] = [None, None] if one is None else [one.best, one.step]
             if one is not None and place == best[metric]:
-                shown[0] = Markup('<strong class="best">{}</strong>').format(_number(one.best))
+                shown[0] = Markup('<strong class="best">{}</strong>').format(number(one.best))
             if metric == main:
                 shown += [None if one is None else one.last, _spark(run.curves.get(metric), metric)]
             cells += shown
         rows.append(cells)
-    return Table(head, rows, "The best of each column is bold. 'last' is the value of the last evaluation.")
-
-
-def _number(value: float) -> str:
-    from hf_monitor.report.words import number
-
-    return number(value)
+    return Table(head, rows)
 
 
 def _spark(curve: Curve | None, metric: str) -> Markup:
@@ -142,7 +148,7 @@ def _costs(comparison: Comparison) -> Table:
             run.gpu_memory_peak_mib,
             run.energy_wh,
         ]
-        for run in comparison.runs
+        for run in (comparison.runs[place] for place in comparison.order)
     ]
     of = {run.gpu_memory_of for run in comparison.runs} - {""}
     peak = "peak of GPU memory (MiB)"
@@ -178,18 +184,12 @@ def _drawn(comparison: Comparison) -> tuple[list[int], str]:
     runs, verdict = comparison.runs, comparison.verdict
     if len(runs) <= _DRAWN:
         return list(range(len(runs))), ""
-    metric = verdict.metric or ""
-    sign = -1 if verdict.greater_is_better else 1
-
-    def rank(place: int) -> tuple[bool, float, int]:
-        one = runs[place].metrics.get(metric)
-        return (one is None, 0.0 if one is None else sign * one.best, place)
-
+    rank = comparison.order.index
     if len(verdict.groups) > 1:
         best_first = sorted((min(group.runs, key=rank) for group in verdict.groups), key=rank)
         kept = best_first[:_BEST_DRAWN]
         return kept, f"The best run of each of the {len(kept)} best groups of {len(verdict.groups)} ({len(runs)} runs)."
-    kept = sorted(range(len(runs)), key=rank)[:_BEST_DRAWN]
+    kept = comparison.order[:_BEST_DRAWN]
     return kept, f"The {len(kept)} best of {len(runs)} runs."
 
 
@@ -238,6 +238,7 @@ def _pairs(verdict: Verdict) -> Table | None:
     if not verdict.pairs:
         return None
     said: dict[Any, str] = {True: "yes", False: "no", None: "cannot be told"}
+    corrected = f", corrected for {verdict.n_comparisons:,} comparisons (Holm)" if verdict.n_comparisons > 1 else ""
     rows: list[Sequence[object]] = [
         [
             verdict.groups[pair.other].label,
@@ -254,8 +255,8 @@ def _pairs(verdict: Verdict) -> Table | None:
     ]
     best = verdict.groups[verdict.pairs[0].best].label
     note = (
-        f"Best minus other; each interval is that of its own comparison, p is corrected for {verdict.n_comparisons:,} "
-        "comparisons (Holm). A difference is clear where p is at most 0.05."
+        f"Best minus other, with the 95 % interval of this comparison alone; p is two-sided{corrected}. "
+        "A difference is clear where p is at most 0.05."
     )
     head = [f"{best} against", "clear", "metric", "difference", "95 % from", "to", "p", "n", "by"]
     return Table(head, rows, note)

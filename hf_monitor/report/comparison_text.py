@@ -104,12 +104,8 @@ def _lines(comparison: Comparison, width: int) -> Iterator[_Line]:
 def _tables(comparison: Comparison, width: int) -> Iterator[_Line]:
     """Give the table of the runs, in as many parts as the width asks for."""
     runs = comparison.runs
-    places = list(range(len(runs)))
+    places = comparison.order[:_ROWS]
     main = comparison.verdict.metric
-    if len(runs) > _ROWS:  # the best ones
-        sign = -1 if main is not None and comparison.greater_is_better(main) else 1
-        scored = {k: one.best for k, one in enumerate(comparison.metrics.get(main or "", [])) if one is not None}
-        places = sorted(places, key=lambda k: (k not in scored, sign * scored.get(k, 0.0), k))[:_ROWS]
     head = ["run", "status", "steps"]
     columns = [
         [one_line(runs[k].name, _NAME) for k in places],

@@ -79,9 +79,12 @@ class Difference:
 
     @property
     def by_value(self) -> list[tuple[str, list[int]]]:
-        """Each value as text, and the places of the runs that have it, in the order of the first."""
+        """Each value as text, and the places of the runs that have it; numbers ascend, others come as they do."""
         found: dict[str, tuple[str, list[int]]] = {}
-        for place, value in enumerate(self.values):
+        places = list(range(len(self.values)))
+        if all(isinstance(value, int | float) and value == value for value in self.values):
+            places.sort(key=self.values.__getitem__)
+        for place, value in ((place, self.values[place]) for place in places):
             found.setdefault(canonical(value), (shown(value), []))[1].append(place)
         return list(found.values())
 

@@ -93,7 +93,7 @@ def _ending(material: Material) -> tuple[str, Tone]:
     at = f"at step {last:,}{f' of {planned:,}' if planned else ''}{f' in attempt {attempts}' if attempts > 1 else ''}"
     rank = f" in process {ending.rank}" if ending.rank else ""
     kind = words.quoted(ending.type) if ending.type else ""
-    said = words.quoted(message_line(ending.message)) if ending.message else ""
+    said = words.quoted(message_line(str(ending.message))) if ending.message else ""
     how = f"{kind}: {said}" if kind and said else kind or said or "an error that left no message"
     meant = f" ({_SIGNALS[str(ending.type)]})" if ending.type in _SIGNALS else ""
     match ending.status:
@@ -172,7 +172,7 @@ def what_to_change(material: Material, tone: Tone, n_evaluations: int) -> tuple[
     if material.has_training and status in ("crashed", "killed", "interrupted", "terminated"):
         return _of_the_dead(material, gravest)
     if gravest:
-        return f"Try this: {gravest[0].suggestions[0].rstrip('.')}.", _tone(gravest)
+        return f"Try this: {_advice(gravest[0], material)}.", _tone(gravest)
     if not material.run.rows:
         return "Attach the monitor before the training begins: attach(trainer), then trainer.train().", "warn"
     if not material.has_training:
@@ -191,6 +191,14 @@ def what_to_change(material: Material, tone: Tone, n_evaluations: int) -> tuple[
     return f"Nothing needs changing{' so far' if status == 'running' else ''}, by what was recorded.", "good"
 
 
+def _advice(finding: Finding, material: Material) -> str:
+    """Give its first suggestion; of a training that is over not that it should go on."""
+    told = [
+        one for one in finding.suggestions if material.ending.status == "running" or not one.startswith("train on,")
+    ]
+    return (told or finding.suggestions)[0].rstrip(".")
+
+
 def _tone(found: Sequence[Finding]) -> Tone:
     return "bad" if found[0].severity == "error" else "warn"
 
@@ -200,17 +208,17 @@ def _of_the_dead(material: Material, gravest: Sequence[Finding]) -> tuple[str, T
     error = gravest[0] if gravest and gravest[0].severity == "error" else None
     memory = next((one for one in gravest if one.rule in ("host_memory_edge", "memory_edge")), None)
     if is_out_of_memory(material):
-        do = memory.suggestions[0].rstrip(".") if memory is not None else _smaller_batch(material)
+        do = _advice(memory, material) if memory is not None else _smaller_batch(material)
     elif error is not None:
-        do = error.suggestions[0].rstrip(".")
+        do = _advice(error, material)
     elif status == "crashed":
         do = "mend the error (its traceback stands below)" if material.ending.traceback else "mend the error"
     elif status == "killed" and memory is not None:
-        do = memory.suggestions[0].rstrip(".")
+        do = _advice(memory, material)
     elif status == "killed":
         do = "look who ended it (dmesg, the batch system's record) and how much memory it had"
     else:
-        do = f"{gravest[0].suggestions[0].rstrip('.')}" if gravest else ""
+        do = _advice(gravest[0], material) if gravest else ""
     spoiled = error is not None and checkpoint is not None and (error.steps or (0, 0))[0] <= checkpoint[0]
     if checkpoint is None:
         then = "begin anew, with save_steps for checkpoints: none was saved"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from hf_monitor.charts.curves import Curve
@@ -118,7 +119,7 @@ def course_of(curve: Curve, greater: bool) -> Course | None:
         way = "lost"
     else:
         way = "fell back" if gain - kept > max(_BACK * gain, margin) else "learned"
-    return Course(curve.name, way, greater, len(points), first, best, last, curve.values[-1] - curve.values[-1] == 0)
+    return Course(curve.name, way, greater, len(points), first, best, last, isfinite(curve.values[-1]))
 
 
 def trained(loss: Curve | None) -> str:
@@ -155,6 +156,10 @@ def sentence(
     head, tone = _head(main, second)
     if "learning_rate_ineffective" in rules and tone != "bad":
         head, tone = "It hardly learned", "bad"
+    if "overfitting" in rules and head == "It learned":
+        head, tone = "It learned, and then overfitted", "warn"
+    if not main.ends_finite:
+        head, tone = f"{head}{' and' if ', but' in head else ', but'} its last evaluation gave no finite number", "bad"
     told = [main.told(of), *(course.told() for course in courses[1:])]
     if main.way in ("same", "worse") and (training := trained(loss)):
         told.append(training)
@@ -175,14 +180,14 @@ def _head(main: Course, second: Course | None) -> tuple[str, Tone]:
     loss = None if second is None else second.way
     rises, falls = loss in ("learned", "fell back"), loss in ("fell back", "lost", "worse")
     if main.way == "learned":
-        return ("It learned by its score, but its loss became worse", "warn") if falls else ("It learned", "good")
+        return (f"It learned by {main.name}, but its loss became worse", "warn") if falls else ("It learned", "good")
     if main.way == "fell back":
         return "It learned, and then became worse", "warn"
     if main.way == "lost":
         return "It did not keep what it learned", "bad"
     if rises:
         became = "became worse" if main.way == "worse" else "hardly moved"
-        return f"It learned by its loss, but its score {became}", "warn"
+        return f"It learned by its loss, but {main.name} {became}", "warn"
     if main.way == "worse":
         return "It became worse", "bad"
     if main.first[0] > 0:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -17,6 +18,33 @@ from hf_monitor.run.reader import Rows, Run
 __all__ = ["Material"]
 
 T = TypeVar("T")
+_NUMBERS = ("step", "time", "attempt", "resumed_attempt")
+_TEXTS = ("kind", "event", "name", "rule", "signals", "type", "message", "traceback")
+
+
+_RARE = frozenset({"resumed_attempt", *_TEXTS}) - {"kind"}
+
+
+def _has_known_form(row: Mapping[str, Any]) -> bool:
+    step, time, attempt = row.get("step"), row.get("time"), row.get("attempt")
+    if (  # nearly all rows are such, so that this is what reading them costs
+        time.__class__ is float
+        and step.__class__ is attempt.__class__ is int
+        and row.get("kind").__class__ is str
+        and 0 <= step < 1e15
+        and 0 <= time < 1e15
+        and 0 <= attempt < 1e15
+        and row.keys().isdisjoint(_RARE)
+    ):
+        return True
+    for name in _NUMBERS:
+        value = row.get(name)
+        if value is None:
+            if name in row and name != "resumed_attempt":
+                return False
+        elif number(value) is None or (name != "time" and value.__class__ is not int):
+            return False
+    return all(row.get(name) is None or isinstance(row[name], str) for name in _TEXTS)
 
 
 class Material:
@@ -36,8 +64,26 @@ class Material:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
         self.gaps: list[str] = []
+        self.run = self._of_known_form(run)
+
+    def _of_known_form(self, run: Run) -> Run:
+        """Give the run without rows whose step, time, kind ... are no such thing: sections sort and group by them."""
+        rows = run.rows
+        kept = [row for row in rows if _has_known_form(row)]
+        if len(kept) == len(rows):
+            return run
+        n = len(rows) - len(kept)
+        self.gaps.append(
+            f"{n:,} row{'s' if n > 1 else ''} of metrics.jsonl {'are' if n > 1 else 'is'} left out: step, time, "
+            "attempt, kind or name are of another form than hf_monitor writes."
+        )
+        own = copy.copy(run)  # whoever handed it over keeps it as it was
+        for name, made in vars(Run).items():
+            if isinstance(made, cached_property) and name != "facts":
+                vars(own).pop(name, None)
+        own.rows = Rows(kept)
+        return own
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         try:
@@ -96,7 +142,7 @@ class Material:
     @cached_property
     def checkpoint(self) -> tuple[int, str] | None:
         """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
-        rows = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
+        rows: list[Mapping[str, Any]] = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
         for row in reversed(rows):
             step, path = number(row.get("step")), row.get("checkpoint")
             if row.get("event") == "save" and isinstance(path, str) and path and step is not None:

@@ -80,7 +80,7 @@ class Tail:
             data = self._next(file, most)
         end = data.rfind(b"\n") + 1
         self.offset += end
-        self._mark = (self._mark + data[:end])[-_MARK_BYTES:]
+        self._mark = (self._mark[-_MARK_BYTES:] + data[max(end - _MARK_BYTES, 0) : end])[-_MARK_BYTES:]
         self.behind = max(stat.st_size - self.offset, 0)
         torn = len(data) - end
         # What is left is a torn line, or nothing: until the size changes there is nothing to read.

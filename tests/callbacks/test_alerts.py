@@ -20,11 +20,7 @@ from hf_monitor.callbacks._alert_outlets import say
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Drawing takes longer than these trainings."""
-    monkeypatch.setattr("hf_monitor.charts.history.draw_history", lambda rows, folder: [])
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ def test_evaluate_alone_and_predict_alone(make_trainer, make_dataset, tokenizer)
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_several_evaluation_sets_and_a_prefix_of_the_users(make_trainer, make_dataset, tokenizer):
     trainer = make_trainer(
         compute_metrics=TextMetrics(tokenizer), evaluation={"ko": make_dataset(2), "en": make_dataset(3)}
@@ -135,6 +136,7 @@ def test_several_evaluation_sets_and_a_prefix_of_the_users(make_trainer, make_da
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_training_twice_is_two_attempts(make_trainer, tokenizer):
     trainer = make_trainer(compute_metrics=TextMetrics(tokenizer))
     monitor = attach(trainer)
@@ -215,6 +217,7 @@ def test_an_error_is_recorded_and_goes_on_to_the_user(make_trainer, make_model, 
     assert (monitor.run_dir / "plots" / "06_training_history.png").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_evaluation_of_the_best_weights_after_the_training_says_so(make_trainer, make_model, tokenizer):
     falling = iter((3, 2, 1))
     trainer = make_trainer(
@@ -286,6 +289,7 @@ def test_a_subclass_of_ours_is_taken_for_ours(make_trainer, tmp_path):
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_facts_tell_the_weights_type_and_no_token_where_there_is_none(make_trainer, make_model):
     import torch
 
@@ -414,6 +418,7 @@ def test_the_fingerprint_of_what_is_large_is_of_a_part_and_says_so(monkeypatch):
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_other_data_in_the_folder_of_an_earlier_run_is_said(make_trainer, make_dataset):
     for n_samples, said in ((8, 0), (8, 0), (6, 1)):
         trainer = make_trainer(train=make_dataset(n_samples), eval_strategy="no", max_steps=1)
@@ -423,6 +428,7 @@ def test_other_data_in_the_folder_of_an_earlier_run_is_said(make_trainer, make_d
         assert log.count("holds an earlier run with other data: this is attempt 3 of the same run") == said
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_evaluation_before_the_training_does_not_hide_that_the_data_are_others(make_trainer, make_dataset):
     first = make_trainer(eval_strategy="no", max_steps=1)
     attach(first)
@@ -588,6 +594,7 @@ def test_a_plain_trainer_and_metrics_of_the_users_own(make_trainer):
     assert monitor.run().best("eval_mine").value == 1.0
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_nan_is_on_disk_as_nan_in_strict_json(make_trainer, make_model):
     trainer = make_trainer(eval_strategy="no", max_steps=2)
     monitor = attach(trainer)
@@ -619,6 +626,7 @@ def test_wrong_input_is_refused_with_what_to_do(make_trainer, tmp_path):
         attach(make_trainer(), tmp_path / "file" / "run")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_missing_scores_name_the_metric_that_the_trainer_waits_for(make_trainer, tokenizer, caplog):
     trainer = make_trainer(
         compute_metrics=TextMetrics(tokenizer),

@@ -15,6 +15,8 @@ from hf_monitor.errors import InputError
 from hf_monitor.gpu import sampler
 from hf_monitor.gpu.sampler import SystemSampler
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def sampler_threads():
     return [thread for thread in threading.enumerate() if thread.name == "hf_monitor sampler"]

@@ -71,6 +71,7 @@ def test_a_new_trainer_after_a_crash_is_a_new_attempt_in_the_same_folder(make_tr
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_a_shorter_training_leaves_nothing_of_a_longer_one_in_the_metrics(make_trainer, tmp_path):
     for steps in (6, 2):
         trainer = make_trainer(max_steps=steps, output_dir=tmp_path / "out")
@@ -154,6 +155,7 @@ def test_an_evaluation_that_is_not_in_order_is_scored_against_its_labels(make_tr
     assert "cannot be matched" in "".join(record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_data_set_that_cannot_be_read_costs_its_texts_not_the_training(make_trainer, make_dataset, tokenizer, caplog):
     from datasets import Dataset
 
@@ -188,6 +190,7 @@ def test_a_broken_off_evaluation_does_not_reach_into_the_next(
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_a_trainer_that_copies_its_logs_is_recorded_once(make_trainer, tokenizer):
     from transformers import Seq2SeqTrainer
 
@@ -214,6 +217,7 @@ def test_an_evaluation_called_train_is_no_summary(make_trainer, tokenizer):
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("no_pictures")
 def test_texts_of_several_sets_stay_apart(make_trainer, make_dataset, tokenizer):
     sets = {"a": make_dataset(2), "b": make_dataset(3)}
     trainer = make_trainer(compute_metrics=TextMetrics(tokenizer), evaluation=sets, max_steps=2)
@@ -296,6 +300,7 @@ class Mute(Exception):
     ],
     ids=["mute", "surrogate", "huge"],
 )
+@pytest.mark.usefixtures("no_pictures")
 def test_an_error_with_a_strange_text_is_recorded_with_its_place(make_trainer, make_model, error, message):
     model = make_model()
     break_at(model, 3, error)

@@ -9,6 +9,8 @@ from transformers import Seq2SeqTrainer, TrainerCallback
 
 from hf_monitor import TextMetrics, TextMetricsCallback, attach, default_callbacks, load_run
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 class Perfect(Seq2SeqTrainer):
     """A model that says exactly what the labels say."""

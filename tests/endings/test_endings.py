@@ -1,11 +1,15 @@
 """Every way in which a training can end, in real processes: what the run says, and that we changed nothing about it."""
 
+import importlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
+import hf_monitor
 from hf_monitor import load_run
+from hf_monitor.report import report_html
 
 ATTACHED = """
     t = trainer(callbacks=[At(3, {action})], **{settings})
@@ -25,6 +29,11 @@ def code(action, settings="{}", template=ATTACHED):
 def rows_are_whole(run, last):
     assert [row["step"] for row in run.rows.of("train")] == list(range(1, last + 1))
     assert run.broken_lines["metrics.jsonl"] == 0
+
+
+def report_is_true(run):
+    """Whether the process left the report that would be made now."""
+    return (run.path / "report.html").read_bytes() == report_html(load_run(run.path))
 
 
 @pytest.mark.no_cover
@@ -68,6 +77,7 @@ def test_a_checkpoint_just_in_time_is_saved_as_without_us_and_the_run_says_why_i
     run = load_run(tmp_path / "out")
     assert (run.status, run.ending.type) == ("terminated", "SIGTERM")
     assert run.events[-1]["event"] == "train_end"
+    assert report_is_true(run)
 
 
 def test_a_handler_of_the_users_own_is_called_as_before(scenario, tmp_path):
@@ -87,6 +97,7 @@ def test_a_handler_of_the_users_own_is_called_as_before(scenario, tmp_path):
     assert ended.out == "mine\n" or "mine\n" in ended.out
     run = load_run(tmp_path / "out")
     assert (run.status, run.ending.type) == ("terminated", "SIGTERM")
+    assert report_is_true(run)
 
 
 @pytest.mark.no_cover
@@ -117,6 +128,7 @@ def test_an_error_is_a_crash_with_type_message_traceback_step_and_rank(scenario,
     assert str(ending) == "crashed (step 3) KeyError: 'no such key'"
     assert "crashed (step 3) KeyError" in repr(run)
     rows_are_whole(run, 2)
+    assert report_is_true(run)
 
 
 @pytest.mark.parametrize("template", [ATTACHED, BY_CALLBACKS], ids=["attach", "callbacks"])
@@ -126,12 +138,14 @@ def test_ctrl_c_is_an_interruption(scenario, tmp_path, template):
     assert scenario(code("ready", template=template)).send(signal.SIGINT).end() == without_us != 0
     run = load_run(tmp_path / "out")
     assert (run.status, run.ending.step) == ("interrupted", 3)
+    assert report_is_true(run)
 
 
 def test_sys_exit_in_the_middle_is_no_good_end(scenario, tmp_path):
     ended = scenario(code("lambda: __import__('sys').exit(0)", template=BY_CALLBACKS))
     assert ended.end() == 0
     assert (load_run(tmp_path / "out").status, load_run(tmp_path / "out").ending.type) == ("crashed", "SystemExit")
+    assert report_is_true(load_run(tmp_path / "out"))
 
 
 @pytest.mark.no_cover
@@ -144,6 +158,37 @@ def test_running_while_it_lives_killed_when_it_is_gone(scenario, tmp_path):
     run = load_run(tmp_path / "out")
     assert (run.status, run.ending.step) == ("killed", 2)
     rows_are_whole(run, 2)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    ("moment", "truth"),
+    [
+        ("start", ("nothing recorded", 0)),
+        ("evaluation", ("killed", 4)),
+        ("report", ("finished", 6)),
+    ],
+)
+def test_a_report_is_made_of_a_run_that_was_killed_at_any_moment(scenario, tmp_path, monkeypatch, moment, truth):
+    monkeypatch.syspath_prepend(str(Path(hf_monitor.__file__).parent.parent / "scripts"))
+    look = importlib.import_module("stress_reports").look
+    started = scenario(
+        f"""
+        import hf_monitor.report.one_page, hf_monitor.run.writer
+        t = trainer(eval_strategy="steps", eval_steps=4)
+        attach(t)
+        if {moment!r} == "start":  # run.json is there, no row
+            hf_monitor.run.writer.RunWriter.row = lambda *args, **kwargs: ready()
+        elif {moment!r} == "evaluation":
+            t.eval_dataset.on_item = lambda index: ready()
+        else:
+            hf_monitor.report.one_page.page = lambda *args, **kwargs: ready()
+        t.train()
+        """
+    ).send(signal.SIGKILL)
+    assert started.end() == -signal.SIGKILL
+    assert not (tmp_path / "out" / "monitor" / "report.html").exists()
+    assert look(tmp_path / "out" / "monitor") == (*truth, [])
 
 
 def test_a_worker_that_is_terminated_is_not_the_training(scenario, tmp_path):

@@ -58,6 +58,7 @@ def test_after_a_good_training_all_is_there_and_loads_though_its_folder_was_move
         "log": "ok",
         "predictions": "ok",
         "charts": "ok",
+        "report": "ok",
         **dict.fromkeys(SAVED, "ok"),
         "checkpoints": "ok",
         "disk": "ok",
@@ -300,6 +301,9 @@ def test_a_report_that_was_cut_off_is_told(copied):
     assert states(quick(copied))["report"] == "ok"
     (copied / "monitor" / "report.html").write_text("<html>...")
     assert states(quick(copied))["report"] == "warning"
+    (copied / "monitor" / "report.html").unlink()
+    check = quick(copied)["report"]
+    assert (check.state, check.suggestion) == ("skipped", f"Make it: hf-monitor report {copied / 'monitor'}")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

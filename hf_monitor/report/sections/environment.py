@@ -69,7 +69,7 @@ class Environment:
     """What the template shows."""
 
     commands: Commands
-    telling: Table | None
+    telling: tuple[tuple[str, str], ...]
     groups: tuple[Group, ...]
 
 
@@ -80,7 +80,7 @@ def environment(material: Material) -> Environment | None:
         material.gaps.append("run.json is not there or cannot be read: command, arguments and machine are not known.")
         return None
     arguments = material.run.config
-    first = [(name, arguments[name]) for name in TELLING if name in arguments and arguments[name] is not None]
+    first = [(name, _cut(words.shown(arguments[name]))) for name in TELLING if arguments.get(name) is not None]
     groups = [
         Group("All training arguments", _table(arguments.items())),
         Group("Packages", _table([("python", facts.get("python")), *material.fact("packages").items()])),
@@ -94,7 +94,7 @@ def environment(material: Material) -> Environment | None:
     ]
     return Environment(
         commands=commands_of(material),
-        telling=_table(first) if first else None,
+        telling=tuple(first),
         groups=tuple(group for group in groups if group.table.rows),
     )
 
@@ -126,11 +126,10 @@ def _table(items: Iterable[tuple[object, object]]) -> Table:
     for name, value in items:
         if value is None or value == {} or value == []:
             continue
-        plain = isinstance(value, int | float) and not isinstance(value, bool)
-        rows.append((_cut(str(name)), value if plain else _cut(words.shown(value))))
+        rows.append((_cut(str(name)), _cut(words.shown(value))))
     left = len(rows) - _MOST_ROWS
-    note = f"{left:,} more stand in run.json." if left > 0 else "What is None is left out."
-    return Table(["name", "value"], rows[:_MOST_ROWS], note if left > 0 else "")
+    note = f"{left:,} more stand in run.json." if left > 0 else ""
+    return Table(["name", "value"], rows[:_MOST_ROWS], note)
 
 
 def _cut(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from hf_monitor.report.plots import Table
 
 __all__ = ["Found", "Judged", "findings"]
 
-_TONES = {"error": "bad", "warning": "warn", "info": "quiet"}
+_TONES = {"error": "bad", "warning": "warn", "info": "info"}
 _MOST_TEXT = 1000
 
 
@@ -84,11 +83,10 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     yield "Made of", f"{finding.n_samples:,} values" if finding.n_samples > 1 else ""
 
 
-def _evidence(evidence: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _evidence(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in evidence.items():
-        plain = isinstance(value, int | float) and not isinstance(value, bool)
-        text = value if plain and math.isfinite(value) else words.shown(value)
-        yield str(name).replace("_", " "), text if plain else _cut(str(text))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        yield str(name).replace("_", " "), words.number(value) if is_number else _cut(words.shown(value))
 
 
 def _cut(text: str) -> str:

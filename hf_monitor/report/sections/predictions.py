@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hf_monitor.charts.prediction_metrics import known_tops
-from hf_monitor.charts.prediction_rows import evaluations
 from hf_monitor.report.material import Material
 from hf_monitor.report.plots import Picture, Table, histogram
 from hf_monitor.report.sections.prediction_groups import Group, Shown, examples, ranked_groups
@@ -62,7 +61,8 @@ def predictions(material: Material) -> Predictions | None:
         Its texts take at most about 40 KB in the page, whatever the run holds.
     """
     run = material.run
-    names = _by_importance(evaluations(run))
+    every = dict.fromkeys(str(row.get("name", "eval")) for row in run.iter_rows("predictions.jsonl"))  # not kept
+    names = _by_importance(list(every))
     if not names:
         material.gaps.append("No predictions were recorded; pass TextMetrics as compute_metrics to have them scored.")
         return None
@@ -82,8 +82,8 @@ def predictions(material: Material) -> Predictions | None:
     found, limit = _fit(found)
     if limit is not None:
         notes.append(f"Long texts are shortened to about {limit:,} bytes each; predictions.jsonl has them whole.")
-    every = [sample for one in found for group in one.groups for sample in group.samples]
-    marked = any(piece.kind == "differs" for one in every for piece in [*one.prediction, *(one.reference or [])])
+    texts = [sample for one in found for group in one.groups for sample in group.samples]
+    marked = any(piece.kind == "differs" for one in texts for piece in [*one.prediction, *(one.reference or [])])
     return Predictions(found, notes, marked)
 
 

@@ -22,6 +22,7 @@ __all__ = ["Trials", "trials"]
 _MOST_SERIES = 8
 _MOST_ROWS = 300
 _MIB = 2**20
+_NEAR = 10.0
 _SOURCE = "trials.jsonl"
 
 
@@ -65,13 +66,16 @@ def trials(material: Material) -> Trials | None:
         return None
     notes = [f"{lost} rows of {_SOURCE} could not be read."] if lost else []
     plan = _plan(run)
+    limit = limit_of(run)
+    if limit is not None:
+        notes.append(f"A step may take {limit:,.0f} MiB.")
     if plan is None:
         notes.append("There is no plan.json that can be read, so it is not known what was chosen of them.")
     return Trials(
         "" if plan is None else _chosen(plan),
         [] if plan is None else _reasons(plan),
         _table(rows, read),
-        _pictures(series_of(read), limit_of(run)),
+        _pictures(series_of(read), limit),
         notes,
     )
 
@@ -136,7 +140,10 @@ def _word(value: object) -> object:
 def _pictures(found: Sequence[BatchSeries], limit_mib: float | None) -> list[Picture]:
     """Draw peak memory and throughput against the batch size; a size without a value did not fit."""
     found = found[:_MOST_SERIES]
-    levels = [] if limit_mib is None else [Level(limit_mib, f"may be taken: {limit_mib:,.0f} MiB")]
+    highest = max((peak for each in found for peak in each.peaks()[1]), default=0.0)
+    # A limit far above all peaks would press them flat; the words of the plan have it.
+    near = limit_mib is not None and limit_mib <= _NEAR * highest
+    levels = [Level(limit_mib, f"may be taken: {limit_mib:,.0f} MiB")] if near and limit_mib is not None else []
     pictures = []
     drawn = (
         ("Peak memory of a step", "peak (MiB)", [each.peaks() for each in found]),

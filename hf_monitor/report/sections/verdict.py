@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from hf_monitor.charts.curves import Curve
@@ -38,7 +39,7 @@ class Verdict:
     tone: Tone
     answers: tuple[Answer, ...]
     error: str
-    """Type and message of what ended the run; empty where nothing did."""
+    """Type and message of what ended the run, where neither the sentence nor the traceback has them whole."""
     traceback: str
     facts: tuple[tuple[str, str], ...]
 
@@ -51,6 +52,8 @@ def verdict(material: Material) -> Verdict:
     ending = material.ending
     status = str(ending.status) if material.run.rows else "nothing recorded"
     error = ": ".join(str(part) for part in (ending.type, ending.message) if part)
+    traceback = str(ending.traceback or "")
+    is_told = error in traceback or (not traceback and "\n" not in error and len(error) <= 200)
     return Verdict(
         status=status,
         tone=_STATUS_TONES.get(status, "quiet"),
@@ -59,8 +62,8 @@ def verdict(material: Material) -> Verdict:
             Answer("What went wrong?", wrong, wrong_tone),
             Answer("What to change first?", change, change_tone),
         ),
-        error=_middle_cut(error) if ending.traceback or "\n" in error or len(error) > 200 else "",
-        traceback=_middle_cut(str(ending.traceback or "")),
+        error="" if is_told else _middle_cut(error),
+        traceback=_middle_cut(traceback),
         facts=tuple((label, value) for label, value in _facts(material) if value),
     )
 
@@ -126,11 +129,11 @@ def _broken(loss: Curve | None, found: dict[str, Any]) -> str:
             f"It diverged: the training loss was {words.number(lowest[0])} at step {lowest[1]:,} and "
             f"{words.number(values[-1])} at step {steps[-1]:,}"
         )
-    if loss is None or not loss or loss.values[-1] - loss.values[-1] == 0:
+    if loss is None or not loss or isfinite(loss.values[-1]):
         return ""
     values = loss.values.tolist()
     first = len(values)
-    while first and values[first - 1] - values[first - 1] != 0:
+    while first and not isfinite(values[first - 1]):
         first -= 1
     kind = "NaN" if values[-1] != values[-1] else "infinite"
     return f"It broke: the training loss is {kind} from step {int(loss.steps[first]):,} to the end"

@@ -20,7 +20,8 @@ __all__ = ["Follower"]
 
 _SAMPLES = re.compile(r"system(?:\.rank(\d+))?\.jsonl")
 _SAMPLES_KEPT = 256 << 10  # bytes of the end of each file of samples: some minutes of several cards
-_WHOLE = 4 << 20  # of metrics.jsonl: so much is read line by line, of a longer one as many logs as that has
+_WHOLE = 4 << 20  # of metrics.jsonl: so much is read line by line
+_ENOUGH = 1 << 20  # of a longer one about as many logs as so many bytes hold: some thousands, a curve has 1024 points
 _FREQUENT = (b'"kind":"train"', b'"kind":"timing"')
 
 
@@ -168,26 +169,22 @@ class _Known(Run):
 
 
 class _Thinner:
-    """Of the logs of a long file, chooses as many as a short one has; all other rows are kept, and the last ones."""
+    """Of the logs of a long file, chooses enough for a curve; all other rows are kept, and the last ones."""
 
     def __init__(self, n_bytes: int) -> None:
-        self._one_in = max(1, n_bytes // _WHOLE)
-        self._seen = [0] * len(_FREQUENT)
+        # Odd, since training logs and timings mostly take turns.
+        self._one_in = n_bytes // _ENOUGH | 1 if n_bytes > _WHOLE else 1
 
     def __call__(self, lines: list[bytes]) -> list[bytes]:
         if self._one_in == 1:
             return lines
-        kept = []
-        for line in lines:
-            for index, sign in enumerate(_FREQUENT):
-                if sign in line:
-                    self._seen[index] += 1
-                    if not self._seen[index] % self._one_in:
-                        kept.append(line)
-                    break
-            else:
-                kept.append(line)
-        return kept
+        train, timing = _FREQUENT
+        one_in = self._one_in
+        return [
+            line
+            for place, line in enumerate(lines)
+            if place % one_in == 0 or (train not in line and timing not in line)
+        ]
 
 
 def _found(path: Path) -> Path | None:

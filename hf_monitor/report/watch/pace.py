@@ -41,10 +41,9 @@ class Pace:
             return
         if seconds > 0:
             self._all.append((seconds, steps))
-            pace = _rate(self._clean)
             if not self._paused:
                 self._clean.append((seconds, steps))
-            elif pace is not None:
+            elif (pace := _rate(self._clean)) is not None:
                 if len(self._pauses) == _PAUSES:
                     self._pauses_from = self._pauses[0][0]
                 self._pauses.append((step, max(seconds - pace * steps, 0.0)))

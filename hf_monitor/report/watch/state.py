@@ -262,7 +262,7 @@ class State:
         else:
             last.update(
                 kind=here["kind"] or last["kind"],
-                step=max(finite(last["step"]) or 0, finite(here["step"]) or 0),
+                step=max(int(finite(last["step"]) or 0), int(finite(here["step"]) or 0)),
                 time=here["time"] or last["time"],
             )
 

@@ -1,0 +1,340 @@
+"""compare_runs: names exactly what differs, warns, and says no more than chance allows."""
+
+import json
+import math
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from browser import DRESSES
+from hostile_run import hostile_run
+
+from hf_monitor import attach, compare_runs
+from hf_monitor.cli import main
+from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.report import chance
+from hf_monitor.report.compared_facts import Absent
+
+make_run = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "made_runs.py"))["make_run"]
+
+
+def made(folder, rate=1e-4, seed=0, *, level=0.0, chance_seed=None, **more):
+    """Write a run with settings of its own."""
+    arguments = {"learning_rate": rate, "seed": seed, "output_dir": str(folder), "logging_steps": 1}
+    facts = {"arguments": arguments, "run_id": f"{folder}", "seed": seed, **more}
+    own = seed if chance_seed is None else chance_seed
+    return make_run(folder, 60, evaluations=5, n_texts=30, seed=own, facts=facts, level=level)
+
+
+def changed(folder, **facts):
+    """Change facts of a run that is there."""
+    path = Path(folder) / "run.json"
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), **facts}))
+    return Path(folder)
+
+
+def names(comparison):
+    return [row.name for row in comparison.differences]
+
+
+def git(folder, *arguments):
+    identity = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(["git", "-C", str(folder), *arguments], env={**os.environ, **identity}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def trained(make_trainer, make_dataset, make_model, tmp_path, monkeypatch):
+    """Train for real, recorded; the code is that of a repository with the given number of commits."""
+    repository = tmp_path / "code"
+    repository.mkdir()
+    script = repository / "train.py"
+    script.write_text("1\n")
+    git(repository, "init", "-q")
+    git(repository, "add", "train.py")
+    git(repository, "commit", "-q", "-m", "1")
+    monkeypatch.setattr(sys, "argv", [str(script)])
+
+    def train(name, *, samples=8, **arguments):
+        trainer = make_trainer(
+            model=make_model(1),
+            train=make_dataset(samples, opening="Later. "),
+            output_dir=tmp_path / name,
+            **({"max_steps": 2, "predict_with_generate": False} | arguments),
+        )
+        # Command and output folder differ as those of two commands do.
+        monkeypatch.setattr(sys, "orig_argv", ["python", str(script), "--output_dir", str(tmp_path / name)])
+        attach(trainer)
+        trainer.train()
+        return tmp_path / name
+
+    train.repository = repository
+    return train
+
+
+def test_two_real_trainings_that_differ_by_one_thing_differ_by_exactly_that(trained):
+    first = trained("first")
+    rate = compare_runs([first, trained("rate", learning_rate=1e-3)])
+    assert names(rate) == ["arguments.learning_rate"]
+    assert rate.differences[0].values == [5e-5, 1e-3]
+    assert rate.differences[0].follows == ["optimizer.learning_rates"]
+    assert rate.warnings == []
+
+    seed = compare_runs([first, trained("seed", seed=8)])
+    assert names(seed) == ["arguments.seed"]
+    assert len(seed.verdict.groups) == 1
+    assert "differ by seed only" in str(seed.verdict)
+
+    data = compare_runs([first, trained("data", samples=6)])
+    assert names(data) == ["data.train"]
+    assert [value["n_samples"] for value in data.differences[0].values] == [8, 6]
+    assert [caution.code for caution in data.warnings] == ["training data"]
+
+    git(trained.repository, "commit", "-q", "--allow-empty", "-m", "2")
+    code = compare_runs([first, trained("code")])
+    assert names(code) == ["git.commit"]
+    assert [caution.code for caution in code.warnings] == ["code"]
+
+
+def test_what_is_not_recorded_is_said_and_is_no_difference(tmp_path):
+    git = {"commit": "a" * 40, "branch": "main", "dirty": False, "folder": "/x"}
+    old = made(tmp_path / "old")
+    new = made(tmp_path / "new", git=git, packages={"torch": "2.13.0"}, precision="bf16")
+    found = compare_runs([old, new])
+    assert names(found) == []
+    assert set(found.not_recorded) >= {"git.commit", "packages.torch", "precision"}
+    assert all(places == [0] for places in found.not_recorded.values())
+    other = made(tmp_path / "other", packages={"torch": "2.13.0", "peft": "0.21"})
+    (row,) = compare_runs([new, other]).differences
+    assert (row.name, row.values) == ("packages.peft", [Absent.NONE, "0.21"])  # of recorded packages it is missing
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (
+            "python train.py --output_dir {} --cache {}/c",
+            "/usr/bin/python3 -u train.py --output_dir={} --cache {}/c",
+            [],
+        ),
+        ("python train.py --learning_rate 1e-4", "python train.py", []),  # the arguments say it, whatever was typed
+        ("python train.py --prefix a", "python train.py --prefix b", ["command.--prefix"]),
+        ("python train.py", "python other.py", ["command.script"]),
+        ("torchrun train.py --local-rank=0", "torchrun train.py --local-rank=1", []),
+        ("python 'open train.py --prefix a", "python train.py --prefix a", ["command.script", "command.arguments"]),
+    ],
+)
+def test_of_the_command_only_what_the_arguments_do_not_say(tmp_path, ours, theirs, expected):
+    a, b = tmp_path / "a", tmp_path / "b"
+    made(a, command=ours.format(a, a))
+    made(b, command=theirs.format(b, b))
+    assert names(compare_runs([a, b])) == expected
+
+
+def test_an_option_of_another_name_that_says_the_same_is_no_cause_of_its_own(tmp_path):
+    a = made(tmp_path / "a", 1e-4, command="python t.py --lr 1e-4")
+    b = made(tmp_path / "b", 3e-4, command="python t.py --lr 0.0003")
+    (row,) = compare_runs([a, b]).differences
+    assert (row.name, row.follows) == ("arguments.learning_rate", ["command.--lr"])
+
+
+def test_it_warns_of_whatever_makes_numbers_incomparable(tmp_path):
+    data = {"eval": {"class": "Dataset", "n_samples": 5, "fingerprint": "a"}, "train": {"class": "Own", "n_samples": 9}}
+    git = {"commit": "a", "dirty": True}
+    a = made(tmp_path / "a", data=data, git=git, text_metrics={"eval": {"bleu": "tok:13a"}}, packages={"torch": "1"})
+    b = made(
+        tmp_path / "b",
+        data={**data, "eval": {"class": "Dataset", "n_samples": 6, "fingerprint": "b"}},
+        git={**git, "dirty": False},
+        text_metrics={"eval": {"bleu": "tok:ko-mecab"}},
+        packages={"torch": "2"},
+    )
+    lines = (b / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (b / "metrics.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]))
+    codes = [caution.code for caution in compare_runs([a, b]).warnings]
+    expected = ["scores", "evaluation data", "code", "packages", "status", "steps", "evaluations", "data not known"]
+    assert codes == expected
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Three learning rates with three seeds each: two that are alike, and one that is far better."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for place, (rate, level) in enumerate(((1e-4, 0.0), (2e-4, 0.0), (3e-4, 8.0))):
+        for seed in range(3):
+            made(folder / f"r{rate:g}_s{seed}", rate, seed, level=level, chance_seed=10 * place + seed)
+    return folder
+
+
+def test_seeds_form_groups_and_only_more_than_chance_is_called_clear(sweep):
+    found = compare_runs(sweep)
+    assert names(found) == ["arguments.learning_rate", "arguments.seed"]
+    assert [len(group.values) for group in found.verdict.groups] == [3, 3, 3]
+    assert found.verdict.outcome == "clear difference"
+    assert {pair.method for pair in found.verdict.pairs} == {"welch"}
+    assert "is of learning_rate=0.0003" in found.verdict.sentences[0]
+    assert all(pair.clear for pair in found.verdict.pairs)
+
+    alike = compare_runs([*sweep.glob("r0.0001_*"), *sweep.glob("r0.0002_*")])
+    assert alike.verdict.outcome == "no clear difference"
+    assert str(alike.verdict).startswith("No clear difference.")
+
+
+def test_a_run_against_a_group_and_a_metric_of_which_less_is_better(sweep):
+    runs = [*sorted(sweep.glob("r0.0001_*")), sweep / "r0.0003_s0"]
+    (pair,) = compare_runs(runs).verdict.pairs
+    assert (pair.method, pair.clear) == ("one and many", True)
+    assert pair.low > 0
+    lower = compare_runs(runs, metric="loss").verdict  # eval_loss
+    assert (lower.metric, lower.greater_is_better) == ("eval_loss", False)
+    means = [group.mean for group in lower.groups]
+    assert means[lower.pairs[0].best] == min(means)
+    assert math.copysign(1, lower.pairs[0].difference) == -1
+
+
+def test_single_runs_are_compared_by_their_samples_which_is_not_about_the_seed(tmp_path, sweep):
+    rows = {"metric": "eval_rougeL"}
+    a, b = made(tmp_path / "a", 1e-4, level=0.0), made(tmp_path / "b", 3e-4, level=30.0)
+    texts = [orjson.loads(line) for line in (a / "predictions.jsonl").read_bytes().splitlines()]
+    better = [{**row, "rougeL": min(100.0, row["rougeL"] + 20 + row["index"] % 7)} for row in texts]
+    (b / "predictions.jsonl").write_bytes(
+        b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in better)
+    )
+    found = compare_runs([a, b], **rows).verdict
+    assert found.outcome == "clear on these texts"
+    assert (found.pairs[0].method, found.pairs[0].n) == ("samples", 30)
+    assert "not the seed" in str(found)
+    (b / "predictions.jsonl").unlink()
+    assert compare_runs([a, b], **rows).verdict.outcome == "cannot be told"
+    # Two evaluations of other texts are not compared sample by sample.
+    other = compare_runs([sweep / "r0.0001_s0", sweep / "r0.0002_s0"]).verdict
+    assert other.outcome == "cannot be told"
+    assert "not of the same samples" in str(other)
+
+
+def test_folds_of_one_split_are_paired(tmp_path):
+    for rate, gain in ((1e-4, 0.0), (3e-4, 3.0)):
+        for fold in range(1, 6):
+            held_out = {"eval": {"class": "Dataset", "n_samples": 5, "fingerprint": f"f{fold}"}}
+            made(tmp_path / f"{rate}" / f"fold_{fold}", rate, level=10.0 * fold + gain, data=held_out, chance_seed=fold)
+    found = compare_runs(tmp_path)
+    assert names(found) == ["arguments.learning_rate", "fold"]  # the data follow from the fold
+    (pair,) = found.verdict.pairs
+    assert (pair.method, pair.n) == ("folds", 5)
+    assert pair.difference == pytest.approx(3.0)
+    one = compare_runs(tmp_path / "0.0001")
+    assert len(one.verdict.groups) == 1
+    assert "differ by fold only" in str(one.verdict)
+
+
+def test_runs_of_one_seed_are_one_repetition(tmp_path):
+    runs = [made(tmp_path / f"r{k}", 1e-4, 5, chance_seed=k) for k in range(3)]
+    verdict = compare_runs(runs).verdict
+    assert len(verdict.groups[0].values) == 1
+    assert "count as one" in str(verdict)
+
+
+def test_statistics_agree_with_scipy():
+    from scipy import stats
+
+    a, b = [1.0, 2.5, 3.0, 4.0], [2.0, 5.0, 9.0]
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    assert chance.welch(a, b).p == pytest.approx(expected.pvalue)
+    assert chance.welch(a, b)[1:3] == pytest.approx(tuple(expected.confidence_interval()))
+    assert chance.folds([1.0, 2.0, 3.0], 3).p > stats.ttest_1samp([1.0, 2.0, 3.0], 0).pvalue
+    differences = [math.sin(k) + 0.3 for k in range(100)]
+    found = chance.resampled(differences)
+    assert found == chance.resampled(differences)
+    assert found.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=0.2)
+    assert chance.welch([1.0, 1.0], [2.0, 2.0]).p is None  # no spread: nobody knows what chance makes
+
+
+def test_what_cannot_be_compared_is_refused_clearly(tmp_path, sweep):
+    run = sweep / "r0.0001_s0"
+    with pytest.raises(InputError, match="only one"):
+        compare_runs(run)
+    with pytest.raises(InputError, match="given twice"):
+        compare_runs([run, sweep / "r0.0002_s0", run / "." / ""])
+    with pytest.raises(RunFolderError, match="no run folder"):
+        compare_runs([run, tmp_path / "missing"])
+    with pytest.raises(InputError, match="Did you mean 'eval_rougeL'"):
+        compare_runs(sweep, metric="eval_rougel")
+    newer = changed(made(tmp_path / "newer"), format=99)
+    with pytest.raises(RunFolderError, match="format 99"):
+        compare_runs([run, newer])
+
+
+def test_a_table_with_a_line_a_run_and_the_same_as_json(sweep):
+    found = compare_runs(sweep)
+    frame = found.to_pandas()
+    assert len(frame) == 9
+    assert {"name", "status", "arguments.learning_rate", "eval_rougeL", "seconds", "gpu_memory_peak_mib"} <= set(frame)
+    assert frame["gpu_memory_peak_mib"].tolist() == [15000.0] * 9
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["verdict"]["outcome"] == "clear difference"
+
+
+def test_the_page_is_the_same_twice_and_shows_hostile_texts_as_text(tmp_path):
+    attack = "<script>alert(1)</script>\"' onload=x"
+    a = made(tmp_path / "<b>a&", note=attack, model={"name_or_path": attack, "config": {attack: 1}})
+    b = made(tmp_path / "b", 2e-4, note="한국어 ثلاثة", model={"name_or_path": "y" * 5000, "config": {attack: 2}})
+    pages = [compare_runs([a, b]).to_html(tmp_path / name).read_bytes() for name in ("1.html", "2.html")]
+    assert pages[0] == pages[1]
+    text = pages[0].decode()
+    assert "<script" not in text
+    assert "<b>a&" not in text
+    assert not re.search(r"<[^>]* (style|on\w+)=", text)
+    assert "&lt;script&gt;" in text
+    assert "한국어" in text
+    found = re.findall(r' id="([^"]+)"', text)
+    assert len(found) == len(set(found))
+    assert "<script" not in compare_runs([a, b])._repr_html_()
+
+
+def test_the_command_prints_and_writes_and_spares_what_is_not_ours(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [str(path) for path in sorted(sweep.iterdir())]
+    assert main(["compare", *runs]) == 0
+    said = capsys.readouterr().out
+    assert said.index("What differs") < said.index("Best values") < said.index("Verdict")
+    assert (tmp_path / "comparison.html").is_file()
+    assert main(["compare", *runs]) == 0  # an earlier one is written over
+    capsys.readouterr()
+    assert main(["compare", "--json", *runs]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 9
+    (tmp_path / "mine.html").write_text("mine")
+    assert main(["compare", "--html", "mine.html", *runs]) == 2
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    assert "no comparison of ours" in capsys.readouterr().err
+    assert main(["compare", "--no_html", runs[0]]) == 2
+    assert "two runs or more" in capsys.readouterr().err
+
+
+def test_of_many_runs_the_best_are_drawn_and_the_page_says_so(sweep, tmp_path):
+    for place in range(9, 14):
+        made(tmp_path / f"r{place}", place * 1e-4, level=-place)
+    found = compare_runs([sweep, tmp_path])
+    text = found.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The best run of each of the 8 best groups of 8 (14 runs)." in text
+    assert found.runs[found.order[0]].metrics["eval_rougeL"].best == max(
+        run.metrics["eval_rougeL"].best for run in found.runs
+    )
+
+
+def test_the_page_can_be_read_in_every_dress_and_runs_nothing(browser, sweep, tmp_path):
+    hostile = [hostile_run(tmp_path / name) for name in ("<svg onload=alert(0)>", "요약 \u202eabc")]
+    shown = browser.open(compare_runs([*hostile, sweep / "r0.0001_s0"]).to_html(tmp_path / "page.html"))
+    shown.open_details()
+    for dress in DRESSES:
+        shown.dress(*dress)
+        seen = shown.look()
+        assert seen["wider"] <= 0, (dress, seen["widest"])
+        assert seen["smallest"] >= 10, (dress, seen["small"])
+        assert seen["faintest"] >= 4.5, (dress, seen["faint"])
+        assert seen["clipped"] == [], dress
+        assert seen["same"] == [], dress
+    assert shown.caught == []
