@@ -11,6 +11,7 @@ from hf_monitor.diagnosis.memory_rules import memory, other_process
 from hf_monitor.diagnosis.readings import Readings, read
 from hf_monitor.diagnosis.time_rules import time_findings
 from hf_monitor.run import Run, load_run
+from hf_monitor.run.bulk import collector_paused
 
 __all__ = ["HARDWARE_RULES", "hardware_findings"]
 
@@ -47,9 +48,10 @@ def hardware_findings(run: Run | str | os.PathLike[str]) -> list[Finding]:
     ...     if finding.verdict == "found":
     ...         print(finding)
     """
-    readings = read(load_run(run) if isinstance(run, str | os.PathLike) else run)
-    about_gpus = [finding for gpu in readings.used_gpus for finding in _about_gpu(readings, gpu)]
-    return [*time_findings(readings), *(about_gpus or _without_gpu(readings)), *host_findings(readings)]
+    with collector_paused():
+        readings = read(load_run(run) if isinstance(run, str | os.PathLike) else run)
+        about_gpus = [finding for gpu in readings.used_gpus for finding in _about_gpu(readings, gpu)]
+        return [*time_findings(readings), *(about_gpus or _without_gpu(readings)), *host_findings(readings)]
 
 
 def _about_gpu(readings: Readings, gpu: int) -> list[Finding]:

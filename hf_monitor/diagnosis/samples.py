@@ -50,9 +50,11 @@ class Samples:
         return self._columns[key]
 
     def where(self, flags: Iterable[object]) -> Samples:
-        """Give those samples whose flag is true."""
+        """Give those samples whose flag is true; these themselves where all are."""
+        chosen = list(map(bool, flags))
+        if all(chosen):
+            return self
         found = Samples(())
-        chosen = [bool(flag) for flag in flags]
         found._columns = {key: list(compress(column, chosen)) for key, column in self._columns.items()}
         return found
 

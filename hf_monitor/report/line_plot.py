@@ -19,6 +19,7 @@ __all__ = ["line_plot"]
 
 _PLOT_HEIGHT = 190.0
 _SPIKE = 100.0  # times the median: then a linear axis shows nothing but the spike (as charts.history has it)
+_LEAST = 1e-200  # below it a power of ten may be no normal float
 _MARKED = 60
 _LONGEST_NAME = 200
 _WHOLE = ("step", "epoch", "batch size")
@@ -159,8 +160,11 @@ def _y_scale(found: Sequence[Points], levels: Sequence[Level], y_range: tuple[fl
     if len(ys):
         ends += [float(ys.min()), float(ys.max())]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    if not ends or (low > 0 and y_range is None and not levels and len(ys) and high > _SPIKE * float(np.median(ys))):
-        ticks = log_ticks(low, high) if ends else []
-        return Scale(min(ticks, default=0.0), max(ticks, default=1.0), 0, 0, ticks, bool(ends))
+    if not ends:
+        return Scale(0.0, 1.0, 0, 0)
+    spike = len(ys) and high > _SPIKE * float(np.median(ys))
+    if spike and low > _LEAST and y_range is None and not levels:
+        ticks = log_ticks(low, high)
+        return Scale(ticks[0], ticks[-1], 0, 0, ticks, True)
     ticks = linear_ticks(low, high, 4)
     return Scale(ticks[0], ticks[-1], 0, 0, ticks)

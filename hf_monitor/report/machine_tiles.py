@@ -92,28 +92,30 @@ def host_tiles(found: Recording) -> list[Tile]:
 
 def timing_tiles(timing: Sequence[Mapping[str, Any]]) -> list[Tile]:
     """Say how long the training waited for data, and how much it did a second; means over the time."""
+    lengths = [plain(row.get("seconds"), 1e-12) for row in timing]
     tiles = []
-    wait, n = _mean(timing, "data_wait_share")
+    wait, n = _mean(timing, lengths, "data_wait_share")
     if wait is not None:
         tiles.append(Tile("Waited for data", f"{number(100 * wait, 3)} %", f"of the time of {n:,} logged intervals"))
-    speed, _ = _mean(timing, "samples_per_second")
+    speed, _ = _mean(timing, lengths, "samples_per_second")
     if speed is not None:
         tiles.append(Tile("Throughput", f"{number(speed)} samples/s", "while training, without evaluations"))
-    tokens, _ = _mean(timing, "tokens_per_second")
+    tokens, _ = _mean(timing, lengths, "tokens_per_second")
     if tokens is not None:
         tiles.append(Tile("Tokens", f"{number(tokens)} tokens/s"))
     return tiles
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[float | None, int]:
+def _mean(rows: Sequence[Mapping[str, Any]], lengths: Sequence[float | None], key: str) -> tuple[float | None, int]:
     """Give the mean of a number, each row weighing as long as it took, and of how many rows."""
-    pairs = [
-        (value, seconds)
-        for row in rows
-        if (value := plain(row.get(key))) is not None and (seconds := plain(row.get("seconds"), 1e-12)) is not None
-    ]
-    whole = sum(seconds for _, seconds in pairs)
-    return (sum(value * seconds for value, seconds in pairs) / whole if pairs else None), len(pairs)
+    total = whole = 0.0
+    n = 0
+    for row, seconds in zip(rows, lengths, strict=True):
+        if seconds is not None and (value := plain(row.get(key))) is not None:
+            total += value * seconds
+            whole += seconds
+            n += 1
+    return (total / whole if n else None), n
 
 
 def _each(found: Recording, key: str, reduce: Any) -> list[tuple[tuple[int, int], float]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hf_monitor.report.svg_line import Points
 from hf_monitor.report.words import number
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["rows_of", "said", "where"]
 
@@ -77,9 +80,7 @@ def rows_of(series: Sequence[Points], most: int = 300) -> _Rows:
     n : int
         How many there were.
     """
-    columns = [
-        (np.concatenate([one.x, one.lost]), np.concatenate([one.y, np.full(len(one.lost), np.nan)])) for one in series
-    ]
+    columns = [_column(one) for one in series]
     every = np.unique(np.concatenate([xs for xs, _ in columns])) if columns else np.array([])
     chosen = every
     if len(every) > most:
@@ -94,7 +95,17 @@ def rows_of(series: Sequence[Points], most: int = 300) -> _Rows:
         chosen = np.unique(np.concatenate(kept))
     cells: list[list[object]] = []
     for xs, ys in columns:
-        found = dict(zip(xs.tolist(), ys.tolist(), strict=True))  # of equal x the last
-        cells.append([found.get(x) for x in chosen.tolist()])
+        at = np.searchsorted(xs, chosen, side="right") - 1  # of equal x the last
+        there = [k >= 0 and xs[k] == x for k, x in zip(at.tolist(), chosen.tolist(), strict=True)]
+        cells.append([float(ys[k]) if known else None for k, known in zip(at.tolist(), there, strict=True)])
     places = [int(x) if x.is_integer() and abs(x) < 2**53 else x for x in chosen.tolist()]
     return _Rows(list(zip(places, *cells, strict=True)), len(every))
+
+
+def _column(one: Points) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Join what can be drawn and what cannot, by x."""
+    if not len(one.lost):
+        return one.x, one.y
+    xs = np.concatenate([one.x, one.lost])
+    order = np.argsort(xs, kind="stable")
+    return xs[order], np.concatenate([one.y, np.full(len(one.lost), np.nan)])[order]

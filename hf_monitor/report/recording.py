@@ -32,21 +32,33 @@ _LARGEST = 1e15
 _PAUSE_S = 120.0  # the sampler's interval is at most a minute
 
 
-class Track:
-    """One number over time, as it was sampled; samples that do not say it are not in it."""
+class Samples:
+    """When the samples of one device were taken: shared by its tracks."""
 
     def __init__(self) -> None:
         self.times = array("d")
-        self.values = array("d")
         self.training = array("b")
         self.attempts = array("i")
 
-    def add(self, time: float, value: float, training: bool, attempt: int) -> None:
-        """Take a sample."""
-        self.times.append(time)
-        self.values.append(value)
-        self.training.append(training)
-        self.attempts.append(attempt)
+
+class Track:
+    """One number over time, as it was sampled; samples that do not say it are not in it."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+        self.values = array("d")
+        self.which = array("i")
+        """Of the device's samples, those that say it."""
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Epoch seconds of each value."""
+        return np.asarray(self.samples.times, dtype=np.float64).take(self.which)
+
+    @property
+    def attempts(self) -> npt.NDArray[np.int32]:
+        """The attempt of each value."""
+        return np.asarray(self.samples.attempts, dtype=np.int32).take(self.which)
 
     @property
     def all(self) -> npt.NDArray[np.float64]:
@@ -56,12 +68,12 @@ class Track:
     @property
     def while_training(self) -> npt.NDArray[np.float64]:
         """Values between and within training steps; all where there are none of these."""
-        values, training = self.all, np.asarray(self.training, dtype=bool)
+        values, training = self.all, np.asarray(self.samples.training, dtype=bool).take(self.which)
         return values[training] if training.any() else values
 
     def gained(self) -> float:
         """Give what a counter gained, of all attempts together."""
-        values, attempts = self.all, np.asarray(self.attempts)
+        values, attempts = self.all, self.attempts
         found = [values[attempts == attempt] for attempt in np.unique(attempts)]
         return float(sum(max(float(own[-1] - own[0]), 0.0) for own in found))
 
@@ -74,8 +86,7 @@ class _Clock(NamedTuple):
     breaks: list[float]
 
     def at(self, track: Track) -> npt.NDArray[np.float64]:
-        attempts = np.asarray(track.attempts)
-        found = np.array(track.times, dtype=np.float64)  # a copy: asarray would share the track's memory
+        attempts, found = track.attempts, track.times
         for attempt, shift in self.shifts.items():
             found[attempts == attempt] -= shift
         return found
@@ -114,9 +125,10 @@ class Recording:
 
     def clock(self) -> _Clock:
         """Give the time axis of all tracks."""
-        tracks = [track for tracks in (*self.gpus.values(), self.host) for track in tracks.values() if track.times]
-        times = np.concatenate([np.asarray(track.times, dtype=np.float64) for track in tracks])
-        attempts = np.concatenate([np.asarray(track.attempts) for track in tracks])
+        tracks = [track for tracks in (*self.gpus.values(), self.host) for track in tracks.values()]
+        devices = {id(track.samples): track.samples for track in tracks}.values()
+        times = np.concatenate([np.asarray(device.times, dtype=np.float64) for device in devices])
+        attempts = np.concatenate([np.asarray(device.attempts) for device in devices])
         shifts: dict[int, float] = {}
         begins: dict[int, float] = {}
         breaks: list[float] = []
@@ -145,19 +157,25 @@ def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
     Recording
     """
     found = Recording()
+    samples: dict[tuple[int, int], Samples] = {}
+    of_host = Samples()
     for row in rows:
         kind = row.get("kind")
-        rank = _whole(row.get("rank")) or 0
+        rank = _whole(row["rank"]) or 0 if "rank" in row else 0
         if kind == "gpu":
             gpu = _whole(row.get("gpu"))
             if gpu is not None:
-                _take(found.gpus.setdefault((rank, gpu), {}), row, _OF_GPU)
+                where = rank, gpu
+                if where not in found.gpus:
+                    found.gpus[where], samples[where] = {}, Samples()
+                _take(found.gpus[where], samples[where], row, _OF_GPU)
         elif kind == "host" and not rank:
-            _take(found.host, row, _OF_HOST)
+            _take(found.host, of_host, row, _OF_HOST)
             if found.ram_total_mib is None:
                 found.ram_total_mib = number(row.get("ram_total_mib"))
         elif kind == "event":
             _take_event(found, row, rank)
+    found.gpus = {gpu: tracks for gpu, tracks in found.gpus.items() if tracks}
     used = {gpu for gpu, tracks in found.gpus.items() if _holds(tracks)} | (found._used & set(found.gpus))
     if used:
         found.n_unused = len(found.gpus) - len(used)
@@ -165,18 +183,23 @@ def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
     return found
 
 
-def _take(tracks: dict[str, Track], row: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+def _take(tracks: dict[str, Track], samples: Samples, row: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     time = number(row.get("time"))
     if time is None:
         return
-    training, attempt = row.get("phase") in _TRAINING, (_whole(row.get("attempt")) or 0) & 0x7FFFFFFF
+    n = len(samples.times)
+    samples.times.append(time)
+    samples.training.append(row.get("phase") in _TRAINING)
+    samples.attempts.append(_whole(row.get("attempt")) or 0)
     for key in keys:
         value = row.get(key)
+        # As `number` says, written out: there may be millions.
         if (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST:
             track = tracks.get(key)
             if track is None:
-                track = tracks[key] = Track()
-            track.add(time, value, training, attempt)
+                track = tracks[key] = Track(samples)
+            track.values.append(value)
+            track.which.append(n)
 
 
 def _take_event(found: Recording, row: Mapping[str, Any], rank: int) -> None:

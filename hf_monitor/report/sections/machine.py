@@ -60,7 +60,7 @@ def machine(material: Material) -> Machine | None:
     Machine or None
         None where nothing was sampled and no step was timed.
     """
-    found = recording(material.run.system)
+    found = recording(material.run.iter_rows("system.jsonl"))
     timing = [row for row in material.run.metrics if row.get("kind") == "timing"]
     material.gaps += dict.fromkeys(found.problems)
     sampled = bool(found.gpus or found.host)
@@ -103,7 +103,7 @@ class _Time:
     def __init__(self, found: Recording) -> None:
         self.clock = found.clock()
         tracks = [track for tracks in (*found.gpus.values(), found.host) for track in tracks.values()]
-        end = max(float(self.clock.at(track).max()) for track in tracks if track.times)
+        end = max(float(self.clock.at(track).max()) for track in tracks)
         self.divisor, unit = (1.0, "s") if end < 180 else (60.0, "min") if end < 180 * 60 else (3600.0, "h")
         self.label = f"time ({unit})"
         self.breaks = [at / self.divisor for at in self.clock.breaks]
