@@ -27,6 +27,29 @@ def pytest_collection_modifyitems(items):
     items.sort(key=seconds, reverse=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """Stop what traces a process of pytest-xdist before pytest-cov's own tracer for it starts, which comes next.
+
+    Coverage starts one there as in any child, and pytest-cov another, as if it were the main process. They would go on
+    wherever the one that counts is paused: tests marked ``no_cover`` took as long as if they were not.
+    """
+    if hasattr(session.config, "workerinput") and "coverage" in sys.modules:
+        from coverage import Coverage
+
+        while tracer := Coverage.current():
+            tracer.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Leave the children of tests marked ``no_cover`` untraced, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("no_cover"):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)
+
+
 _modules_when_frozen = 0
 
 
