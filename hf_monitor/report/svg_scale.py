@@ -39,7 +39,7 @@ def linear_ticks(low: float, high: float, most: int = 5, *, whole: bool = False)
     low, high = min(low, high), max(low, high)
     largest = max(abs(low), abs(high))
     if largest < _NOTHING:
-        low, high = 0.0, 1.0
+        low, high = -1.0 if low < 0 else 0.0, 1.0
     elif high - low <= _ALIKE * largest:
         low, high = low - 0.1 * abs(low), high + 0.1 * abs(high)
     exponent = math.floor(math.log10((high - low) / most))

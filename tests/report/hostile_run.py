@@ -37,8 +37,8 @@ KEPT = ("kind", "event", "phase", "rule", "severity", "name", "language", "devic
 class Poison:
     """Puts the texts in, one after another."""
 
-    def __init__(self) -> None:
-        self.turn = 0
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
 
     def text(self) -> str:
         self.turn += 1
@@ -53,10 +53,10 @@ class Poison:
         return self.text() if isinstance(value, str) and key not in KEPT else value
 
 
-def hostile_run(folder: Path) -> Path:
-    """Make it: finished evaluations, findings, GPU samples and trials, and then a crash."""
+def hostile_run(folder: Path, turn: int = 0) -> Path:
+    """Make it: evaluations, findings, samples, trials, and then a crash; with another `turn` every text is another."""
     make_run(folder, 60, evaluations=3, n_texts=2 * len(EVERY))
-    poison = Poison()
+    poison = Poison(turn)
     facts = orjson.loads((folder / "run.json").read_bytes())
     facts |= {
         "python": "3.11",

@@ -1,4 +1,4 @@
-"""The report as a reader sees it: in Chromium, on a phone, on a desk, printed, light and dark."""
+"""The report and the comparison as a reader sees them: in Chromium, on a phone, on a desk, printed, light and dark."""
 
 import re
 
@@ -6,6 +6,7 @@ import pytest
 from browser import DRESSES
 from hostile_run import ATTACKS, WORD, WRITING, hostile_run, make_run
 
+from hf_monitor import compare_runs
 from hf_monitor.report import write_report
 
 NAME = "<svg onload=alert(0)> \"' 요약 &amp; 👩🏽‍💻"
@@ -13,12 +14,15 @@ NAME = "<svg onload=alert(0)> \"' 요약 &amp; 👩🏽‍💻"
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Reports of a run whose texts are meant to break the page, and of one with nothing odd."""
+    """Pages of runs whose texts are meant to break them, and of runs with nothing odd."""
     folder = tmp_path_factory.mktemp("runs")
-    hostile = write_report(hostile_run(folder / NAME), folder / "hostile.html")
+    hostile = [hostile_run(folder / name, turn) for turn, name in enumerate((NAME, f"{NAME} 2"))]
+    plain = [make_run(folder / f"plain_{seed}", 200, attempts=2, seed=seed) for seed in range(2)]
     return {
-        "hostile": hostile,
-        "plain": write_report(make_run(folder / "plain", 200, attempts=2), folder / "plain.html"),
+        "hostile": write_report(hostile[0], folder / "hostile.html"),
+        "plain": write_report(plain[0], folder / "plain.html"),
+        "hostile compared": compare_runs(hostile).to_html(folder / "hostile_compared.html"),
+        "plain compared": compare_runs(plain).to_html(folder / "plain_compared.html"),
     }
 
 
@@ -28,14 +32,18 @@ def test_hostile_texts_are_shown_as_text(browser, pages):
     assert browser.evaluate("document.title").startswith("<svg onload=alert(0)>")
     for one in [*ATTACKS, *WRITING[:3], WORD[:500]]:
         assert one in text
-    assert (
-        browser.evaluate("document.querySelectorAll('script, iframe, img, object, embed, [onload], [style]').length")
-        == 0
-    )
+    never = "script, iframe, img, object, embed, [onload], [style]"
+    assert browser.evaluate(f"document.querySelectorAll('{never}').length") == 0
     assert "could not be made" not in text
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+def test_a_comparison_shows_hostile_texts_as_text(browser, pages):
+    text = browser.open(pages["hostile compared"]).text()
+    for one in (NAME, *ATTACKS):
+        assert one in text
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile", "plain compared", "hostile compared"])
 def test_nothing_is_loaded_nothing_runs_and_it_can_be_read_in_every_dress(browser, pages, name):
     shown = browser.open(pages[name])
     shown.open_details()
