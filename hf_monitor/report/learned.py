@@ -126,7 +126,8 @@ def _head(main: Course, second: Course | None, loaded: int | None) -> tuple[str,
     if main.kept == "lost":
         return ("It did not keep what it learned" if loaded is None else "It learned, but did not keep it"), "bad"
     if rises:
-        became = "became worse" if main.kept == "worse" else "hardly moved"
+        since = " since its first evaluation" if main.first[0] > 0 else ""
+        became = "became worse" if main.kept == "worse" else f"hardly moved{since}"
         return f"It learned by its loss, but {main.name} {became}", "warn"
     if main.kept == "worse":
         return "It became worse", "bad"
@@ -153,10 +154,10 @@ def _advice(main: Course, second: Course | None, saved: Collection[int]) -> str:
     if main.kept == "learned":
         is_worse = loss in ("fell back", "lost", "worse")
         return f"Nothing needs changing, if {main.name} counts for more than the loss." if is_worse else ""
-    if loss in ("learned", "fell back"):
-        return f"Look at some of its texts or answers: the loss fell, and {main.name} did not follow."
     if main.first[0] > 0:
         return "Evaluate before the training, too (eval_on_start=True): that tells what it learned."
+    if loss in ("learned", "fell back"):
+        return f"Look at some of its texts or answers: the loss fell, and {main.name} did not follow."
     return (
         "No rule says why: see first whether it can learn twenty samples by heart, which tells a mistake in the set-up "
         "from data that are too hard."
