@@ -96,8 +96,8 @@ def _resume(material: Material, command: str, folder: str) -> tuple[str, str]:
     note = f"It was saved at step {step:,}; whether it is still there is not looked up."
     if sound != last:
         note = (
-            f"Of step {step:,}, since the last one, of step {last[0]:,}, came after the fault; whether it is still there "
-            "is not looked up. A resume restores the learning rate and its schedule, too."
+            f"Of step {step:,}, since the last one, of step {last[0]:,}, came after the fault; whether it is still "
+            "there is not looked up. A resume restores the learning rate and its schedule, too."
         )
     try:
         words = shlex.split(command)

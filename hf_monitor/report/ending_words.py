@@ -203,9 +203,9 @@ def what_to_change(material: Material, learned: Learned) -> tuple[str, Tone]:
 
 def _advice(finding: Finding, material: Material, *, doubts: bool = True) -> str:
     """Give its first suggestion; of a training that is over not that it should go on, nor a doubt that is none."""
-    left_out = () if material.ending.status == "running" else ("train on,",)
-    left_out += () if doubts else ("shuffled data, or",)
-    told = [one for one in finding.suggestions if not one.startswith(left_out)]
+    left_out = [] if material.ending.status == "running" else ["train on,"]
+    left_out += [] if doubts else ["shuffled data, or"]
+    told = [one for one in finding.suggestions if not one.startswith(tuple(left_out))]
     return (told or finding.suggestions)[0].rstrip(".")
 
 

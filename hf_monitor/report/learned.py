@@ -138,7 +138,8 @@ def _head(main: Course, second: Course | None, loaded: int | None) -> tuple[str,
         return "It was best at its first evaluation", "warn"
     before = f"before the first evaluation, at step {main.first[0]:,}"
     if falls:
-        return f"What it learned came {before}, and its loss became worse since", "warn"
+        since = "became worse since" if loss == "worse" else "rose again since its best"
+        return f"What it learned, if anything, came {before}, and its loss {since}", "warn"
     return f"Most was learned {before}, or nothing (eval_on_start=True would tell)", "quiet"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite, sqrt
 from typing import Any, Literal
 
@@ -144,7 +145,7 @@ def change_of(loss: Curve | None) -> Change | None:
     n = min(len(values) // 10, 20)
     first, last = sum(values[:n]) / n, sum(values[-n:]) / n
     # Of neighbours, as a trend is no scatter; their median distance is about one standard deviation.
-    apart = sorted(abs(one - other) for one, other in zip(values, values[1:], strict=False))
+    apart = sorted(abs(one - other) for one, other in pairwise(values))
     error = _SEEN * apart[len(apart) // 2] * sqrt(2.0 / n)
     moved = abs(first - last)
     if moved <= _MARGIN * abs(first):

@@ -101,7 +101,7 @@ def _evaluation(run: Run, name: str, many: int) -> Evaluation | None:
     samples, facts = read_samples(rows)
     if not samples:
         return None
-    ranking, notes = rank_samples(samples, name, material.config)
+    ranking, notes = rank_samples(samples, name, run.config)
     step = rows[-1].get("weights_step", rows[-1].get("step"))
     at = f", step {number(step)}" if isinstance(step, int) and step else ""
     title = f"{_short(name)}{at}: {number(len(samples))} text{'s' if len(samples) > 1 else ''}"
