@@ -198,6 +198,9 @@ def what_to_change(material: Material, learned: Learned) -> tuple[str, Tone]:
         return f"Evaluate more often during a training ({more}), so that it can be told whether it learns.", "warn"
     if learned.advice:
         return learned.advice, "quiet" if learned.tone == "quiet" else "warn"
+    if grave := _grave(material):  # a warning that no rule has a remedy for is not nothing
+        tone: Tone = "bad" if grave[0].severity == "error" else "warn"
+        return "The rules have no advice for what they found: look at the evidence among the findings.", tone
     return f"Nothing needs changing{' so far' if status == 'running' else ''}, by what was recorded.", "good"
 
 
