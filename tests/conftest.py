@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import pkgutil
 import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,6 +27,46 @@ def seconds(item):
 def pytest_collection_modifyitems(items):
     """Slow ones first, so that with several processes none of them is left over at the end, when it runs alone."""
     items.sort(key=seconds, reverse=True)
+
+
+def is_traced_worker(session):
+    return hasattr(session.config, "workerinput") and "coverage" in sys.modules
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """Stop what traces a process of pytest-xdist before pytest-cov's own tracer for it starts, which comes next.
+
+    Coverage starts one there as in any child, and pytest-cov another, as if it were the main process. They would go on
+    wherever the one that counts is paused: tests marked ``no_cover`` took as long as if they were not. Between the two,
+    what most tests need is imported: traced, it takes half as long again.
+    """
+    if is_traced_worker(session):
+        from coverage import Coverage
+
+        while tracer := Coverage.current():
+            tracer.stop()
+        from peft import LoraConfig  # noqa: F401 - with torch, datasets, pandas
+        from transformers import BartForConditionalGeneration, Seq2SeqTrainer, T5ForConditionalGeneration  # noqa: F401
+
+
+def pytest_collection_finish(session):
+    """Import all of ours while it is traced: the first import may come in a test marked ``no_cover``."""
+    if is_traced_worker(session):
+        import hf_monitor
+
+        for found in pkgutil.walk_packages(hf_monitor.__path__, "hf_monitor."):
+            if not found.name.startswith("hf_monitor.metrics.modules.") and not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Leave the children of tests marked ``no_cover`` untraced, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("no_cover"):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)
 
 
 _modules_when_frozen = 0

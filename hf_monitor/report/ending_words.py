@@ -188,6 +188,9 @@ def what_to_change(material: Material, tone: Tone, n_evaluations: int) -> tuple[
         rate = number(material.run.config.get("learning_rate"))
         known = f" (it is {words.number(rate)})" if rate is not None else ""
         return f"No rule says why: look first at the learning rate{known}, and whether labels fit their inputs.", "warn"
+    grave = _grave(material)
+    if grave:  # a warning that no rule has a remedy for is not nothing
+        return "The rules have no advice for what they found: look at the evidence among the findings.", _tone(grave)
     return f"Nothing needs changing{' so far' if status == 'running' else ''}, by what was recorded.", "good"
 
 

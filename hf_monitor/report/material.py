@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeVar
 
 from hf_monitor.charts.curves import Curves, curves_of
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.findings import diagnose
+from hf_monitor.diagnosis.readings import Readings, read
 from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.watcher import lineage
+from hf_monitor.report.recording import Recorder, Recording
 from hf_monitor.run.ending import Ending
 from hf_monitor.run.odd import has_known_form
 from hf_monitor.run.reader import Rows, Run
@@ -79,7 +82,19 @@ class Material:
     @cached_property
     def findings(self) -> list[Finding]:
         """What :func:`diagnose` says, found or not."""
-        return self._made("What the rules find", lambda: diagnose(self.run), [])
+        return self._made("What the rules find", lambda: diagnose(self.run, readings=self._samples[0]), [])
+
+    @property
+    def recording(self) -> Recording:
+        """What was sampled of the machine."""
+        return self._samples[1]
+
+    @cached_property
+    def _samples(self) -> tuple[Readings, Recording]:
+        """What the rules need of the samples, and what is drawn of them: gone through once, and not kept."""
+        recorder = Recorder()
+        readings = read(self.run, recorder.passing(self.run.iter_rows("system.jsonl")))
+        return readings, recorder.recording()
 
     @cached_property
     def ending(self) -> Ending:
@@ -108,19 +123,29 @@ class Material:
     @cached_property
     def times(self) -> tuple[float, float] | None:
         """Epoch seconds of the first and the last that was recorded; None where nothing was."""
-        known = [number(entry.get("time")) for entry in self.run.attempts]
-        known += [number(row.get("time")) for row in self.run.rows]
-        times = [time for time in known if time is not None]
+        begun = [time for entry in self.run.attempts if (time := number(entry.get("time"))) is not None]
+        times = [*begun, *chain.from_iterable(self.spans)]
         return (min(times), max(times)) if times else None
+
+    @cached_property
+    def spans(self) -> list[tuple[float, float]]:
+        """Epoch seconds of the first and the last row of each attempt."""
+        times: dict[int | None, list[float]] = {}
+        for row in self.run.rows:
+            if (time := row.get("time")) is not None:
+                times.setdefault(row.get("attempt"), []).append(time)
+        return [(float(min(own)), float(max(own))) for own in times.values()]
 
     @cached_property
     def checkpoint(self) -> tuple[int, str] | None:
         """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
-        rows: list[Mapping[str, Any]] = self._made("Which checkpoint is the last", lambda: lineage(self.run.rows), [])
+        told = [row for row in self.run.rows if "event" in row]
+        rows: list[Mapping[str, Any]] = self._made("Which checkpoint is the last", lambda: lineage(told), [])
         for row in reversed(rows):
-            step, path = number(row.get("step")), row.get("checkpoint")
-            if row.get("event") == "save" and isinstance(path, str) and path and step is not None:
-                return int(step), path
+            if row.get("event") == "save" and (step := number(row.get("step"))) is not None:
+                path = row.get("checkpoint")
+                if isinstance(path, str) and path:
+                    return int(step), path
         return None
 
     def fact(self, name: str) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_the_largest_batch_within_the_limit_is_found_as_another_meter_sees_it(ma
     assert confirmed[-1].samples_per_second > 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "settings",
     [
@@ -92,6 +93,7 @@ class Hook:
                 raise self.error
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("make", [t5, bart])
 def test_an_out_of_memory_error_of_any_shape_makes_the_search_go_on_below(make):
     model = with_gradients(make)
@@ -131,11 +133,13 @@ def test_where_not_one_sample_fits_it_says_what_was_needed_and_what_there_is():
     assert everything(model) == before
 
 
+@pytest.mark.no_cover
 def test_the_maximum_limits_where_memory_does_not():
     result = probe_batch_size(t5(), "cpu", memory_limit=4096 * MIB, max_batch_size=6, estimate=False, **LENGTHS)
     assert (result.batch_size, result.limited_by) == (6, "max_batch_size")
 
 
+@pytest.mark.no_cover
 def test_gradients_that_live_through_the_forward_take_memory():
     options = {"memory_limit": 24 * MIB, "max_batch_size": 4, "estimate": False} | LENGTHS
     one = probe_batch_size(t5(), "cpu", accumulation=False, **options)
@@ -145,6 +149,7 @@ def test_gradients_that_live_through_the_forward_take_memory():
     assert one.settings == StepSettings(accumulation=False)
 
 
+@pytest.mark.no_cover
 def test_the_batch_is_the_worst_that_the_data_set_makes_with_the_real_collator(tokenizer):
     from transformers import DataCollatorForSeq2Seq
 
@@ -238,6 +243,7 @@ def test_what_a_batch_maker_asks_of_real_tensors_is_answered_truly():
     assert result.predicted_bytes == pytest.approx(result.peak_bytes, rel=0.001)
 
 
+@pytest.mark.no_cover
 def test_layers_that_may_be_dropped_are_counted():
     model = bart(encoder_layerdrop=0.9, decoder_layerdrop=0.9)
     dropped = probe_batch_size(model, "cpu", memory_limit=64 * MIB, max_batch_size=4, estimate=False, **LENGTHS)
@@ -246,6 +252,7 @@ def test_layers_that_may_be_dropped_are_counted():
     assert model.get_encoder().layerdrop == 0.9
 
 
+@pytest.mark.no_cover
 def test_one_sample_is_not_taken_for_a_point_of_the_line_that_pairs_lie_on(tokenizer):
     """The longest source and the longest target are in two samples: from one sample to two is a leap."""
     from transformers import DataCollatorForSeq2Seq
@@ -271,6 +278,7 @@ def test_an_optimizer_that_has_trained_is_refused_and_kept():
     assert len(mine.state) == held > 0
 
 
+@pytest.mark.no_cover
 def test_gradients_are_switched_on_where_the_caller_has_them_off():
     with torch.no_grad():
         result = probe_batch_size(t5(), "cpu", max_batch_size=2, memory_limit=8 * MIB, estimate=False, **LENGTHS)
@@ -278,6 +286,7 @@ def test_gradients_are_switched_on_where_the_caller_has_them_off():
     assert result.batch_size == 2
 
 
+@pytest.mark.no_cover
 def test_nothing_is_left_that_watches_the_weights(nothing_frozen):
     import weakref
 

@@ -83,6 +83,7 @@ def test_copies_to_the_host_and_fake_tensors_take_nothing(bench):
     assert fake.shape == (MIB,)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("settings", [("t5", "adamw_torch", False, 2), ("bart", "adafactor", True, 1)])
 def test_truth_and_judge_agree_though_they_share_no_meter(bench, case, settings):
     """The device's steps fit just where the profiler, over two whole updates, says that they should."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ def peaks_of(lines):
     return ConvexPeaks(lambda size: max(fixed + slope * size for fixed, slope in lines))
 
 
+@pytest.mark.no_cover
 @given(LINES, st.integers(0, 3 * 10**9), st.integers(1, 600))
 @settings(max_examples=300, deadline=None)
 def test_the_largest_is_the_last_that_fits(lines, limit, maximum):

@@ -90,6 +90,7 @@ def real_evaluation(make_trainer, model, lengths=LENGTHS, **settings):
     return profiled_peak(trainer.evaluate), calls.n
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("beams", [1, 4])
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_the_peak_is_that_of_a_real_evaluation(family, beams, make, make_batch, make_trainer):
@@ -101,6 +102,7 @@ def test_the_peak_is_that_of_a_real_evaluation(family, beams, make, make_batch, 
     assert found == pytest.approx(truth, rel=0.03)
 
 
+@pytest.mark.no_cover
 def test_a_minimal_length_costs_what_it_costs_in_a_real_evaluation(make, make_batch, make_trainer):
     """It holds another copy of the scores, which are the most where texts are short."""
     short = [(2, 1)] * 8
@@ -116,6 +118,7 @@ def test_a_minimal_length_costs_what_it_costs_in_a_real_evaluation(make, make_ba
     assert found[1] > 1.03 * found[0]
 
 
+@pytest.mark.no_cover
 def test_in_half_precision_the_peak_is_that_of_a_real_evaluation(make, make_batch, make_trainer):
     truth, _ = real_evaluation(make_trainer, make("bart"), bf16=True)
     model = make("bart")
@@ -126,6 +129,7 @@ def test_in_half_precision_the_peak_is_that_of_a_real_evaluation(make, make_batc
     assert found == pytest.approx(truth, rel=0.03)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("settings", [{}, {"min_length": 2}, {"min_new_tokens": 2}, {"max_new_tokens": 15}])
 @pytest.mark.parametrize("beams", [1, 4])
 def test_texts_run_to_their_full_length_whatever_the_model_says(settings, beams, make, make_batch):
@@ -156,6 +160,7 @@ def test_lengths_and_beams_of_the_generation_config_count_where_none_are_given(m
     assert sizes == {3 * len(LENGTHS)}
 
 
+@pytest.mark.no_cover
 def test_more_beams_and_a_longer_text_take_more(make, make_batch):
     model = make()
     batch = make_batch(model)
@@ -222,6 +227,7 @@ def test_nothing_is_left_behind(ends, make, make_batch):
     assert _seen_of(model) == before
 
 
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by peft
 def test_a_model_with_an_adapter(make, make_batch, make_trainer):
     peft = pytest.importorskip("peft")

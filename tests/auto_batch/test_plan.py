@@ -153,6 +153,7 @@ def test_ranks_share_the_effective_batch_and_count_their_gradient_buckets(card, 
         plan_training(model, "cpu", num_processes=3)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("allow", "fixed", "gib", "taken"),
     [

@@ -52,6 +52,7 @@ def model_promises(make_model, run_dir):
     return model.accepts_loss_kwargs
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("changes", "model_changes", "words"),
     [
@@ -226,6 +227,7 @@ def test_a_plan_that_cannot_be_saved_is_a_warning(make_model, probes, tmp_path, 
     assert "plan.json is not saved in" in caplog.text
 
 
+@pytest.mark.no_cover
 def test_trials_belong_to_the_attempt_that_follows(make_model, make_trainer, probes, tmp_path):
     from hf_monitor import attach
 

@@ -39,6 +39,7 @@ def test_the_ladder_is_in_order_and_each_gain_is_positive():
         assert remedy.enough
 
 
+@pytest.mark.no_cover
 def test_a_gain_is_what_the_step_with_it_takes():
     by_name = {remedy.name: remedy for remedy in ladder()}
     expected = Estimator(CONFIG, StepSettings(gradient_checkpointing=True), LENGTHS).peak_bytes(1)

@@ -78,6 +78,7 @@ def test_overfitting_from_the_first_evaluation_on_may_have_begun_before():
     assert labels_of(ax)[1] == "validation loss, lowest 1.2 at step 10\noverfitting begins there or before"
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("n_evaluations", "most"), [(5, 0.08), (10, 0.08), (30, 0.05)])
 def test_losses_that_only_scatter_are_seldom_called_overfitting_and_u_shapes_are_found(n_evaluations, most):
     draw = np.random.default_rng(0)

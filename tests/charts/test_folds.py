@@ -675,6 +675,7 @@ def test_the_legend_of_six_accuracies_stays_within_the_picture():
     assert ax.get_legend().get_window_extent().y0 >= 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("chart", CHARTS)
 def test_long_names_and_many_metrics_stay_within_the_picture(chart):
     rows = [{"fold": f"a rather long name of fold {k}" * 3, "f1": 0.5 + k / 50, "accuracy": 0.6} for k in range(12)]

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -130,12 +131,14 @@ def judged(path, facts, metrics, system):
     return found
 
 
+@pytest.mark.no_cover
 @settings(max_examples=70, **NEVER)
 @given(FACTS, st.lists(SAMPLES, max_size=8), st.lists(SAMPLES, max_size=8))
 def test_no_row_makes_the_findings_raise(tmp_path, facts, metrics, system):
     assert len(judged(tmp_path, facts, metrics, system)) >= 9
 
 
+@pytest.mark.no_cover
 @settings(max_examples=70, **NEVER)
 @given(st.data())
 def test_no_value_within_a_good_training_makes_the_findings_raise(tmp_path, data):

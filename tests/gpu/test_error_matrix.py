@@ -127,6 +127,7 @@ def test_it_begins_and_ends_with_every_error_too(fake_nvml, tmp_path, caplog):
     assert all("gives no readings any more" in line for line in told)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("code", CODES)
 def test_a_driver_that_does_not_open_is_one_line(fake_nvml, tmp_path, caplog, code):
     scenario = fake.one_4090()

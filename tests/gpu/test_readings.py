@@ -273,6 +273,7 @@ def test_the_power_limit_is_the_one_that_holds(fake_nvml, missing):
     assert reader.facts()["power_limit_w"] == (480.0 if missing else 450.0)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("from_the_start", [True, False], ids=["from the start", "later"])
 def test_every_error_of_every_metric_costs_that_metric_only(fake_nvml, from_the_start):
     assert len(CODES) >= 30
@@ -480,6 +481,7 @@ WEATHER = st.dictionaries(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(WEATHER, st.integers(1, 70), st.sampled_from(["", "shutdown", "mad"])), max_size=8))
 def test_whatever_weather_the_driver_makes_readings_go_on_and_come_back(weather):

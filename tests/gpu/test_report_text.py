@@ -266,6 +266,7 @@ def test_texts_of_others_are_shown_as_text_on_one_line_and_shortened(terminal):
         assert len(text) < 4000
 
 
+@pytest.mark.no_cover
 @settings(deadline=None, max_examples=150)
 @given(st.text(), st.text(), st.integers(1, 200))
 def test_any_text_makes_a_report(one, other, width):

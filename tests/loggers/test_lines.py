@@ -80,6 +80,7 @@ def test_a_line_holds_no_control_characters_and_is_never_blank(text):
         assert line.isprintable() or not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in line)
 
 
+@pytest.mark.no_cover
 @given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20), max_size=60))
 def test_plain_lines_come_through_unchanged_and_at_once(texts):
     assembler = LineAssembler()

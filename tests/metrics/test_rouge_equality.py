@@ -34,6 +34,7 @@ def peer_max(references: list[str], prediction: str, peer: RougeScorer = PEER) -
     return {key: 100 * score.fmeasure for key, score in peer.score_multi(references, prediction).items()}
 
 
+@pytest.mark.no_cover
 @settings(max_examples=400, deadline=None)
 @given(prediction=texts, reference=texts)
 @example(prediction="a b\nb a", reference="b a a\na b")
@@ -45,6 +46,7 @@ def test_one_reference_equals_rouge_score(prediction, reference):
         assert ours[key] == pytest.approx(expected[key], abs=1e-9)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(prediction=texts, references=st.lists(texts, min_size=1, max_size=4))
 def test_several_references_equal_score_multi(prediction, references):
@@ -54,6 +56,7 @@ def test_several_references_equal_score_multi(prediction, references):
         assert ours[key] == pytest.approx(expected[key], abs=1e-9)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100, deadline=None)
 @given(samples=st.lists(st.tuples(sentences, sentences), min_size=1, max_size=8))
 def test_the_corpus_value_is_the_exact_mean(samples):
@@ -74,12 +77,14 @@ def test_without_stemming_equals_rouge_score_without_stemming():
     assert ours.signature["rouge"]["stemming"] == {"en": "none"}
 
 
+@pytest.mark.no_cover
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(max_size=60) | sentences)
 def test_tokens_are_rouge_scores_tokens(text):
     assert english_tokenizer().rouge_tokens(text) == PEER._tokenizer.tokenize(text)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(first=st.lists(st.sampled_from("abcd"), max_size=80), second=st.lists(st.sampled_from("abcde"), max_size=80))
 def test_lcs_length_equals_the_table(first, second):

@@ -45,6 +45,7 @@ def without_gen_len(result):
     return {key: value for key, value in result.items() if key != "gen_len"}
 
 
+@pytest.mark.no_cover
 def test_keys_values_and_gen_len(tokenizer, whole, expected):
     metrics = TextMetrics(tokenizer)
     assert metrics.signature is None

@@ -62,6 +62,7 @@ def evaluate(parts, tokenizer, folder, metrics, **arguments):
     return trainer.evaluate()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "arguments", [{}, {"batch_eval_metrics": True}, {"eval_do_concat_batches": False}], ids=["whole", "batches", "list"]
 )

@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from hf_monitor.run.lineage import merge
 
 
@@ -70,6 +72,7 @@ def test_the_raw_rows_are_not_changed():
     assert rows == before
 
 
+@pytest.mark.no_cover
 def test_a_training_that_was_resumed_hundreds_of_times_is_read_in_a_moment():
     rows = [begin(1), *train(1, *range(1, 501))]
     for attempt in range(2, 401):

@@ -34,6 +34,7 @@ def same(left, right):
     return type(left) is type(right) and left == right
 
 
+@pytest.mark.no_cover
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), VALUES, max_size=5))
 def test_any_row_comes_back_and_strict_parsers_read_the_line(row):
     line = encode_row(row)
@@ -52,6 +53,7 @@ def test_non_finite_numbers_survive_from_every_library(value, wrap):
     assert same(back, value)
 
 
+@pytest.mark.no_cover
 def test_torch_values_become_numbers():
     import torch
 

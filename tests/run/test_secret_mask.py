@@ -30,6 +30,7 @@ def _written(value):
     yield repr(value)[1:-1]
 
 
+@pytest.mark.no_cover
 @settings(max_examples=300, deadline=None)
 @given(value=_VALUES, before=_AROUND, after=_AROUND)
 @example(value="true-or-false", before="", after="")
@@ -181,6 +182,7 @@ def test_what_is_learned_later_holds_for_names_seen_before(tmp_path):
     assert load_run(tmp_path).rows[-1]["loss of ***"] == 1.0
 
 
+@pytest.mark.no_cover
 def test_predictions_cost_little_more_with_a_mask(tmp_path, monkeypatch):
     """10 000 texts: measured as about the time that they take without; the bound has room for a busy machine."""
     monkeypatch.setenv("MY_TOKEN", "correct-horse-1")

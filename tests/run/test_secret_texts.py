@@ -44,6 +44,7 @@ _BEFORE = st.sampled_from(
 _AFTER = st.sampled_from(["", " ", ")", "]", "'", '"', ",", ";", "입니다", "\n", "&z=1", ">", "`"])
 
 
+@pytest.mark.no_cover
 @settings(max_examples=500, deadline=None)
 @given(secret=SHAPES, before=_BEFORE, after=_AFTER)
 def test_shapes_are_masked_between_any_delimiters(secret, before, after):
@@ -83,6 +84,7 @@ _FORMS = [
 ]
 
 
+@pytest.mark.no_cover
 @settings(max_examples=500, deadline=None)
 @given(
     data=st.data(), form=st.sampled_from(_FORMS), name=_NAMES, before=st.sampled_from(["", "env: ", "\n", "\\n", "%26"])
@@ -266,6 +268,7 @@ def _tokenizers():
         yield made.init_kwargs, repr(made)
 
 
+@pytest.mark.no_cover
 def test_arguments_configurations_and_tokenizers_lose_nothing(tmp_path):
     import yaml
 

@@ -48,6 +48,7 @@ def make_collator(tokenizer):
 # ---- lengths that a model and its tokenizer allow
 
 
+@pytest.mark.no_cover
 def test_a_t5_without_a_tokenizer_gets_the_usual_lengths(make_model):
     model = make_model()
     model.generation_config.max_length = 20  # transformers' own default, which nobody chose
@@ -68,6 +69,7 @@ def test_lengths_come_from_tokenizer_positions_and_generation_config(make_model,
     assert "max_length of the generation config" in lengths.why
 
 
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by peft
 def test_what_an_adapter_wraps_counts():
     peft = pytest.importorskip("peft")
@@ -122,6 +124,7 @@ def small(kind, vocabulary):
     return getattr(transformers, f"{kind}ForConditionalGeneration")(config)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("fake", [False, True])
 @pytest.mark.parametrize("kind", ["T5", "MT5", "Bart", "MBart", "Pegasus"])
 @pytest.mark.parametrize(("vocabulary", "lengths"), [(4, (1, 1)), (8, (9, 5))])
@@ -184,6 +187,7 @@ def test_the_padding_of_the_real_collator_counts(make_collator):
     assert (cut.source, cut.target) == (8, 8)
 
 
+@pytest.mark.no_cover
 def test_every_kind_of_data_set_has_the_same_lengths(tokenizer):
     from datasets import Dataset
 
@@ -205,6 +209,7 @@ def test_every_kind_of_data_set_has_the_same_lengths(tokenizer):
     assert dataset_lengths(texts) == dataset_lengths(made)
 
 
+@pytest.mark.no_cover
 def test_a_million_rows_are_not_read():
     """Their tokens would be 400 MB as lists, and reading them would take minutes."""
     import pyarrow as pa
@@ -303,6 +308,7 @@ def test_beside_a_sample_that_is_longest_in_both_stands_one_that_is_padded(make_
         assert shapes(worst(n)) == ((n, 30), (n, 20))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_among_the_candidates_of_one_sample_is_the_one_with_the_highest_peak(
     family, tokenizer, make_model, make_collator

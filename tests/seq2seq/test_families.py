@@ -43,6 +43,7 @@ def saved():
     return AutoModelForSeq2SeqLM.from_pretrained("out"), AutoTokenizer.from_pretrained("out")
 
 
+@pytest.mark.no_cover
 def test_kobart(train):
     tokenizer = new_kobart_tokenizer()
     assert train(make_bart(tokenizer), tokenizer) == 0
@@ -51,6 +52,7 @@ def test_kobart(train):
     assert results["train_loss"] > 0
 
 
+@pytest.mark.no_cover
 def test_mbart(train, capsys):
     tokenizer = new_mbart_tokenizer()
     assert train(make_mbart(tokenizer), tokenizer) == 2  # the language is missing

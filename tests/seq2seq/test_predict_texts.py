@@ -99,6 +99,7 @@ def test_confidence_is_that_of_a_forward_pass_over_the_sequence(family, options,
     assert [one.text for one in found] == [texts[text] for text in TEXTS]  # as the Trainer's are scored
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("family", ["t5", "bart"])
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}])
 def test_a_batch_with_padding_gives_what_single_texts_give(family, options, request):

@@ -38,6 +38,7 @@ def trainer(make_trainer, make_dataset, make_model):
     return make_trainer(model=model, evaluation=held_out, max_steps=30, learning_rate=1e-2, eval_strategy="no")
 
 
+@pytest.mark.no_cover
 def test_over_a_data_set_in_batches_with_padding(trainer):
     trainer.train()
     trainer.model.train()

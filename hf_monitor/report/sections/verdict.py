@@ -202,10 +202,5 @@ def _sizes(data: dict[str, Any]) -> Iterator[str]:
 
 def _took(material: Material) -> str:
     """Sum the time of the attempts, without the pauses between them."""
-    spans: dict[str, tuple[float, float]] = {}
-    for row in material.run.rows:
-        time, attempt = number(row.get("time")), str(row.get("attempt"))
-        if time is not None:
-            low, high = spans.get(attempt, (time, time))
-            spans[attempt] = min(low, time), max(high, time)
-    return words.duration(sum(high - low for low, high in spans.values())) if spans else ""
+    spans = material.spans
+    return words.duration(sum(high - low for low, high in spans)) if spans else ""

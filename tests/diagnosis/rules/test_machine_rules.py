@@ -94,6 +94,7 @@ def test_some_stalls_and_the_first_window_make_no_training_data_bound():
     assert "data_bound" not in found
 
 
+@pytest.mark.no_cover
 def test_noise_around_the_threshold_is_seldom_above_it_however_often_it_is_asked():
     alarms = 0
     for seed in range(200):
@@ -299,6 +300,7 @@ _VALUES = st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.tex
 _NAMES = [*timing(1, gpu_samples=1, tokens_per_second=1.0), "event", "gpu_memory_used_mib", "gpu_memory_total_mib"]
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(_NAMES), _VALUES, min_size=1), max_size=20), st.sampled_from([CPU, GPU])
