@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 GOAL_MEDIAN_US, GOAL_P99_US = 50.0, 200.0
-WARMUP = 200
+WARMUP, WARMUP_REAL = 200, 20  # a real driver takes milliseconds for each
 MIB = 2**20
 NAME, SERIAL = "NVIDIA GeForce RTX 4090", "0000-1111-2222-3333-4444555566{:02x}"
 
@@ -234,6 +234,14 @@ def missing(package: str) -> bool:
     return importlib.util.find_spec(package.replace("-", "_")) is None
 
 
+def version_of(package: str) -> str:
+    """Give the version of a package; of a checkout that is not installed its own word for it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return str(importlib.import_module(package.replace("-", "_")).__version__)
+
+
 def work(name: str, n_gpus: int, samples: int, real: bool, pause_s: float = 0.0) -> dict[str, float]:
     """Measure one subject in this process, in microseconds of CPU time."""
     if not real:
@@ -243,7 +251,7 @@ def work(name: str, n_gpus: int, samples: int, real: bool, pause_s: float = 0.0)
     with tempfile.TemporaryDirectory() as folder:
         sample = SUBJECTS[name][3](n_gpus, Path(folder))
         times = []
-        warmup = WARMUP if not pause_s else 3
+        warmup = 3 if pause_s else WARMUP_REAL if real else WARMUP
         for _ in range(warmup + samples):
             time.sleep(pause_s)
             began = time.thread_time_ns()
@@ -276,12 +284,18 @@ def measure(name: str, args: argparse.Namespace, samples: int, pause: float = 0.
     """Measure one subject in a process of its own; None where it failed, of which is told: the others go on."""
     command = [sys.executable, __file__, "--worker", name, "--gpus", str(args.gpus), "--samples", str(samples)]
     command += ["--pause", str(pause), *(["--real"] if args.real else [])]
+    began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or not lines:
         print(f"left out: {name} failed: {(done.stderr.strip().splitlines() or ['no word of it'])[-1]}", flush=True)
         return None
     found: dict[str, float] = json.loads(lines[-1][7:])
+    said = ", ".join(
+        f"{key} {value:.0f}" for key, value in found.items()
+    )  # on its way: a run cut off has not told nothing
+    paced = " at 1 Hz" * bool(pause)
+    print(f"{name}{paced}: {said} ({time.monotonic() - began:.1f} s)", file=sys.stderr, flush=True)
     return found
 
 
@@ -342,7 +356,7 @@ def main() -> int:
         ours = next((o for o in ("ours_gpu", "ours_host", "ours") if SUBJECTS[o][2] == part and o in middle), None)
         ratio = f"{middle[name]['median'] / middle[ours]['median']:.1f}" if ours else "-"
         at = f"{paced[name]:.0f}" if name in paced else ""
-        label = f"{package} {importlib.metadata.version(package)}: {title}"
+        label = f"{package} {version_of(package)}: {title}"
         print(f"| {part:5} | {label:45} | {middle[name]['median']:.0f} | {middle[name]['p99']:.0f} | {ratio} | {at} |")
     if args.real and (each := measure("readings", args, min(args.samples, 200))):
         print("\nours, each reading alone: " + ", ".join(f"{name} {value:.0f}" for name, value in each.items()))

@@ -9,6 +9,7 @@ from typing import Any
 from hf_monitor.charts.prediction_rows import CONFIDENCE_KEYS, PREDICTION_KEYS, REFERENCE_KEYS, is_missing
 from hf_monitor.charts.scales import LARGEST, is_drawable
 from hf_monitor.errors import InputError
+from hf_monitor.run.better import lower_is_better
 
 __all__ = ["is_graded", "is_known", "known_first", "known_tops", "lower_is_better", "metric_label", "read_scores"]
 
@@ -21,7 +22,6 @@ _KNOWN = [
 _HUNDRED = frozenset(("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "sacrebleu", "chrf"))
 #: Beside these, ``score`` is their mean, as in the files of a run.
 _MEAN_OF = {"rouge1", "rouge2", "rougeL"}
-_LOWER = {"loss", "wer", "cer", "ter", "perplexity", "ppl", "nll", "error", "errors", "mse", "mae", "rmse", "mape"}
 #: Words of names of numbers that name, count or place a sample, and say nothing of how good it is.
 _NO_SCORE = {"id", "ids", "idx", "index", "row", "line", "position", "sample", "rank", "fold", "seed", "step", "epoch"}
 _NO_SCORE |= {"attempt", "time", "timestamp", "seconds", "year", "n", "num", "count", "counts", "length", "lengths"}
@@ -33,15 +33,6 @@ _NO_METRIC |= {"standalone", "label", "sampled", *CONFIDENCE_KEYS, *PREDICTION_K
 
 def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-
-
-def lower_is_better(metric: str) -> bool:
-    """Tell by its name whether a small value of a metric is a good one.
-
-    So it is where a word of the name is loss, error, perplexity, WER, CER, TER, MSE, MAE, RMSE or the like:
-    ``eval_loss``, ``word_error_rate``, ``cer_score``.
-    """
-    return not _LOWER.isdisjoint(_words(metric))
 
 
 def _may_be_score(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from hf_monitor.diagnosis.alert_thresholds import AlertThresholds, thresholds_of
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.hardware import HARDWARE_RULES, hardware_findings
+from hf_monitor.diagnosis.readings import Readings
 from hf_monitor.diagnosis.rules import RULES
 from hf_monitor.diagnosis.watcher import Watcher, lineage, muted_of
 from hf_monitor.run import Run, load_run
@@ -25,6 +26,7 @@ def diagnose(
     *,
     thresholds: AlertThresholds | Mapping[str, float] | None = None,
     mute: Collection[str] | None = None,
+    readings: Readings | None = None,
 ) -> list[Finding]:
     """Judge the latest training of a run: finished, crashed or still going.
 
@@ -42,6 +44,8 @@ def diagnose(
         ``run.json``); ``{}`` for the package's own.
     mute : collection of str, optional
         Rules to leave out; by default those that the training's AlertCallback left out, ``()`` for none.
+    readings : Readings, optional
+        What :func:`hf_monitor.diagnosis.readings.read` made of this run, where that is at hand.
 
     Returns
     -------
@@ -66,17 +70,21 @@ def diagnose(
     muted = muted_of(mute or (), known)
     limits = thresholds_of(thresholds)
     run = run if isinstance(run, Run) else load_run(run)
-    recorded = run.facts.get("alerts")
+    recorded = run.training_facts.get("alerts")
     if isinstance(recorded, Mapping):
         muted = _recorded_mute(recorded, known) if mute is None else muted
         limits = _recorded_thresholds(recorded) if thresholds is None else limits
-    watcher = Watcher(run.facts, thresholds=limits, mute=muted & {rule.name for rule in RULES})
+    watcher = Watcher(run.training_facts, thresholds=limits, mute=muted & {rule.name for rule in RULES})
     for row in lineage(run.rows):
         watcher.see(row)
     by_rows = watcher.verdicts()
     # Where both look at the same thing, the whole run's samples say more than its rows, unless these have found it.
     found = {finding.rule for finding in watcher.findings}
-    whole = [one for one in hardware_findings(run) if one.rule not in muted and one.rule not in found]
+    whole = [
+        one
+        for one in hardware_findings(run if readings is None else readings)
+        if one.rule not in muted and one.rule not in found
+    ]
     of_whole = {finding.rule for finding in whole}
     findings = [one for one in by_rows if one.verdict == "found" or one.rule not in of_whole] + whole
     return sorted(findings, key=lambda one: (_ORDER[one.verdict], _RANK[one.severity] if one.verdict == "found" else 0))

@@ -20,7 +20,7 @@ HARDWARE_RULES = ("data_bound", "compute_bound", *_GPU_RULES, "host_memory_edge"
 """Names of all rules of :func:`hardware_findings`."""
 
 
-def hardware_findings(run: Run | str | os.PathLike[str]) -> list[Finding]:
+def hardware_findings(run: Run | Readings | str | os.PathLike[str]) -> list[Finding]:
     """Judge how the latest training of a run used its hardware.
 
     Of a launch on several machines, that of rank 0 is judged; the wait for data is that of the rank that waited most.
@@ -32,7 +32,7 @@ def hardware_findings(run: Run | str | os.PathLike[str]) -> list[Finding]:
     Parameters
     ----------
     run : Run or path-like
-        From :func:`hf_monitor.run.load_run`, or what that takes.
+        From :func:`hf_monitor.run.load_run`, or what that takes; or its readings, where they are at hand.
 
     Returns
     -------
@@ -49,7 +49,8 @@ def hardware_findings(run: Run | str | os.PathLike[str]) -> list[Finding]:
     ...         print(finding)
     """
     with collector_paused():
-        readings = read(load_run(run) if isinstance(run, str | os.PathLike) else run)
+        run = load_run(run) if isinstance(run, str | os.PathLike) else run
+        readings = run if isinstance(run, Readings) else read(run)
         about_gpus = [finding for gpu in readings.used_gpus for finding in _about_gpu(readings, gpu)]
         return [*time_findings(readings), *(about_gpus or _without_gpu(readings)), *host_findings(readings)]
 

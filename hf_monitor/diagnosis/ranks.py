@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hf_monitor.diagnosis.rows import number
+from hf_monitor.diagnosis.rows import HUGE, number
 from hf_monitor.diagnosis.thresholds import WARM_UP_WINDOWS
 
 __all__ = ["Rank", "Window", "cuda_index", "rank_of", "same_machine", "warmed", "window_of"]
@@ -25,14 +25,24 @@ class Window(NamedTuple):
 
 def window_of(row: _Row) -> Window | None:
     """Make a window of a row ``timing``; None where it lacks what the rules need."""
-    seconds, steps = number(row.get("seconds"), 1e-9), number(row.get("steps"), 1.0)
+    step, steps, seconds, share = row.get("step"), row.get("steps"), row.get("seconds"), row.get("data_wait_share")
+    if (  # as they are written, so that nearly all rows are such
+        seconds.__class__ is share.__class__ is float
+        and step.__class__ is steps.__class__ is int
+        and 1e-9 <= seconds <= HUGE
+        and 0.0 <= share <= 1.0
+        and 0 <= step <= HUGE
+        and 1 <= steps <= HUGE
+    ):
+        return Window(step, steps, seconds, share)
+    seconds, steps = number(seconds, 1e-9), number(steps, 1.0)
     if seconds is None or steps is None:
         return None
-    share = number(row.get("data_wait_share"), high=1.001)
+    share = number(share, high=1.001)
     if share is None:
         wait = number(row.get("data_wait_seconds"))
         share = None if wait is None else number(wait * steps / seconds, high=1.001)
-    return None if share is None else Window(int(number(row.get("step")) or 0), int(steps), seconds, min(1.0, share))
+    return None if share is None else Window(int(number(step) or 0), int(steps), seconds, min(1.0, share))
 
 
 def warmed(windows: list[Window]) -> list[Window]:

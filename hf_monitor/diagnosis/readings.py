@@ -36,7 +36,7 @@ class Readings(Known):
         All samples of the attempt, of any phase.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, system: Iterable[_Row] | None = None) -> None:
         self._facts, self._attempts = run.facts, run.attempts
         self.attempt = attempt = _trained_attempt(run)
         # Most rows have a plain number there; what else it may be is looked at closely.
@@ -47,23 +47,24 @@ class Readings(Known):
         timed = [(row, window) for row in own if row.get("kind") == "timing" and (window := window_of(row)) is not None]
         self._warm = number(timed[0][0].get("time")) if len(timed) >= WARM_UP_WINDOWS else None
         self._ranks: dict[int, Rank] = {}
-        self._sampler: dict[str, Any] = {}
+        self._sampler: _Row = {}
         self._unavailable: dict[tuple[Any, Any], str] = {}
         self.gpus: dict[int, Samples] = {}
         self.host = Samples(HOST_KEYS)
         self.n_samples = 0
-        self._sort_out(run.iter_rows("system.jsonl"))
+        self._sort_out(run.iter_rows("system.jsonl") if system is None else system)
         self.warm_gpus = {gpu: self._warmed(samples) for gpu, samples in self.gpus.items()}
         self.warm_host = self._warmed(self.host)
         others = {rank: warmed(found.windows) for rank, found in sorted(self._ranks.items()) if found.windows}
         self.windows: dict[int, list[Window]] = {0: warmed([window for _, window in timed]), **others}
         self.device = self._device()
 
-    def _sort_out(self, system: Iterable[dict[str, Any]]) -> None:
+    def _sort_out(self, system: Iterable[_Row]) -> None:
+        attempt, begun = self.attempt, self._begun
         for row in system:
-            if _attempt_of(row.get("attempt")) != self.attempt:
+            if (found := row.get("attempt")) is not attempt and _attempt_of(found) != attempt:
                 continue
-            if rank := rank_of(row):  # another machine's cards have the same numbers
+            if "rank" in row and (rank := rank_of(row)):  # another machine's cards have the same numbers
                 if rank > 0:
                     self._ranks.setdefault(rank, Rank()).take(row)
                 continue
@@ -72,9 +73,9 @@ class Readings(Known):
                 self._take_event(row)
             elif kind in ("gpu", "host"):
                 self.n_samples += 1
-                time = number(row.get("time"))
-                before = self._begun is not None and time is not None and time < self._begun
-                if before or row.get("phase") not in _TRAINING:
+                if row.get("phase") not in _TRAINING:
+                    continue
+                if begun is not None and (time := number(row.get("time"))) is not None and time < begun:
                     continue
                 if kind == "host":
                     self.host.add(row)
@@ -89,7 +90,7 @@ class Readings(Known):
             return samples
         return samples.where((number(time) or 0.0) > warm for time in samples.column("time"))
 
-    def _take_event(self, row: dict[str, Any]) -> None:
+    def _take_event(self, row: _Row) -> None:
         if row.get("event") == "sampler_begin":
             self._sampler = row
         elif row.get("event") == "unavailable" and isinstance(row.get("metric"), str):
@@ -164,9 +165,16 @@ class Readings(Known):
         return self._unavailable.get((float(gpu), metric), "")
 
 
-def read(run: Run) -> Readings:
-    """Read what the rules need from a run; nothing in its rows makes it raise."""
-    return Readings(run)
+def read(run: Run, system: Iterable[_Row] | None = None) -> Readings:
+    """Read what the rules need from a run; nothing in its rows makes it raise.
+
+    Parameters
+    ----------
+    run : Run
+    system : iterable of mapping, optional
+        The rows of its ``system.jsonl``, for who needs them himself, too: they are gone through once, to the end.
+    """
+    return Readings(run, system)
 
 
 def _attempt_of(value: Any) -> int:

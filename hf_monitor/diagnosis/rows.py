@@ -11,9 +11,10 @@ HUGE = 1e15  # beyond any step, MiB or second; a float of it is exact
 
 def number(value: Any, low: float = 0.0, high: float = HUGE) -> float | None:
     """Give a finite number within the bounds, else None: rows may hold anything."""
-    if (type(value) is float or type(value) is int) and low <= value <= high:  # of JSON, so no subclass but bool
-        return float(value)
-    return None
+    kind = value.__class__  # of JSON, so no subclass but bool
+    if kind is float:
+        return value if low <= value <= high else None
+    return float(value) if kind is int and low <= value <= high else None
 
 
 def mapping(value: Any) -> dict[str, Any]:

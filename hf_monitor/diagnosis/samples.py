@@ -33,20 +33,25 @@ class Samples:
     """
 
     def __init__(self, keys: Iterable[str] = HOST_KEYS) -> None:
-        self._columns: dict[str, list[Any]] = {key: [] for key in keys}
-        self._appends = [(key, column.append) for key, column in self._columns.items()]
+        self._places = {key: place for place, key in enumerate(keys)}
+        self._values: list[Any] = []  # sample after sample, of each what it has under the keys
+        self._part: tuple[Samples, list[bool]] | None = None  # whose samples these are, and which of them
+        self._columns: dict[str, list[Any]] = {}  # of a part, those that were asked for
 
     def __len__(self) -> int:
-        return len(self._columns["time"])
+        return len(self._values) // len(self._places) if self._part is None else sum(self._part[1])
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take what is asked for of a row."""
-        get = row.get
-        for key, append in self._appends:
-            append(get(key))
+        self._values += map(row.get, self._places)
 
     def column(self, key: str) -> list[Any]:
         """Give what all samples have under a key, as it was written; None where one has nothing."""
+        if self._part is None:
+            return self._values[self._places[key] :: len(self._places)]
+        if key not in self._columns:
+            whole, flags = self._part
+            self._columns[key] = list(compress(whole.column(key), flags))
         return self._columns[key]
 
     def where(self, flags: Iterable[object]) -> Samples:
@@ -54,17 +59,15 @@ class Samples:
         chosen = list(map(bool, flags))
         if all(chosen):
             return self
-        found = Samples(())
-        found._columns = {key: list(compress(column, chosen)) for key, column in self._columns.items()}
+        found = Samples(self._places)
+        found._part = self, chosen
         return found
 
     def numbers(self, key: str, high: float = HUGE) -> list[float]:
         """Give the numbers (0 to `high`) under a key, in order; without samples that have none."""
         # As `number` says, written out: half a million samples are read a dozen times.
         return [
-            value
-            for value in self._columns[key]
-            if (type(value) is float or type(value) is int) and 0.0 <= value <= high
+            value for value in self.column(key) if (type(value) is float or type(value) is int) and 0.0 <= value <= high
         ]
 
     @property
@@ -85,7 +88,7 @@ class Samples:
 
     def _ends(self, key: str) -> tuple[float, float] | None:
         """Give the first and the last number under a key that grows from sample to sample."""
-        column = self._columns[key]
+        column = self.column(key)
         first = next((found for value in column if (found := number(value)) is not None), None)
         last = next((found for value in reversed(column) if (found := number(value)) is not None), None)
         return None if first is None or last is None else (min(first, last), max(first, last))

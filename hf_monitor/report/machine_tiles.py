@@ -11,9 +11,15 @@ from hf_monitor.diagnosis.rows import number as plain
 from hf_monitor.report.recording import Recording, Track
 from hf_monitor.report.words import number
 
-__all__ = ["Tile", "gpu_tiles", "host_tiles", "timing_tiles"]
+__all__ = ["TIMES", "Numbers", "Tile", "gpu_tiles", "host_tiles", "timing_tiles"]
+
+TIMES = ("seconds", "data_wait_share", "samples_per_second", "tokens_per_second")
+"""What the tiles of the timed intervals are made of."""
+
+Numbers = Sequence[float | None]
 
 _JOULES_PER_WH = 3600.0
+_SHORTEST_S = 1e-12
 
 
 class Tile(NamedTuple):
@@ -90,28 +96,34 @@ def host_tiles(found: Recording) -> list[Tile]:
     return tiles
 
 
-def timing_tiles(timing: Sequence[Mapping[str, Any]]) -> list[Tile]:
-    """Say how long the training waited for data, and how much it did a second; means over the time."""
-    lengths = [plain(row.get("seconds"), 1e-12) for row in timing]
+def timing_tiles(timing: Mapping[str, Numbers]) -> list[Tile]:
+    """Say how long the training waited for data, and how much it did a second; means over the time.
+
+    Parameters
+    ----------
+    timing : mapping of str to sequence of (float or None)
+        Under each of ``TIMES`` what the timed intervals have.
+    """
+    lengths = timing["seconds"]
     tiles = []
-    wait, n = _mean(timing, lengths, "data_wait_share")
+    wait, n = _mean(timing["data_wait_share"], lengths)
     if wait is not None:
         tiles.append(Tile("Waited for data", f"{number(100 * wait, 3)} %", f"of the time of {n:,} logged intervals"))
-    speed, _ = _mean(timing, lengths, "samples_per_second")
+    speed, _ = _mean(timing["samples_per_second"], lengths)
     if speed is not None:
         tiles.append(Tile("Throughput", f"{number(speed)} samples/s", "while training, without evaluations"))
-    tokens, _ = _mean(timing, lengths, "tokens_per_second")
+    tokens, _ = _mean(timing["tokens_per_second"], lengths)
     if tokens is not None:
         tiles.append(Tile("Tokens", f"{number(tokens)} tokens/s"))
     return tiles
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], lengths: Sequence[float | None], key: str) -> tuple[float | None, int]:
-    """Give the mean of a number, each row weighing as long as it took, and of how many rows."""
+def _mean(values: Numbers, lengths: Numbers) -> tuple[float | None, int]:
+    """Give the mean of a number, each interval weighing as long as it took, and of how many intervals."""
     total = whole = 0.0
     n = 0
-    for row, seconds in zip(rows, lengths, strict=True):
-        if seconds is not None and (value := plain(row.get(key))) is not None:
+    for value, seconds in zip(values, lengths, strict=True):
+        if value is not None and seconds is not None and seconds >= _SHORTEST_S:
             total += value * seconds
             whole += seconds
             n += 1

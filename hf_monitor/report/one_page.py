@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from hf_monitor.report.material import Material
 from hf_monitor.report.pages import fragment, page
+from hf_monitor.run.bulk import collector_paused
 from hf_monitor.run.files import replace_file
 from hf_monitor.run.reader import Run, load_run
 
@@ -55,8 +56,9 @@ def report_html(run: Run | str | os.PathLike[str]) -> bytes:
         If there is no run at that path.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    material = Material(run)
-    made = [_part(name, title, material) for name, title in SECTIONS.items()]
+    with collector_paused():
+        material = Material(run)
+        made = [_part(name, title, material) for name, title in SECTIONS.items()]
     return page("report.html", title=_name(run), parts=[part for part in made if part is not None])
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from hf_monitor.diagnosis.rows import number
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Recording", "Track", "recording"]
+__all__ = ["Recorder", "Recording", "Track", "recording"]
 
 _OF_GPU = (
     "utilization_percent",
@@ -47,8 +49,15 @@ class Track:
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
         self.values = array("d")
-        self.which = array("i")
-        """Of the device's samples, those that say it."""
+        """Of each of the device's samples; NaN where it does not say it."""
+
+    def __bool__(self) -> bool:
+        return bool(len(self.which))
+
+    @cached_property
+    def which(self) -> npt.NDArray[np.int64]:
+        """Of the device's samples, those that say it; asked for when all are there."""
+        return np.flatnonzero(~np.isnan(self.values))
 
     @property
     def times(self) -> npt.NDArray[np.float64]:
@@ -63,7 +72,7 @@ class Track:
     @property
     def all(self) -> npt.NDArray[np.float64]:
         """All values."""
-        return np.asarray(self.values, dtype=np.float64)
+        return np.asarray(self.values, dtype=np.float64).take(self.which)
 
     @property
     def while_training(self) -> npt.NDArray[np.float64]:
@@ -156,50 +165,75 @@ def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
     -------
     Recording
     """
-    found = Recording()
-    samples: dict[tuple[int, int], Samples] = {}
-    of_host = Samples()
-    for row in rows:
-        kind = row.get("kind")
-        rank = _whole(row["rank"]) or 0 if "rank" in row else 0
-        if kind == "gpu":
-            gpu = _whole(row.get("gpu"))
-            if gpu is not None:
-                where = rank, gpu
-                if where not in found.gpus:
-                    found.gpus[where], samples[where] = {}, Samples()
-                _take(found.gpus[where], samples[where], row, _OF_GPU)
-        elif kind == "host" and not rank:
-            _take(found.host, of_host, row, _OF_HOST)
-            if found.ram_total_mib is None:
-                found.ram_total_mib = number(row.get("ram_total_mib"))
-        elif kind == "event":
-            _take_event(found, row, rank)
-    found.gpus = {gpu: tracks for gpu, tracks in found.gpus.items() if tracks}
-    used = {gpu for gpu, tracks in found.gpus.items() if _holds(tracks)} | (found._used & set(found.gpus))
-    if used:
-        found.n_unused = len(found.gpus) - len(used)
-        found.gpus = {gpu: tracks for gpu, tracks in sorted(found.gpus.items()) if gpu in used}
-    return found
+    recorder = Recorder()
+    for _ in recorder.passing(rows):
+        pass
+    return recorder.recording()
 
 
-def _take(tracks: dict[str, Track], samples: Samples, row: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    time = number(row.get("time"))
-    if time is None:
-        return
-    n = len(samples.times)
-    samples.times.append(time)
-    samples.training.append(row.get("phase") in _TRAINING)
-    samples.attempts.append(_whole(row.get("attempt")) or 0)
-    for key in keys:
-        value = row.get(key)
-        # As `number` says, written out: there may be millions.
-        if (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST:
-            track = tracks.get(key)
-            if track is None:
-                track = tracks[key] = Track(samples)
-            track.values.append(value)
-            track.which.append(n)
+class Recorder:
+    """Makes a recording of rows that others want to see, too: they are parsed once."""
+
+    def __init__(self) -> None:
+        self._found = Recording()
+        self._gpus: dict[tuple[int, int], _Device] = {}
+        self._host = _Device(_OF_HOST)
+
+    def passing(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows as they are, and take what is asked for of each."""
+        found, gpus = self._found, self._gpus
+        for row in rows:
+            kind = row.get("kind")
+            rank = _whole(row["rank"]) or 0 if "rank" in row else 0
+            if kind == "gpu":
+                gpu = _whole(row.get("gpu"))
+                if gpu is not None:
+                    device = gpus.get((rank, gpu))
+                    if device is None:
+                        device = gpus[rank, gpu] = _Device(_OF_GPU)
+                    device.take(row)
+            elif kind == "host" and not rank:
+                self._host.take(row)
+                if found.ram_total_mib is None:
+                    found.ram_total_mib = number(row.get("ram_total_mib"))
+            elif kind == "event":
+                _take_event(found, row, rank)
+            yield row
+
+    def recording(self) -> Recording:
+        """Give what was sampled in the rows that have passed."""
+        found = self._found
+        found.host = self._host.tracks
+        gpus = {gpu: tracks for gpu, device in self._gpus.items() if (tracks := device.tracks)}
+        used = {gpu for gpu, tracks in gpus.items() if _holds(tracks)} | (found._used & set(gpus))
+        found.n_unused = len(gpus) - len(used) if used else 0
+        found.gpus = {gpu: tracks for gpu, tracks in sorted(gpus.items()) if gpu in used} if used else gpus
+        return found
+
+
+class _Device:
+    """Tracks of one device as they grow; those that it says nothing of are empty."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self._samples = Samples()
+        self._tracks = {key: Track(self._samples) for key in keys}
+        self._adders = [track.values.append for track in self._tracks.values()]
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        time, samples = number(row.get("time")), self._samples
+        if time is None:
+            return
+        samples.times.append(time)
+        samples.training.append(row.get("phase") in _TRAINING)
+        samples.attempts.append(_whole(row.get("attempt")) or 0)
+        for value, add in zip(map(row.get, self._tracks), self._adders, strict=True):
+            # As `number` says, written out: there may be millions.
+            said = (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST
+            add(value if said else nan)  # type: ignore[arg-type]  # it is a number, as was seen
+
+    @property
+    def tracks(self) -> dict[str, Track]:
+        return {key: track for key, track in self._tracks.items() if track}
 
 
 def _take_event(found: Recording, row: Mapping[str, Any], rank: int) -> None:
@@ -221,7 +255,7 @@ def _take_event(found: Recording, row: Mapping[str, Any], rank: int) -> None:
 
 def _holds(tracks: Mapping[str, Track]) -> bool:
     held = tracks.get("torch_allocated_mib")
-    return held is not None and max(held.values, default=0.0) > 0
+    return held is not None and float(held.all.max()) > 0
 
 
 def _whole(value: object) -> int | None:

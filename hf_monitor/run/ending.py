@@ -76,15 +76,18 @@ def outcome_of(
     finished = error = None
     step, last = 0, 0.0
     for row in rows:
-        step, last = max(step, row.get("step") or 0), row.get("time") or last
-        name = row.get("event") if row.get("kind") == "event" else None
-        if name == "train_begin":
-            finished = error = None
-        elif name == "train_end":
-            finished = row
-        elif name == "error":
-            error = row
-        elif error is not None and error.get("during") and row.get("kind") in ("eval", "predict"):
+        kind, last = row.get("kind"), row.get("time") or last
+        if (reached := row.get("step") or 0) > step:
+            step = reached
+        if kind == "event":
+            name = row.get("event")
+            if name == "train_begin":
+                finished = error = None
+            elif name == "train_end":
+                finished = row
+            elif name == "error":
+                error = row
+        elif error is not None and error.get("during") and kind in ("eval", "predict"):
             error = None  # an evaluation after the training failed, and was done again
     trace = next((trace for trace in traces if last <= trace.time + _OUTLIVED_SECONDS), None)
     known = finished or error or trace

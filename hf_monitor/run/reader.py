@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.run.better import greater_is_better as is_greater_better
 from hf_monitor.run.bulk import collector_paused, row_blocks, rows_backwards
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
-from hf_monitor.run.run_json import FORMAT
+from hf_monitor.run.run_json import FORMAT, number_of
 from hf_monitor.run.signals import read_traces, was_cleared
 from hf_monitor.run.views import Curve, curve_of, html_table, metric_names, rows_by_step, trained_seconds
 
@@ -130,10 +131,31 @@ class Run:
             return {}
         return facts if isinstance(facts, dict) else {}
 
+    @cached_property
+    def training_facts(self) -> dict[str, Any]:
+        """The :attr:`facts` as the latest attempt that trained had them: its command, arguments, data, git ...
+
+        They differ from ``facts`` where another process only evaluated into the folder afterwards.
+        """
+        if not any(entry.get("facts") for entry in self.attempts):  # all had the same
+            return self.facts
+        trained = [
+            number_of(row)
+            for row in self.events
+            if row.get("event") == "train_begin" or (row.get("event") == "error" and not row.get("during"))
+        ]
+        attempt = max(trained, default=self._trained_attempt())
+        facts = dict(self.facts)
+        for entry in sorted(self.attempts, key=number_of, reverse=True):
+            own = entry.get("facts")
+            if number_of(entry) >= attempt and isinstance(own, dict):
+                facts.update(own)
+        return facts
+
     @property
     def config(self) -> dict[str, Any]:
-        """The training arguments of the latest attempt."""
-        arguments = self.facts.get("arguments")
+        """The training arguments of the latest attempt that trained."""
+        arguments = self.training_facts.get("arguments")
         return arguments if isinstance(arguments, dict) else {}
 
     @property
@@ -330,14 +352,15 @@ class Run:
         metric : str
             As it stands in the rows: ``"eval_rougeL"``.
         greater_is_better : bool, optional
-            By default False for names that end with ``loss``, else True (the Trainer's own rule).
+            By default as the training arguments say of their ``metric_for_best_model``, else by the name: False for a
+            loss, perplexity, error, WER, CER and the like.
 
         Returns
         -------
         Best or None
             None where the metric was never a finite number.
         """
-        greater = not metric.endswith("loss") if greater_is_better is None else greater_is_better
+        greater = is_greater_better(metric, self.config) if greater_is_better is None else greater_is_better
         rows = [row for row in self.metrics if metric in row and _is_finite(row[metric])]
         rows = [row for row in rows if not row.get("standalone")] or rows
         if not rows:

@@ -234,6 +234,7 @@ def test_once_says_how_it_stands_by_its_exit_code(tmp_path, capsys):
     assert main(["watch", "--once", str(tmp_path / "run")]) == 1
     assert "crashed (step 1) ValueError: bad [sample]" in capsys.readouterr().out
     assert main(["watch", "--once", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.startswith("hf-monitor: error: there is no run folder")  # not: cannot be written
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="is a file"):
         Follower(tmp_path / "file").look()

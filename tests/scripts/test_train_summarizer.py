@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import untraced
 
+from hf_monitor.report import report_html
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
 SMALL = ["--use_cpu", "--disable_tqdm", "true", "--max_target_length", "12"]
 TEXTS = [
@@ -93,7 +95,12 @@ def test_from_files_alone(train, files, capsys):
     assert train("--train_file", files["train"], "--validation_file", files["dev"], "--max_steps", "4") == 0
     said = capsys.readouterr()
     assert "columns document -> summary1, summary2, summary3" in said.err
-    for place in ("out/monitor", "out/monitor/train.log", "out/monitor/plots/06_training_history.png"):
+    for place in (
+        "out/monitor/report.html",
+        "out/monitor",
+        "out/monitor/train.log",
+        "out/monitor/plots/06_training_history.png",
+    ):
         assert place in said.out
         assert Path(place).exists()
     for name in ("README.md", "train_results.json", "eval_results.json", "trainer_state.json", "tokenizer.json"):
@@ -127,6 +134,7 @@ def test_a_model_from_disk_evaluates_and_predicts(train, files, t5, capsys):
     assert "summarize: " in Path("out/monitor/predictions.jsonl").read_text(encoding="utf-8")
     assert not Path("out/README.md").exists()  # nothing was trained
     check_predicted(t5, "summarize: ", [d for d, _ in TEXTS[:3]], num_beams=2)
+    assert Path("out/monitor/report.html").read_bytes() == report_html("out")  # the predictions are in it
 
 
 def check_predicted(folder, prefix, texts, references=((), (), ()), **options):

@@ -41,7 +41,8 @@ class About:
     def argument(self, name: str) -> Any:
         """Give a training argument; None where it is not known."""
         arguments = self.facts.get("arguments")
-        return arguments.get(name) if isinstance(arguments, Mapping) else None
+        known = arguments.__class__ is dict or isinstance(arguments, Mapping)  # the latter takes its time
+        return arguments.get(name) if known else None  # type: ignore[union-attr]
 
     @property
     def in_fp16(self) -> bool:

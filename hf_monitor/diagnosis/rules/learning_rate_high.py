@@ -99,14 +99,15 @@ class LearningRateHigh(Rule):
         elif rate > _RESTART * self._low_rate and 2.0 * rate > self._rate:
             self._peak_step = step
             self._start()
-        self._low_rate = min(self._low_rate, rate)
+        if rate < self._low_rate:
+            self._low_rate = rate
         self._last_step = step
         self._evaluations.learn(loss)
         level = self._level
         now = level.look(loss)
         self._n += 1
         above = now - level.best if level.n > _FIRST else 0.0
-        is_high = above > self._height()
+        is_high = above > 0.0 and above > self._height()
         self._norm(row.get("grad_norm"), is_high)
         if not is_high:
             level.learn(step, rate)

@@ -46,8 +46,7 @@ class LossLevel:
         self.n += 1
         recent = self._recent
         recent.append(loss)
-        ordered = sorted(recent)
-        self.level = level = ordered[len(ordered) // 2]
+        self.level = level = sorted(recent)[len(recent) // 2]
         if self.n <= _FIRST:
             self.start = level
         return level
@@ -61,19 +60,21 @@ class LossLevel:
             Whether this is a new lowest level.
         """
         n, recent = self.n, self._recent
-        horizon = max(_HORIZON, _SHARE * n)
+        horizon = _SHARE * n
         if n >= _FIRST:
+            noise = self.noise
             bend = abs(recent[-1] - 2.0 * recent[-2] + recent[-3]) * _SD_OF_SECOND_DIFFERENCE
-            if n > _WINDOW and bend > _CLIP * self.noise:
-                bend = _CLIP * self.noise if self.noise else bend
-            self.noise += (bend - self.noise) / min(n - 2, max(10.0, horizon))
+            if n > _WINDOW and bend > _CLIP * noise:
+                bend = _CLIP * noise if noise else bend
+            self.noise = noise + (bend - noise) / (min(n - 2, 10.0) if horizon < 10.0 else horizon)
         if n <= _WINDOW:  # a median of so few may be one lucky log
             self.slow = self.best = self.level
             self.best_step, self.best_rate = step, rate
             return True
-        self.slow += (self.level - self.slow) / horizon
-        if self.slow < self.best:
-            self.best, self.best_step, self.best_rate = self.slow, step, rate
+        slow = self.slow
+        self.slow = slow = slow + (self.level - slow) / (horizon if horizon > _HORIZON else _HORIZON)
+        if slow < self.best:
+            self.best, self.best_step, self.best_rate = slow, step, rate
             return True
         return False
 

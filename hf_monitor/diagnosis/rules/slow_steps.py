@@ -45,11 +45,11 @@ class _Sums:
         spent = steps * step_seconds
         self.steps += steps
         self.seconds += spent
-        rate, seconds = number(row.get("tokens_per_second")), number(row.get("seconds"))
-        if rate and seconds:
+        rate = number(row.get("tokens_per_second"))
+        if rate and (seconds := number(row.get("seconds"))):
             self._tokens += rate * seconds
-        clock, samples = number(row.get("gpu_sm_clock_mhz")), number(row.get("gpu_samples"))
-        if clock and samples:
+        clock = number(row.get("gpu_sm_clock_mhz"))
+        if clock and (samples := number(row.get("gpu_samples"))):
             self._clock += clock * samples
             self._clocked += samples
 

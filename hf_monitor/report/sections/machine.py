@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hf_monitor.diagnosis.rows import number
-from hf_monitor.report.machine_tiles import Tile, gpu_tiles, host_tiles, timing_tiles
+from hf_monitor.report.machine_tiles import TIMES, Numbers, Tile, gpu_tiles, host_tiles, timing_tiles
 from hf_monitor.report.material import Material
 from hf_monitor.report.plots import Level, Mark, Picture, Series, line_plot
-from hf_monitor.report.recording import Recording, Track, recording
+from hf_monitor.report.recording import Recording, Track
 
 __all__ = ["Machine", "machine"]
 
@@ -60,7 +60,7 @@ def machine(material: Material) -> Machine | None:
     Machine or None
         None where nothing was sampled and no step was timed.
     """
-    found = recording(material.run.iter_rows("system.jsonl"))
+    found = material.recording
     timing = [row for row in material.run.metrics if row.get("kind") == "timing"]
     material.gaps += dict.fromkeys(found.problems)
     sampled = bool(found.gpus or found.host)
@@ -72,12 +72,13 @@ def machine(material: Material) -> Machine | None:
         material.gaps.append("No step was timed, so it is not known how long the training waited for data.")
     if not sampled and not timing:
         return None
+    numbers = {name: [number(row.get(name)) for row in timing] for name in ("step", *TIMES)}
     pictures = _of_time(found) if sampled else []
     for title, key, factor, label, reach in _TIMED:
-        series = _over_steps(timing, key, factor)
+        series = _over_steps(numbers["step"], key, numbers[key], factor)
         if series is not None:
             pictures.append(line_plot(title, [series], y_label=label, y_range=(0.0, reach), source="metrics.jsonl"))
-    tiles = [*(gpu_tiles(found) if found.gpus else host_tiles(found)), *timing_tiles(timing)]
+    tiles = [*(gpu_tiles(found) if found.gpus else host_tiles(found)), *timing_tiles(numbers)]
     notes = []
     if found.n_unused:
         notes.append(f"{found.n_unused} more GPUs of the machine were not used by this training, and are not drawn.")
@@ -86,11 +87,10 @@ def machine(material: Material) -> Machine | None:
     return Machine(tiles, pictures, notes)
 
 
-def _over_steps(timing: Sequence[Mapping[str, Any]], key: str, factor: float) -> Series | None:
+def _over_steps(at: Numbers, key: str, found: Numbers, factor: float) -> Series | None:
     """Take a number of the timed intervals over the steps."""
     steps, values = [], []
-    for row in timing:
-        step, value = number(row.get("step")), number(row.get(key))
+    for step, value in zip(at, found, strict=True):
         if step is not None and value is not None:
             steps.append(step)
             values.append(value * factor)
@@ -172,7 +172,7 @@ def _of_host(found: Recording, time: _Time) -> list[Picture]:
 def _memory(title: str, tracks: Sequence[tuple[str, Track | None, object]], time: _Time) -> list[Picture]:
     """Draw memory from 0, against its total where that is known."""
     totals = sorted({known for _, _, total in tracks if (known := number(total, 1.0)) is not None})
-    largest = max([*totals, *(max(track.values) for _, track, _ in tracks if track is not None)], default=0.0)
+    largest = max([*totals, *(float(track.all.max()) for _, track, _ in tracks if track is not None)], default=0.0)
     factor, unit = (1 / 1024, "GiB") if largest >= _GIB_FROM else (1.0, "MiB")
     series = [time.series(name, track, factor) for name, track, _ in tracks if track is not None]
     if not series:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_monitor.errors import RunFolderError
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -92,6 +94,8 @@ def run_watch(options: argparse.Namespace) -> int:
             watch.plain()
     except BrokenPipeError:  # the reader has what it wanted
         pass
+    except RunFolderError:  # an OSError too, but of the run, not of the view
+        raise
     except OSError as error:
         print(f"hf-monitor: error: the view cannot be written: {error}", file=sys.stderr)
         return _WRONG_USAGE
