@@ -174,7 +174,7 @@ class Page:
             )
         elif "made" not in self._said:
             self._said.add("made")
-            self._writer.note(f"report: {self.path}")
+            self._writer.announce(f"hf_monitor: report: {self.path}")
 
     def _say(self, topic: str, message: str) -> None:
         if topic not in self._said:

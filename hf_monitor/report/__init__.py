@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Comparison": "hf_monitor.report.comparison",
         "compare_runs": "hf_monitor.report.comparison",
         "report_html": "hf_monitor.report.one_page",
+        "verdict_of": "hf_monitor.report.answers",
         "write_report": "hf_monitor.report.one_page",
     },
 )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_monitor.errors import InputError, RunFolderError
+
+if TYPE_CHECKING:
+    from hf_monitor.report.answers import RunVerdict
+    from hf_monitor.report.material import Material
 
 __all__ = ["add_report", "run_report"]
 
@@ -25,11 +30,13 @@ def add_report(commands: Any) -> None:
             "file, no request to anywhere. For a run that is finished, crashed, killed or still going; a training "
             "that is attached to has written it at its end. Nothing else in the run folder is changed."
         ),
-        epilog="Prints where the page is. Exit code: 0 written, 2 wrong usage, no such run, or it cannot be written.",
+        epilog="Prints the verdict, and as the last line where the page is. Exit code: 0 written, 2 wrong usage, no "
+        "such run, or it cannot be written.",
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="the run folder, or the output_dir it lies in")
     parser.add_argument("--output", metavar="FILE", help="another place than report.html in the run folder")
+    parser.add_argument("--json", action="store_true", help="print verdict and path as JSON, and nothing else")
     parser.set_defaults(command=run_report)
 
 
@@ -49,6 +56,7 @@ def run_report(options: argparse.Namespace) -> int:
         If there is no run, or the page cannot be written.
     """
     with contextlib.redirect_stdout(sys.stderr):  # whatever is printed meanwhile is not the answer
+        from hf_monitor.report.material import Material
         from hf_monitor.report.one_page import report_html
         from hf_monitor.run.files import replace_file
         from hf_monitor.run.reader import load_run
@@ -57,7 +65,8 @@ def run_report(options: argparse.Namespace) -> int:
         path = run.path / "report.html" if options.output is None else _output(options.output)
         try:
             _ = run.rows  # a page leaves out what it cannot read; without these there is none
-            page = report_html(run)
+            material = Material(run)
+            page = report_html(material)
         except OSError as error:
             raise RunFolderError(f"{str(run.path)!r} cannot be read: {error}.") from error
         try:
@@ -68,9 +77,34 @@ def run_report(options: argparse.Namespace) -> int:
             raise RunFolderError(
                 f"{str(path)!r} cannot be written: {reason}. Name another place: --output FILE"
             ) from error
+        verdict = _verdict(material)
     with contextlib.suppress(BrokenPipeError):
-        print(path, flush=True)
+        if options.json:
+            said = None if verdict is None else verdict._asdict()
+            print(json.dumps({"report": str(path), "verdict": said}, indent=2, ensure_ascii=False), flush=True)
+        else:
+            _print(path, verdict)
     return 0
+
+
+def _verdict(material: Material) -> RunVerdict | None:
+    from hf_monitor.report.answers import verdict_of
+
+    try:
+        return verdict_of(material)
+    except Exception as error:  # noqa: BLE001 - as in the page: whatever is in a folder, the page is there
+        print(f"hf-monitor: no verdict could be made: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+
+
+def _print(path: Path, verdict: RunVerdict | None) -> None:
+    from hf_monitor.gpu.report_text import encodable
+
+    if sys.stdout is None:
+        return
+    if verdict is not None:
+        print(encodable(str(verdict), sys.stdout))
+    print(path, flush=True)
 
 
 def _output(given: str) -> Path:

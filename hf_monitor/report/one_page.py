@@ -38,12 +38,13 @@ class Part(NamedTuple):
     html: Markup
 
 
-def report_html(run: Run | str | os.PathLike[str]) -> bytes:
+def report_html(run: Run | Material | str | os.PathLike[str]) -> bytes:
     """Make the page; the same run gives the same bytes.
 
     Parameters
     ----------
     run : Run or path-like
+        Or a `Material`, for whoever asks more of it.
 
     Returns
     -------
@@ -55,17 +56,13 @@ def report_html(run: Run | str | os.PathLike[str]) -> bytes:
     RunFolderError
         If there is no run at that path.
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    if not isinstance(run, Run | Material):
+        run = load_run(run)
     with collector_paused():
-        material = Material(run)
+        material = run if isinstance(run, Material) else Material(run)
         made = [_part(name, title, material) for name, title in SECTIONS.items()]
-    return page("report.html", title=_name(run), parts=[part for part in made if part is not None])
-
-
-def _name(run: Run) -> str:
-    """Give the folder's name; of one that is called as by default, that of the output_dir."""
-    path = run.path.resolve()  # the same page, through whatever link it was asked for
-    return path.parent.name if path.name == "monitor" and path.parent.name else path.name
+    title = Run(material.run.path.resolve()).name  # the same page, through whatever link it was asked for
+    return page("report.html", title=title, parts=[part for part in made if part is not None])
 
 
 def _part(name: str, title: str, material: Material) -> Part | None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeV
 
 import orjson
 
-from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.errors import InputError, RunFolderError, did_you_mean
 from hf_monitor.run.better import greater_is_better as is_greater_better
 from hf_monitor.run.bulk import collector_paused, row_blocks, rows_backwards
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
+from hf_monitor.run.nearby import near_runs
 from hf_monitor.run.odd import has_known_form
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
@@ -55,8 +56,28 @@ class Rows(list[dict[str, Any]]):
     """A list of rows that can become a data frame."""
 
     def __repr__(self) -> str:
-        counts = Counter(str(row.get("kind", "row")) for row in self)
-        return f"<{len(self)} rows: {', '.join(f'{n} {kind}' for kind, n in counts.items()) or 'none'}>"
+        return f"<{len(self)} rows: {', '.join(f'{n} {kind}' for kind, n in self.kinds.items()) or 'none'}>"
+
+    if not TYPE_CHECKING:
+
+        def __getitem__(self, index: Any) -> Any:
+            try:
+                return list.__getitem__(self, index)
+            except TypeError:
+                if isinstance(index, str):
+                    raise TypeError(f"rows are a list of dicts: .column({index!r}) gives one value a row") from None
+                raise
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many rows of each kind there are, for :meth:`of`.
+
+        Examples
+        --------
+        >>> Rows([{"kind": "train"}, {"kind": "eval"}, {"kind": "train"}]).kinds
+        {'train': 2, 'eval': 1}
+        """
+        return dict(Counter(str(row.get("kind", "row")) for row in self))
 
     def to_pandas(self) -> pd.DataFrame:
         """Give the rows as a :class:`pandas.DataFrame`, a column a key."""
@@ -65,7 +86,10 @@ class Rows(list[dict[str, Any]]):
         return pd.DataFrame(list(self))
 
     def of(self, kind: str) -> Rows:
-        """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"fold"`` ..."""
+        """Give the rows of one kind: ``"train"``, ``"eval"``, ``"train_summary"``, ``"predict"``, ``"fold"`` ...
+
+        None for a kind that is not there; :attr:`kinds` has those that are.
+        """
         return Rows([row for row in self if row.get("kind") == kind])
 
     def column(self, name: str) -> list[Any]:
@@ -146,6 +170,12 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {str(self.path)!r}: {self.ending}, {len(self.attempts)} attempt(s), step {self.last_step}>"
+
+    @property
+    def name(self) -> str:
+        """Name of the folder; of one that is called ``monitor``, as by default, that of its ``output_dir``."""
+        path = Path(os.path.abspath(self.path))  # noqa: PTH100 - a link keeps the name that the user gave it
+        return path.parent.name if path.name == "monitor" and path.parent.name else path.name
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -416,7 +446,7 @@ class Run:
 
     @_coping
     def curve(self, metric: str) -> Curve:
-        """Give a metric over the steps of the training, evaluations outside of it left out.
+        """Give a metric over the steps of the training; of evaluations outside of it only where there is no other.
 
         Parameters
         ----------
@@ -518,7 +548,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         raise InputError(f"a run is given by its folder, got {path!r} ({type(path).__name__}).")
     folder = Path(path).expanduser()
     if not folder.exists():
-        raise RunFolderError(f"there is no run folder {str(folder)!r}. Pass the folder that was given to attach().")
+        near = did_you_mean(str(folder), near_runs(folder))
+        raise RunFolderError(
+            f"there is no run folder {str(folder)!r}.{near} Pass the folder that was given to attach()."
+        )
     if folder.suffix.lower() == ".zip" and folder.is_file():
         raise RunFolderError(
             f"{str(folder)!r} is an archive; a run is a folder. Unpack it, and pass the folder that this makes: "

@@ -26,12 +26,13 @@ def _is_number(value: Any) -> bool:
 
 
 def curve_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Curve:
-    """Collect a metric of the training itself, ascending in the step; NaN and infinities are among the values."""
-    points = [
-        (row["step"], row[metric])
-        for row in rows
-        if _is_number(row.get(metric)) and isinstance(row.get("step"), int) and not row.get("standalone")
-    ]
+    """Collect a metric of the training itself, ascending in the step; NaN and infinities are among the values.
+
+    Of a metric that was only measured outside of the training, those; their step is that of the weights.
+    """
+    found = [row for row in rows if _is_number(row.get(metric)) and isinstance(row.get("step"), int)]
+    found = [row for row in found if not row.get("standalone")] or found
+    points = [(row.get("weights_step", row["step"]), row[metric]) for row in found]
     points.sort(key=lambda point: point[0])
     return Curve([step for step, _ in points], [value for _, value in points])
 

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 
@@ -37,7 +38,9 @@ def page(tmp_path):
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("by", ["attach", "callbacks"])
-def test_it_is_there_when_train_returns_and_follows_evaluations(make_trainer, tokenizer, tmp_path, by, monkeypatch):
+def test_it_is_there_when_train_returns_and_follows_evaluations(
+    make_trainer, tokenizer, tmp_path, by, monkeypatch, capsys
+):
     monkeypatch.setattr(_page, "_SHARE", 0.0)  # an evaluation right after another waits for the end
     monkeypatch.setattr(_page, "_QUICK_S", 100.0)
     run_dir, metrics = tmp_path / "out" / "monitor", TextMetrics(tokenizer)
@@ -48,11 +51,14 @@ def test_it_is_there_when_train_returns_and_follows_evaluations(make_trainer, to
     trainer.train()
     assert is_true(run_dir)
     assert (run_dir / "train.log").read_text().count(f"report: {run_dir / 'report.html'}\n") == 1
+    lines = re.split("[\r\n]+", capsys.readouterr().out)
+    assert lines.count(f"hf_monitor: report: {run_dir / 'report.html'}") == 1
     trained = (run_dir / "report.html").read_bytes()
     (run_dir / "report.html").unlink()
     one_page.write_report(tmp_path / "out")  # derived: it can be made again
     assert (run_dir / "report.html").read_bytes() == trained
     trainer.predict(trainer.eval_dataset)
+    assert "hf_monitor" not in capsys.readouterr().out  # said already
     assert is_true(run_dir)
     assert (run_dir / "report.html").read_bytes() != trained
 
@@ -118,7 +124,7 @@ def test_only_a_page_of_ours_is_taken_away(page, tmp_path, monkeypatch, caplog):
     assert "report.html is of an earlier training, and cannot be taken away: Permission denied" in record.getMessage()
 
 
-def test_an_error_is_in_the_page_and_comes_through(make_trainer, tmp_path):
+def test_an_error_is_in_the_page_and_comes_through(make_trainer, tmp_path, capsys):
     class Fault(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             raise ZeroDivisionError("mine")
@@ -129,6 +135,7 @@ def test_an_error_is_in_the_page_and_comes_through(make_trainer, tmp_path):
         trainer.train()
     assert is_true(tmp_path / "out" / "monitor")
     assert b"ZeroDivisionError" in (tmp_path / "out" / "monitor" / "report.html").read_bytes()
+    assert f"hf_monitor: report: {tmp_path / 'out' / 'monitor' / 'report.html'}\n" in capsys.readouterr().out
 
 
 def test_what_was_recorded_or_drawn_after_the_training_is_in_it_at_the_end_of_the_block(make_trainer, tmp_path):

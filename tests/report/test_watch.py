@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import pty
@@ -16,6 +17,7 @@ from rich.cells import cell_len
 from hf_monitor import RunWriter, load_run
 from hf_monitor.cli import main
 from hf_monitor.errors import RunFolderError
+from hf_monitor.report.watch import command
 from hf_monitor.report.watch.curve import Curve, sparkline
 from hf_monitor.report.watch.follow import Follower
 from hf_monitor.report.watch.pace import Pace
@@ -236,10 +238,36 @@ def test_once_says_how_it_stands_by_its_exit_code(tmp_path, capsys):
     assert main(["watch", "--once", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.startswith("hf-monitor: error: there is no run folder")  # not: cannot be written
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="is a file"):
-        Follower(tmp_path / "file").look()
+    for path, why in ((tmp_path / "file", "is a file"), (tmp_path, "has runs in it")):
+        with pytest.raises(RunFolderError, match=why):
+            Follower(path).look()
+        assert main(["watch", str(path)]) == 2
+        assert capsys.readouterr().err.startswith(f"hf-monitor: error: {str(path)!r} is ")
     for path in (tmp_path / "run").rglob("*"):
         assert path.name in ("metrics.jsonl", "run.json", ".lock")  # nothing was written there
+
+
+@pytest.mark.parametrize("typo", ["baselnie", "baselnie/monitor"])
+def test_a_mistyped_name_is_asked_about(tmp_path, capsys, typo):
+    for name, inner in (("baseline", "monitor"), ("baselined", "")):
+        (tmp_path / name / inner).mkdir(parents=True)
+    RunWriter(tmp_path / "baseline" / "monitor").event("train_begin", 0)
+    near = f"Did you mean {str(tmp_path / 'baseline')!r}?"  # the other one is no run
+    assert main(["watch", "--once", str(tmp_path / typo)]) == 2
+    assert near in capsys.readouterr().err
+    options = argparse.Namespace(metric=[], follow=False, interval=None)
+    watch = command._Watch(Follower(tmp_path / typo), options)
+    assert watch._wanted().endswith(f"(nothing is there yet). {near}")
+    assert command._Watch(Follower(tmp_path / "new"), options)._wanted().endswith("(nothing is there yet)")
+
+
+def test_of_a_killed_training_one_step_is_told():
+    state = fed(begin(), train(10))
+    state.feed_samples([{"time": BEGAN + 11, "attempt": 1, "step": 11, "kind": "host", "phase": "train"}])
+    assert "step 11 of 100" in text(state)
+    state.ending = Ending("killed", step=10)
+    assert "step 10 of 100" in text(state)
+    assert "killed (step 10), step 10 of 100" in plain_line(state, BEGAN + 50)
 
 
 WATCH = """

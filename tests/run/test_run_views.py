@@ -28,6 +28,35 @@ def test_a_curve_is_that_of_the_training_and_keeps_its_nan(tmp_path):
     assert made(tmp_path).curve("nothing") == ([], [])
 
 
+def test_a_metric_that_only_evaluations_outside_of_the_training_have_is_found_by_best_and_curve_alike(tmp_path):
+    made(tmp_path)
+    writer = RunWriter(tmp_path)
+    writer.begin_attempt()
+    writer.row("predict", 2, {"test_rougeL": 7.5, "standalone": True, "weights_step": 1})
+    run = load_run(tmp_path)
+    assert run.best("test_rougeL")[:2] == (7.5, 1)
+    assert run.curve("test_rougeL") == ([1], [7.5])
+    assert run.metrics.kinds == {"train": 2, "eval": 2, "predict": 1}
+
+
+def test_rows_asked_like_a_data_frame_name_the_way():
+    rows = Rows([{"loss": 1.0}])
+    with pytest.raises(TypeError, match=r"\.column\('loss'\)"):
+        rows["loss"]
+    with pytest.raises(TypeError, match="list indices"):
+        rows[1.5]
+    assert rows[0] == {"loss": 1.0}
+    assert rows[-1:] == [{"loss": 1.0}]
+
+
+@pytest.mark.parametrize(("path", "name"), [("a/monitor", "a"), ("b/mine", "mine"), ("a", "a")])
+def test_a_run_is_called_as_its_output_dir(tmp_path, path, name, monkeypatch):
+    folder = tmp_path / path / ("monitor" if path == "a" else "")
+    RunWriter(folder).event("train_begin", 0)
+    monkeypatch.chdir(folder)
+    assert load_run(tmp_path / path).name == load_run(".").name == name
+
+
 def test_a_row_a_step_has_what_was_logged_and_evaluated_there(tmp_path):
     first, second = made(tmp_path).metrics.by_step()
     assert first == {"step": 1, "attempt": 2, "loss": 1.0}

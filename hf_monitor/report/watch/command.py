@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_monitor.errors import RunFolderError
+from hf_monitor.errors import RunFolderError, did_you_mean
+from hf_monitor.run.nearby import near_runs
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -110,6 +111,7 @@ class _Watch:
         self.interval: float | None = options.interval
         self._ended_at: float | None = None
         self._was_running = False
+        self._near: str | None = None  # a question for which its neighbours were looked through
 
     def once(self) -> None:
         """Print the view as it is now."""
@@ -191,6 +193,10 @@ class _Watch:
             return ""
         path = self.follower.path
         there = "nothing is there yet" if not path.exists() else "the folder is there, no run in it yet"
+        if not path.exists():
+            if self._near is None:
+                self._near = did_you_mean(str(path), near_runs(path))
+            return f"waiting for a run in {str(path)!r} ({there}){'.' if self._near else ''}{self._near}"
         if any(path.glob("rank*.jsonl")) or any((path / "monitor").glob("rank*.jsonl")):
             there = "only files of ranks above 0 are there: the run is in the folder of that name on the node of rank 0"
         return f"waiting for a run in {str(path)!r} ({there})"

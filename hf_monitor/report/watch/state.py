@@ -230,6 +230,12 @@ class State:
         return entry if isinstance(entry, Mapping) else {}
 
     @property
+    def shown_step(self) -> float | None:
+        """How far it is; of a killed training what its ending says: a sample may know of a step of which no row is."""
+        ending = self.ending
+        return float(ending.step) if ending.status == "killed" and not ending.rank and ending.step else self.step
+
+    @property
     def end_at(self) -> float | None:
         """When the last step will be done, in epoch seconds; None where it cannot be said."""
         return None if self.max_steps is None else self.pace.end_at(self.max_steps)

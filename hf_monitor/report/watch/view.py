@@ -111,7 +111,7 @@ def _title(state: State, now: float, name: str) -> Text:
 
 
 def _progress(state: State, now: float, look: Look) -> Iterator[Text]:
-    step, whole = state.step, state.max_steps
+    step, whole = state.shown_step, state.max_steps
     if step is None:
         if state.ending.status in ("running", "unknown"):
             yield Text("no step yet", "dim")
@@ -220,10 +220,11 @@ def plain_line(state: State, now: float) -> str:
     look = Look(width=_WIDEST)
     status = state.ending.status
     words = [status if status in ("running", "finished", "unknown") else one_line(str(state.ending), 200)]
-    if state.step is not None:
+    step = state.shown_step
+    if step is not None:
         whole = state.max_steps
-        share = f" of {whole:,.0f} ({math.floor(100 * min(state.step / whole, 1.0))} %)" if whole and whole > 0 else ""
-        words.append(f"step {state.step:,.0f}{share}")
+        share = f" of {whole:,.0f} ({math.floor(100 * min(step / whole, 1.0))} %)" if whole and whole > 0 else ""
+        words.append(f"step {step:,.0f}{share}")
     if state.epoch is not None:
         words.append(f"epoch {state.epoch:.2f}")
     for name in chosen(state, look)[:3]:
