@@ -94,9 +94,9 @@ def _rows(material: Material) -> Iterator[Mapping[str, Any]]:
         if step is None or (loaded is not None and name in latest and latest[name][0] == loaded != step):
             continue
         latest[name] = (step, row)
-    for step, row in latest.values():
+    for step, own in latest.values():
         if not material.has_training or (step > 0 and (step >= half or step == loaded)):
-            yield row
+            yield own
 
 
 def _judged(row: Mapping[str, Any]) -> _Texts | None:
