@@ -193,8 +193,9 @@ def what_to_change(material: Material, learned: Learned) -> tuple[str, Tone]:
         host = next((str(one["host"]) for one in reversed(material.run.attempts) if one.get("host")), "")
         where = f"on {words.quoted(host)}" if host else "on the machine it ran on"
         return f"Look {where} whether it still runs, and make this report there.", "quiet"
-    if learned.n < 2:
-        more = 'eval_strategy="steps", eval_on_start=True'
+    if learned.n < 2 and not learned.advice:
+        is_steps = material.config.get("eval_strategy") == "steps"
+        more = ("smaller eval_steps" if is_steps else 'eval_strategy="steps"') + ", eval_on_start=True"
         return f"Evaluate more often during a training ({more}), so that it can be told whether it learns.", "warn"
     if learned.advice:
         return learned.advice, "quiet" if learned.tone == "quiet" else "warn"

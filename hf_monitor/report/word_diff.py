@@ -60,7 +60,8 @@ def diff_texts(left: str, right: str) -> Diff:
 
     Blanks are kept and not compared; texts in NFD are compared as in NFC. Where two Korean words take each other's
     place and begin alike, or end with the same particle, only what differs of them is marked: 목요일에 and 목요일부터
-    differ in 에 and 부터, 모자를 and 시계를 in 모자 and 시계.
+    differ in 에 and 부터, 모자를 and 시계를 in 모자 and 시계. Of ``#Person1#`` and ``Person1`` only the signs
+    differ: the text scores count no signs.
 
     Parameters
     ----------
@@ -86,12 +87,13 @@ def diff_texts(left: str, right: str) -> Diff:
     one, other = _Side(left), _Side(right)
     pairs = _common(one.keys, other.keys)
     for i, j in pairs:
-        one.parts[i], other.parts[j] = [Piece(one.said[i])], [Piece(other.said[j])]
+        one.parts[i], other.parts[j] = _with_signs(one.said[i], other.said[j]), _with_signs(other.said[j], one.said[i])
     ends = [(-1, -1), *pairs, (len(one.keys), len(other.keys))]
     for (i, j), (next_i, next_j) in pairwise(ends):
         _look_closer(one, range(i + 1, next_i), other, range(j + 1, next_j))
     n = len(one.keys) + len(other.keys)
-    return Diff(one.pieces(), other.pieces(), 2 * len(pairs) / n if n else 1.0)
+    whole = sum(len(one.parts[i]) == len(other.parts[j]) == 1 for i, j in pairs)
+    return Diff(one.pieces(), other.pieces(), 2 * whole / n if n else 1.0)
 
 
 class _Side:
@@ -104,7 +106,7 @@ class _Side:
             self.units, places = self.units[: places[MAX_WORDS]], places[:MAX_WORDS]
         self.rest = len(text) - sum(map(len, self.units))
         self.said = [self.units[place] for place in places]
-        self.keys = [unicodedata.normalize("NFC", unit) for unit in self.said]
+        self.keys = [unicodedata.normalize("NFC", unit.strip("#") or unit) for unit in self.said]
         self.parts = [[Piece(unit, "differs")] for unit in self.said]
 
     def pieces(self) -> list[Piece]:
@@ -126,6 +128,15 @@ class _Side:
         if self.rest:
             joined.append(Piece("", "gap", self.rest))
         return joined
+
+
+def _with_signs(said: str, other: str) -> list[Piece]:
+    """Mark of a word that both have the signs that the other lacks: of ``#Person2#``, against ``Person2``, both."""
+    core = said.strip("#")
+    if "#" not in said or not core or said.count("#") == other.count("#"):
+        return [Piece(said)]
+    begin, _, end = said.partition(core)
+    return [piece for piece in (Piece(begin, "differs"), Piece(core), Piece(end, "differs")) if piece.text]
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:

@@ -94,9 +94,10 @@ def _cut(text: str) -> str:
 
 
 def _table(found: list[Finding], last: str) -> Table:
-    rows = []
+    rules: dict[tuple[str, str], list[str]] = {}  # what several say in the same words is told once
     for one in found:
         place = "" if one.gpu is None else f" (GPU {one.gpu})"
         judged = one.reason or (f"{one.n_samples:,} values" if one.n_samples else "")
-        rows.append((f"{one.rule.replace('_', ' ')}{place}", one.sentence, judged))
+        rules.setdefault((one.sentence, judged), []).append(f"{one.rule.replace('_', ' ')}{place}")
+    rows = [(", ".join(names), sentence, judged) for (sentence, judged), names in rules.items()]
     return Table(["rule", "what it says", last.lower()], rows)

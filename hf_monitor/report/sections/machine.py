@@ -16,6 +16,8 @@ __all__ = ["Machine", "machine"]
 
 _MOST_DEVICES = 8
 _GIB_FROM = 10_000.0  # MiB
+_FEWEST_SAMPLES = 5
+_BUSY, _BY_OTHERS = 80.0, 30.0  # % of all cores
 _SOURCE = "system.jsonl"
 
 
@@ -84,7 +86,29 @@ def machine(material: Material) -> Machine | None:
         notes.append(f"{found.n_unused} more GPUs of the machine were not used by this training, and are not drawn.")
     if len(found.gpus) > _MOST_DEVICES:
         notes.append(f"Of {len(found.gpus)} GPUs the first {_MOST_DEVICES} are drawn.")
+    notes += _shared_with_others(found, material)
     return Machine(tiles, pictures, notes)
+
+
+def _shared_with_others(found: Recording, material: Material) -> list[str]:
+    """Say that other programs took the processor: then all times are longer than they would be alone."""
+    cores = number(material.facts.get("cpu_count"), 1.0)
+    of_machine, of_process = found.host.get("cpu_percent"), found.host.get("process_cpu_percent")
+    # The workers of the data loader are processes of their own, and no others.
+    workers = number(material.config.get("dataloader_num_workers")) or 0
+    processes = number(material.fact("devices").get("world_size")) or 1
+    if not of_machine or not of_process or cores is None or workers or processes > 1:
+        return []
+    if min(len(of_machine.while_training), len(of_process.while_training)) < _FEWEST_SAMPLES:
+        return []
+    busy = float(of_machine.while_training.mean())
+    own = float(of_process.while_training.mean()) / cores
+    if busy < _BUSY or busy - own < _BY_OTHERS:
+        return []
+    return [
+        f"The processor was busy to {busy:.0f} %: this process took {own:.0f} %, other programs {busy - own:.0f} %. "
+        "Times may be longer than they would be alone."
+    ]
 
 
 def _over_steps(at: Numbers, key: str, found: Numbers, factor: float) -> Series | None:

@@ -58,7 +58,7 @@ def examples(samples: Sequence[Sample], same: Counter[str], why: str) -> Group:
     -------
     Group
     """
-    first = [_shown(sample, same) for sample in _distinct(samples)[:3]]
+    first = [_shown(sample, same) for sample in _once(_distinct(samples), same)[:3]]
     return Group(f"The first {len(first)}" if len(samples) > 1 else "The only one", first, f"Not ranked: {why}.")
 
 
@@ -87,8 +87,8 @@ def ranked_groups(ranking: Ranking, same: Counter[str], many: int) -> list[Group
     upwards = sorted(order, key=lambda pair: sign * pair[0], reverse=True)  # stable: of equals the first one first
     distinct, others = (_distinct([sample for _, sample in pairs]) for pairs in (order, upwards))
     n_worst = min(many, (len(distinct) + 1) // 2)
-    best = distinct[: min(many, len(distinct) - n_worst)]
-    worst = [sample for sample in others if all(sample is not one for one in best)][:n_worst]
+    best = _once(distinct, same)[: min(many, len(distinct) - n_worst)]
+    worst = _once([sample for sample in others if all(sample is not one for one in best)], same)[:n_worst]
     groups = []
     for word, chosen, value in (("best", best, values[0]), ("worst", worst, values[-1])):
         title = (
@@ -108,6 +108,19 @@ def _distinct(samples: Sequence[Sample]) -> list[Sample]:
     for sample in samples:
         first.setdefault(sample.texts, sample)
     return list(first.values())
+
+
+def _once(samples: Sequence[Sample], same: Counter[str]) -> list[Sample]:
+    """Of a prediction that is there very often leave the first one: the same text five times over shows nothing."""
+    often = max(2, same.total() // 20)
+    seen: set[str] = set()
+    kept = []
+    for sample in samples:
+        text = sample.prediction.strip()
+        if text not in seen or same[sample.prediction] <= often:
+            kept.append(sample)
+        seen.add(text)
+    return kept
 
 
 def _shown(sample: Sample, same: Counter[str], ranking: Ranking | None = None) -> Shown:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hf_monitor.charts.prediction_metrics import known_tops
+from hf_monitor.report.first_evaluation import first_evaluation
 from hf_monitor.report.material import Material
 from hf_monitor.report.plots import Picture, Table, histogram
 from hf_monitor.report.sections.prediction_groups import Group, Shown, examples, ranked_groups
@@ -64,7 +65,13 @@ def predictions(material: Material) -> Predictions | None:
     every = dict.fromkeys(str(row.get("name", "eval")) for row in run.iter_rows("predictions.jsonl"))  # not kept
     names = _by_importance(list(every))
     if not names:
-        material.gaps.append("No predictions were recorded; pass TextMetrics as compute_metrics to have them scored.")
+        due = first_evaluation(material)
+        way = (
+            f": the first evaluation was due {due}"
+            if due
+            else "; pass TextMetrics as compute_metrics to have them scored"
+        )
+        material.gaps.append(f"No predictions were recorded{way}.")
         return None
     found: list[Evaluation] = []
     for name in names[:MAX_EVALUATIONS]:

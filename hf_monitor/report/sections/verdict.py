@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -11,10 +11,12 @@ from hf_monitor.charts.curves import Curve
 from hf_monitor.diagnosis.rows import entries, number
 from hf_monitor.report import words
 from hf_monitor.report.ending_words import what_to_change, what_went_wrong
+from hf_monitor.report.first_evaluation import first_evaluation
 from hf_monitor.report.kept_weights import is_reversed, loaded_step
 from hf_monitor.report.learned import Evaluations, Learned, learned_of
 from hf_monitor.report.learning import Change, Course, Tone, change_of, course_of, main_metrics, trained
 from hf_monitor.report.material import Material
+from hf_monitor.report.texts_words import with_texts
 from hf_monitor.run.better import greater_is_better
 
 __all__ = ["Answer", "Verdict", "verdict"]
@@ -50,7 +52,8 @@ class Verdict:
 
 def verdict(material: Material) -> Verdict:
     """Answer whether it learned, what went wrong, and what to change first, each in one sentence."""
-    learned = _learned(material)
+    rules = {one.rule for one in material.findings if one.verdict == "found"}
+    learned = _with_test(with_texts(_learned(material), material, rules), material)
     wrong, wrong_tone = what_went_wrong(material)
     change, change_tone = what_to_change(material, learned)
     ending = material.ending
@@ -103,7 +106,8 @@ def _learned(material: Material) -> Learned:
         if "divergence" in found and (rise := _rise(change_of(loss))):
             return Learned(f"{rise}; {_few(material)}.", "bad", n)
         told = "; ".join(filter(None, (_few(material), trained(loss))))
-        return Learned(f"{_CANNOT}: {told}.", "quiet", n)
+        due = first_evaluation(material)
+        return Learned(f"{_CANNOT}: {told}.", "quiet", n, f"Wait for the first evaluation, {due}." if due else "")
     first = _set_of(courses[0].name, sets)
     others: dict[str, Course] = {}
     for course in courses:
@@ -178,12 +182,20 @@ def _rise(change: Change | None) -> str:
 def _few(material: Material) -> str:
     """Say why there was nothing to compare."""
     n = len({number(row.get("step")) for row in material.metrics if row.get("kind") == "eval"})
+    if due := first_evaluation(material):
+        return f"the first evaluation {'comes' if material.ending.status == 'running' else 'was to come'} {due}"
     if not n:
         return "no evaluation was made during the training"
     told = _single(material, {"eval"})
     if n == 1:
         return f"there was one evaluation only{f' ({told})' if told else ''}"
     return f"no metric whose better way is known was a number in two of its {n:,} evaluations"
+
+
+def _with_test(learned: Learned, material: Material) -> Learned:
+    """Add what ``predict()`` gave after a training."""
+    told = _single(material, {"predict"}) if material.has_training else ""
+    return replace(learned, sentence=f"{learned.sentence[:-1]}; predict() gave {told}.") if told else learned
 
 
 def _single(material: Material, kinds: set[str]) -> str:
