@@ -14,6 +14,7 @@ from hf_monitor.report import chance
 from hf_monitor.report.alike import Group, groups_of
 from hf_monitor.report.compared_runs import ComparedRun, greater_is_better, main_metric
 from hf_monitor.report.differences import Difference
+from hf_monitor.report.incomparable import why_incomparable
 from hf_monitor.report.verdict_words import sentences
 from hf_monitor.run.reader import Run
 
@@ -143,6 +144,8 @@ def _pair(
 ) -> Pair:
     a, b = groups[best], groups[other]
     first, second = list(a.values.values()), list(b.values.values())
+    if why := why_incomparable(runs, a.used, b.used, metric):
+        return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
     shared = sorted(a.folds.keys() & b.folds.keys())
     if len(shared) > 1 and len(shared) == len(a.folds) == len(b.folds) and _same_folds(runs, a, b):
         found, method, n = chance.folds([a.folds[k] - b.folds[k] for k in shared], len(shared)), "folds", len(shared)
@@ -203,12 +206,12 @@ class _Texts:
 
     def _predictions(self, group: int) -> Any:
         if group not in self._read:
-            run = Run(self._runs[self._groups[group].runs[0]].path)
+            run = Run(self._runs[self._groups[group].used[0]].path)
             self._read[group] = None
             if (run.path / "predictions.jsonl").is_file():
                 rows = [row for row in run.predictions if row.get("name", "eval") == "eval"]
                 if rows:
-                    step = self._runs[self._groups[group].runs[0]].metrics[self._metric].step
+                    step = self._runs[self._groups[group].used[0]].metrics[self._metric].step
                     own = [row for row in rows if row.get("step") == step] or run.latest_predictions("eval")
                     last = [row for row in own if row.get("time") == own[-1].get("time")]
                     found = read_predictions(last)

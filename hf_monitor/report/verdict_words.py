@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hf_monitor.report.compared_runs import ComparedRun
-from hf_monitor.report.differences import SEEDS, Difference
+from hf_monitor.report.differences import SEEDS, Difference, seeds_of
+from hf_monitor.report.run_labels import may_be_labels
 from hf_monitor.report.words import number
 
 if TYPE_CHECKING:
+    from hf_monitor.report.alike import Group
     from hf_monitor.report.verdict import Pair, Verdict
 
 __all__ = ["pair_words", "sentences"]
@@ -29,7 +31,7 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     metric, groups = verdict.metric, verdict.groups
     there = [group for group in groups if group.values]
     if len(there) < 2:
-        return [*_alone(verdict, runs, differences), *_same_seed(verdict)]
+        return [*_alone(verdict, runs, differences), *_grouping(groups, runs, differences), *_same_seed(verdict)]
     best = groups[verdict.pairs[0].best]
     n = len(best.values)
     mean = f"mean of {n} {'folds' if best.folds else 'runs'}" if n > 1 else "one run"
@@ -40,27 +42,56 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     head = f"The best {metric} ({end} is better) is of {best.label}: {number(best.mean)} ({mean})."
     opening = "" if clear else f"{_capital(verdict.outcome)}. "
     said = [f"{opening}{head}"]
-    if clear:
-        said.append(f"It is clearly better than {_listed(verdict, clear)}.")
+    if sure := [pair for pair in clear if pair.method != "samples"]:
+        said.append(f"It is clearly better than {_listed(verdict, sure)}.")
+    if here := [pair for pair in clear if pair.method == "samples"]:
+        said.append(
+            f"On these texts it is better than {_listed(verdict, here)}: one run each, which covers the choice of the "
+            "texts, not the seed. Train each with two more seeds to know whether the setting is better."
+        )
     if unclear:
-        said.append(f"No clear difference from {_listed(verdict, unclear)}: it may be chance.")
+        said.append(f"Against {_listed(verdict, unclear)} it may be chance.")
     if unknown:
         for why in dict.fromkeys(pair.why_not for pair in unknown):
             same = [pair for pair in unknown if pair.why_not == why]
             names = ", ".join(groups[pair.other].label for pair in same[:_NAMED])
             more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
             said.append(f"Against {names}{more} it cannot be told ({why}).")
-    if any(pair.method == "samples" for pair in verdict.pairs):
+    if not here and any(pair.method == "samples" for pair in verdict.pairs):
         said.append(
             "Single runs are compared by the samples of their evaluation: that covers the choice of the texts, not the "
-            "seed. Train each with two more seeds to know whether the setting is better."
+            "seed."
         )
+    said += _grouping(groups, runs, differences)
+    if [row.name for row in differences if row.area == "data" and row.name not in ("fold", "data.train")]:
+        said.append("The evaluation data differ: part of a difference may come from them.")
     if any(pair.method == "samples" and f"eval_{pair.metric}" != metric for pair in verdict.pairs):
         own = next(pair.metric for pair in verdict.pairs if pair.method == "samples")
         said.append(f"Samples have no {metric} of their own; they are compared by {own}.")
     if verdict.n_comparisons > 1 and any(pair.p is not None for pair in verdict.pairs):
         said.append(f"The p values are corrected for {verdict.n_comparisons:,} comparisons (Holm).")
     return said + _same_seed(verdict)
+
+
+def _grouping(groups: Sequence[Group], runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[str]:
+    """Say what was taken as a label, what may be one, and which runs were left out of their group."""
+    said = []
+    if of_names := [row.short for row in differences if row.label]:
+        said.append(f"{', '.join(of_names[:_NAMED])} of the command is taken as a name of the runs, not as a setting.")
+    if all(len(group.runs) == 1 for group in groups):
+        parting = {row.name: row.values for row in differences if row.parts}
+        if maybe := may_be_labels(parting, seeds_of([run.facts for run in runs])):
+            names = ", ".join(name.removeprefix("command.") for name in maybe[:_NAMED])
+            said.append(
+                f"Seeds are not grouped because of {names} of the command, which is different in every run. If that is "
+                "a name and no setting, call the option --run_name."
+            )
+    left = [runs[place].name for group in groups for place in group.left_out]
+    if left:
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        are = "is" if len(left) == 1 else "are"
+        said.append(f"{', '.join(left[:_NAMED])}{more} {are} not finished, and no part of the group's values.")
+    return said
 
 
 def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[str]:
@@ -76,7 +107,8 @@ def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[
         spread = [run.metrics[verdict.metric].best for run in runs if verdict.metric in run.metrics]
         low, high = number(min(spread)), number(max(spread))
         same = f"all have {verdict.metric} {low}" if low == high else f"their {verdict.metric} is from {low} to {high}"
-        return [f"Nothing that is recorded differs between these {len(runs)} runs; {same}."]
+        what = "changes what is learnt" if differences else "is recorded"
+        return [f"Nothing that {what} differs between these {len(runs)} runs; {same}."]
     what = f"{verdict.metric} is {number(group.mean)} in the mean"
     if group.sd is not None:
         what += f", with a standard deviation of {number(group.sd, 2)} ({number(min(values))} to {number(max(values))})"
