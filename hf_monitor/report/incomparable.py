@@ -11,8 +11,8 @@ __all__ = ["is_unfinished", "scored_otherwise", "scoring_of", "why_incomparable"
 
 _TEXT_METRICS = "text_metrics."
 _NAMED = 3
-#: A loss with smoothing is larger, that of texts depends on the vocabulary, and the Trainer multiplies it by the number of
-#: processes where it averages over tokens (``Trainer.compute_loss``, transformers 5).
+#: A loss with smoothing is larger, that of texts depends on the vocabulary, and the Trainer multiplies it by the number
+#: of processes where it averages over tokens (``Trainer.compute_loss``, transformers 5).
 _OF_LOSS = ("arguments.label_smoothing_factor", "model.config.vocab_size", "devices.world_size")
 
 
