@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.report.compared_facts import Absent, canonical
@@ -32,6 +32,8 @@ class Group:
         Those values by fold; empty unless every run is a fold.
     same_seed : int
         Runs that share seed and fold with another one of the group.
+    without : list of int
+        Places of runs that have no finite value of the metric, nor has another run of their seed and fold.
     """
 
     label: str
@@ -39,6 +41,7 @@ class Group:
     values: dict[str, float]
     folds: dict[int, float]
     same_seed: int = 0
+    without: list[int] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
@@ -87,10 +90,12 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
     found: dict[str, list[float]] = {}
     by_fold: dict[int, list[float]] = {}
     all_folds = True
+    empty: dict[int, str] = {}
     for place in own:
         run = runs[place]
         scored = run.metrics.get(metric) if metric is not None else None
         if scored is None:
+            empty[place] = _repetition(run.facts, place)
             continue
         fold = run.facts.get("fold")
         found.setdefault(_repetition(run.facts, place), []).append(scored.best)
@@ -104,6 +109,7 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
         {key: statistics.fmean(values) for key, values in found.items()},
         {fold: statistics.fmean(values) for fold, values in sorted(by_fold.items())} if all_folds else {},
         sum(len(values) for values in found.values() if len(values) > 1),
+        [place for place, key in empty.items() if key not in found],
     )
 
 
