@@ -94,16 +94,15 @@ def cautions(runs: Sequence[ComparedRun], differences: Sequence[Difference], met
 def _diverged(runs: Sequence[ComparedRun], metric: str | None) -> str:
     said = []
     for run in runs:
-        lost = [
-            f"{name} {'has no finite value' if end.always else f'is {number(end.value)} from step {end.since:,}'}"
-            for name in dict.fromkeys((metric or "loss", "eval_loss", "loss"))
-            if (end := run.not_finite.get(name)) is not None
-        ]
+        lost: dict[str, list[str]] = {}
+        for name in dict.fromkeys((metric or "loss", "eval_loss", "loss")):
+            if (end := run.not_finite.get(name)) is not None:
+                how = "never finite" if end.always else f"{number(end.value)} from step {end.since:,}"
+                lost.setdefault(how, []).append(name)
         if lost:
-            said.append(f"of {run.name} {', '.join(lost)}")
-    more = f"; and {len(said) - _NAMED} runs more" if len(said) > _NAMED else ""
-    text = "; ".join(said[:_NAMED])
-    return f"{text[:1].upper()}{text[1:]}{more}: best values are from before." if said else ""
+            said.append(f"{run.name} ({'; '.join(f'{", ".join(names)}: {how}' for how, names in lost.items())})")
+    more = f" and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
+    return f"Values are not finite in {', '.join(said[:_NAMED])}{more}: best values are from before." if said else ""
 
 
 def _to_come(runs: Sequence[ComparedRun]) -> str:
@@ -143,9 +142,7 @@ def _copies(runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> l
         if changed:
             more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
             by = f"{', '.join(changed[:_NAMED])}{more}"
-            text = (
-                f"{who} began as copies of one run ({run_id}) and differ since ({by}): what they share is one training."
-            )
+            text = f"{who} began as copies of one run ({run_id}) and differ since ({by}): what they share counts twice."
         else:
             text = f"{who} are copies of one run ({run_id})."
         said.append(Caution("copy", text))

@@ -155,12 +155,12 @@ def _pair(
     a, b = groups[best], groups[other]
     first, second = list(a.values.values()), list(b.values.values())
     if any(metric in runs[place].not_finite for place in a.without):
-        # The survivors of a setting that diverges are a choice by their result. Of the other group they only flatter it.
+        # What is left of a setting that diverges was chosen by its result. In the other group that only flatters it.
         why = f"runs of {a.label} without a finite {metric} are not in its mean"
         return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
     shared = sorted(a.folds.keys() & b.folds.keys())
     may_pair = len(shared) > 1 and len(shared) == len(a.folds) == len(b.folds)
-    same = _same_folds(runs, a, b) if may_pair else None
+    same = may_pair and _same_folds(runs, a, b)
     if same:
         found, method, n = chance.folds([a.folds[k] - b.folds[k] for k in shared], len(shared)), "folds", len(shared)
     elif len(first) > 1 and len(second) > 1:
@@ -174,13 +174,13 @@ def _pair(
     else:
         return texts.pair(best, other, first[0] - second[0])
     why = "" if found.p is not None else "each run of a group has the same value, so that chance cannot be estimated"
-    unpaired = "whether both hold out the same samples is not known" if same is None else "they hold out other samples"
-    note = f"The folds are compared unpaired: {unpaired}." if may_pair and not same else ""
+    unpaired = "The folds are compared unpaired: that both hold out the same samples is not known."
+    note = unpaired if may_pair and not same else ""
     return Pair(best, other, method, metric, *found, n, why, note=note)
 
 
-def _same_folds(runs: Sequence[ComparedRun], a: Group, b: Group) -> bool | None:
-    """Tell by fingerprints whether the folds of two groups hold out the same samples; None where one is not known."""
+def _same_folds(runs: Sequence[ComparedRun], a: Group, b: Group) -> bool:
+    """Tell whether the folds of two groups are known, by fingerprints, to hold out the same samples."""
 
     def held_out(group: Group) -> set[tuple[Any, Any]]:
         found = set()
@@ -191,9 +191,7 @@ def _same_folds(runs: Sequence[ComparedRun], a: Group, b: Group) -> bool | None:
         return found
 
     ours, theirs = held_out(a), held_out(b)
-    if any(not fingerprint for _, fingerprint in ours | theirs):
-        return None
-    return ours == theirs
+    return ours == theirs and all(fingerprint for _, fingerprint in ours)
 
 
 class _Texts:
@@ -214,11 +212,8 @@ class _Texts:
                 return no
             metric = self._metric.removeprefix(f"{first.name}_")
             names = [name for name in (metric, "score", "rougeL") if name in first.scores and name in second.scores]
-            if (
-                not names
-                or first.name != second.name
-                or [*map(tuple, first.references)] != [*map(tuple, second.references)]
-            ):
+            same = [*map(tuple, first.references)] == [*map(tuple, second.references)]
+            if not names or first.name != second.name or not same:
                 return replace(no, why_not="one run each, and not of the same samples")
             pairs = compare(first, second, names[0]).pairs
         except (InputError, NothingToDraw) as error:
@@ -251,7 +246,10 @@ class _Texts:
             names.add(name)
             if row.get("step") == step:
                 at_step.append((name, row))
-        name = max((one for one in names if self._metric.startswith(f"{one}_")), key=len, default="")
+        own_set = self._metric.startswith(("test_", "predict_"))
+        name = max(
+            (one for one in names if self._metric.startswith(f"{one}_")), key=len, default="" if own_set else "eval"
+        )
         own = [row for one, row in at_step if one == name] or (run.latest_predictions(name) if name else [])
         if not own:
             return None
