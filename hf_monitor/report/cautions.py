@@ -100,7 +100,8 @@ def _diverged(runs: Sequence[ComparedRun], metric: str | None) -> str:
                 how = "never finite" if end.always else f"{number(end.value)} from step {end.since:,}"
                 lost.setdefault(how, []).append(name)
         if lost:
-            said.append(f"{run.name} ({'; '.join(f'{", ".join(names)}: {how}' for how, names in lost.items())})")
+            how_lost = "; ".join(f"{', '.join(names)}: {how}" for how, names in lost.items())
+            said.append(f"{run.name} ({how_lost})")
     more = f" and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
     return f"Values are not finite in {', '.join(said[:_NAMED])}{more}: best values are from before." if said else ""
 
