@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.report.compared_facts import canonical
@@ -37,6 +37,8 @@ class Group:
         Runs that share seed and fold with another one of the group.
     left_out : tuple of int
         Places of runs that are not finished, where others of the group are: no value is taken of them.
+    without : list of int
+        Places of runs that have no finite value of the metric, nor has another run of their seed and fold.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Group:
     folds: dict[int, float]
     same_seed: int = 0
     left_out: tuple[int, ...] = ()
+    without: list[int] = field(default_factory=list)
 
     @property
     def used(self) -> list[int]:
@@ -105,12 +108,14 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
     all_folds = True
     open_ended = tuple(place for place in own if is_unfinished(runs[place]))
     left_out = open_ended if len(open_ended) < len(own) else ()
+    empty: dict[int, str] = {}
     for place in own:
         if place in left_out:
             continue
         run = runs[place]
         scored = run.metrics.get(metric) if metric is not None else None
         if scored is None:
+            empty[place] = _repetition(run.facts, place)
             continue
         fold = run.facts.get("fold")
         found.setdefault(_repetition(run.facts, place), []).append(scored.best)
@@ -125,6 +130,7 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
         {fold: statistics.fmean(values) for fold, values in sorted(by_fold.items())} if all_folds else {},
         sum(len(values) for values in found.values() if len(values) > 1),
         left_out,
+        [place for place, key in empty.items() if key not in found],
     )
 
 

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from hf_monitor.report.compared_facts import canonical
 from hf_monitor.report.compared_runs import ComparedRun
 from hf_monitor.report.differences import Difference
 from hf_monitor.report.incomparable import scored_otherwise
+from hf_monitor.report.words import number
 
 __all__ = ["Caution", "cautions", "names_of"]
 
 _NAMED = 4
+_MAY_GO_ON = ("running", "unknown")
 
 
 class Caution(NamedTuple):
@@ -22,7 +25,7 @@ class Caution(NamedTuple):
     ----------
     code : str
         ``"scores"``, ``"evaluation data"``, ``"training data"``, ``"code"``, ``"packages"``, ``"machine"``,
-        ``"status"``, ``"steps"``, ``"evaluations"``, ``"data not known"``, ``"copy"``, ``"left out"``.
+        ``"diverged"``, ``"status"``, ``"steps"``, ``"evaluations"``, ``"data not known"``, ``"copy"``, ``"left out"``.
     text : str
     """
 
@@ -73,20 +76,47 @@ def cautions(runs: Sequence[ComparedRun], differences: Sequence[Difference], met
             "machine",
             f"The machines differ ({', '.join(machine)}): time and memory, and the last digits of scores, too.",
         )
+    if diverged := _diverged(runs, metric):
+        add("diverged", diverged)
     open_ended = Counter(run.status for run in runs if run.status != "finished")
     if open_ended:
         which = "; ".join(
             f"{names_of(runs, [k for k, run in enumerate(runs) if run.status == status])}: {status}"
             for status in open_ended
         )
-        add("status", f"Not all runs are finished ({which}): best values may still come.")
+        add("status", f"Not all runs are finished ({which}): {_to_come(runs)}.")
     if len(steps := {run.step for run in runs}) > 1:
         add("steps", f"The runs have different numbers of steps, {min(steps):,} to {max(steps):,}.")
     counts = {scored.n for run in runs if metric is not None and (scored := run.metrics.get(metric)) is not None}
     if len(counts) > 1:
         more = "the best of more values is better by chance alone"
         add("evaluations", f"{metric} was evaluated {min(counts)} to {max(counts)} times: {more}.")
-    return said + _unknown_data(runs) + _copies(runs)
+    return said + _unknown_data(runs) + _copies(runs, differences)
+
+
+def _diverged(runs: Sequence[ComparedRun], metric: str | None) -> str:
+    said = []
+    for run in runs:
+        lost: dict[str, list[str]] = {}
+        for name in dict.fromkeys((metric or "loss", "eval_loss", "loss")):
+            if (end := run.not_finite.get(name)) is not None:
+                how = "never finite" if end.always else f"{number(end.value)} from step {end.since:,}"
+                lost.setdefault(how, []).append(name)
+        if lost:
+            how_lost = "; ".join(f"{', '.join(names)}: {how}" for how, names in lost.items())
+            said.append(f"{run.name} ({how_lost})")
+    more = f" and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
+    return f"Values are not finite in {', '.join(said[:_NAMED])}{more}: best values are from before." if said else ""
+
+
+def _to_come(runs: Sequence[ComparedRun]) -> str:
+    """Say whether unfinished runs may still get better: one that ended otherwise will not."""
+    going = [place for place, run in enumerate(runs) if run.status in _MAY_GO_ON]
+    if not going:
+        return "these have the best until their end only"
+    if any(run.status not in ("finished", *_MAY_GO_ON) for run in runs):
+        return f"best values may still come of {names_of(runs, going)}, of the others that are not finished none"
+    return "best values may still come"
 
 
 def _unknown_data(runs: Sequence[ComparedRun]) -> list[Caution]:
@@ -113,16 +143,22 @@ def _has_used(run: ComparedRun, name: str) -> bool:
     return recorded and (own == "train" or any(metric.startswith(f"{own}_") for metric in run.metrics))
 
 
-def _copies(runs: Sequence[ComparedRun]) -> list[Caution]:
+def _copies(runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[Caution]:
     places: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
         if run.run_id:
             places.setdefault(run.run_id, []).append(place)
-    return [
-        Caution(
-            "copy",
-            f"{names_of(runs, own) if len(own) < len(runs) else 'All of them'} are copies of one run ({run_id}).",
-        )
-        for run_id, own in places.items()
-        if len(own) > 1
-    ]
+    said = []
+    for run_id, own in places.items():
+        if len(own) < 2:
+            continue
+        who = names_of(runs, own) if len(own) < len(runs) else "All of them"
+        changed = [row.name for row in differences if len({canonical(row.values[place]) for place in own}) > 1]
+        if changed:
+            more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+            by = f"{', '.join(changed[:_NAMED])}{more}"
+            text = f"{who} began as copies of one run ({run_id}) and differ since ({by}): what they share counts twice."
+        else:
+            text = f"{who} are copies of one run ({run_id})."
+        said.append(Caution("copy", text))
+    return said

@@ -79,12 +79,13 @@ class Comparison:
         return greater_is_better(metric, self.runs)
 
     def best_run(self, metric: str) -> int | None:
-        """Give the place of the run with the best value of a metric; None where no run has one."""
+        """Give the place of the run with the best value of a metric; None where no run has one, or several have it."""
         scored = [(one.best, place) for place, one in enumerate(self.metrics.get(metric, [])) if one is not None]
         if not scored:
             return None
         pick = max if self.greater_is_better(metric) else min
-        return pick(scored, key=lambda pair: pair[0])[1]
+        best, place = pick(scored, key=lambda pair: pair[0])
+        return place if [value for value, _ in scored].count(best) == 1 else None
 
     def to_pandas(self) -> pd.DataFrame:
         """Give a :class:`pandas.DataFrame` with a line for each run.

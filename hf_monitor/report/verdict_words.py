@@ -33,13 +33,15 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     if len(there) < 2:
         return [*_alone(verdict, runs, differences), *_grouping(groups, runs, differences), *_same_seed(verdict)]
     best = groups[verdict.pairs[0].best]
-    n = len(best.values)
-    mean = f"mean of {n} {'folds' if best.folds else 'runs'}" if n > 1 else "one run"
     end = "higher" if verdict.greater_is_better else "lower"
     clear = [pair for pair in verdict.pairs if pair.clear]
+    contrary = [pair for pair in verdict.pairs if pair.clear is None and pair.p is not None]
     unclear = [pair for pair in verdict.pairs if pair.clear is False]
-    unknown = [pair for pair in verdict.pairs if pair.clear is None]
-    head = f"The best {metric} ({end} is better) is of {best.label}: {number(best.mean)} ({mean})."
+    unknown = [pair for pair in verdict.pairs if pair.p is None]
+    if all(group.mean == best.mean for group in there):
+        head = f"All have the same best {metric}, {number(best.mean)}."
+    else:
+        head = f"The best {metric} ({end} is better) is of {best.label}: {number(best.mean)} ({_mean_of(best)})."
     opening = "" if clear else f"{_capital(verdict.outcome)}. "
     said = [f"{opening}{head}"]
     if sure := [pair for pair in clear if pair.method != "samples"]:
@@ -55,13 +57,20 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
         )
     if unclear:
         said.append(f"Against {_listed(verdict, unclear)} it may be chance.")
+    said.extend(
+        f"By {metric} {best.label} is ahead, by {pair.metric} of the texts {groups[pair.other].label} is clearly ahead "
+        f"({pair_words(pair)}): which is better depends on what counts."
+        for pair in contrary[:_NAMED]
+    )
     if unknown:
         for why in dict.fromkeys(pair.why_not for pair in unknown):
             same = [pair for pair in unknown if pair.why_not == why]
             names = ", ".join(groups[pair.other].label for pair in same[:_NAMED])
             more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
             said.append(f"Against {names}{more} it cannot be told ({why}).")
-    if not here and any(pair.method == "samples" for pair in verdict.pairs):
+    said.extend(dict.fromkeys(pair.note for pair in verdict.pairs if pair.note and pair.method != "samples"))
+    said.extend(_without(verdict, runs))
+    if not here and any(pair.method == "samples" and not pair.note for pair in verdict.pairs):
         said.append(
             "Single runs are compared by the samples of their evaluation: that covers the choice of the texts, not the "
             "seed."
@@ -100,10 +109,13 @@ def _grouping(groups: Sequence[Group], runs: Sequence[ComparedRun], differences:
 
 def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[str]:
     there = [group for group in verdict.groups if group.values]
+    if not there and len(verdict.groups) == 1 and (lost := _without(verdict, runs)):
+        return lost
     if not there:
         return [f"No run has a value of {verdict.metric}."]
     if len(verdict.groups) > 1:
-        return [f"Cannot be told: only {there[0].label} has a value of {verdict.metric}."]
+        only = f"Cannot be told: only {there[0].label} has a finite value of {verdict.metric}."
+        return [only, *_without(verdict, runs)]
     group = there[0]
     values = list(group.values.values())
     by = [row.short for row in differences if row.name in SEEDS]
@@ -119,7 +131,33 @@ def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[
     return [
         f"These {len(runs)} runs differ by {' and '.join(by)} only: {what}.",
         "There is nothing else to compare: what differs is what chance makes.",
+        *_without(verdict, runs),
     ]
+
+
+def _mean_of(group: Group) -> str:
+    n, of = len(group.values), f" of {len(group.values) + len(group.without)}" if group.without else ""
+    what = "folds" if group.folds else "runs"
+    if n > 1:
+        return f"mean of {n}{of} {what}"
+    if group.same_seed:
+        return f"mean of {group.same_seed} runs of one seed"
+    return f"1{of} {what}" if of else "one run"
+
+
+def _without(verdict: Verdict, runs: Sequence[ComparedRun]) -> list[str]:
+    """Say of which groups a mean is only of the runs that are left."""
+    said = []
+    for group in verdict.groups:
+        lost = [place for place in group.without if verdict.metric in runs[place].not_finite]
+        if lost and len(group.runs) > 1:
+            verb = "has" if len(lost) == 1 else "have"
+            left = ": its mean is of those that are left" if group.values else ""
+            said.append(
+                f"{len(lost)} of {len(group.runs)} runs of {group.label} {verb} no finite {verdict.metric} (diverged?)"
+                f"{left}."
+            )
+    return said
 
 
 def _same_seed(verdict: Verdict) -> list[str]:
@@ -146,6 +184,8 @@ def pair_words(pair: Pair) -> str:
     """Write a difference with its interval and p."""
     if pair.difference is None:
         return ""
+    if pair.method == "samples" and pair.note:
+        return pair.note
     said = f"difference {number(pair.difference, 3)}"
     if pair.low is not None:
         said += f", 95 % interval {number(pair.low, 3)} to {number(pair.high, 3)}"

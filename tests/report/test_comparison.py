@@ -363,6 +363,205 @@ def test_runs_of_one_seed_are_one_repetition(tmp_path):
     verdict = compare_runs(runs).verdict
     assert len(verdict.groups[0].values) == 1
     assert "count as one" in str(verdict)
+    two = compare_runs([*runs, made(tmp_path / "worse", 3e-4, level=-9.0)], metric="eval_rougeL").verdict
+    assert "(mean of 3 runs of one seed)" in str(two)
+
+
+def lines_of(run, file="metrics.jsonl"):
+    return [orjson.loads(line) for line in (run / file).read_bytes().splitlines()]
+
+
+def written(run, rows, file="metrics.jsonl"):
+    (run / file).write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+    return run
+
+
+def diverged(run, after=0):
+    """Make what is measured after a step NaN."""
+    nan = {"$float": "nan"}
+    lost = [
+        {k: nan if k == "loss" or k.startswith("eval_") else value for k, value in row.items()}
+        if row["step"] > after
+        else row
+        for row in lines_of(run)
+    ]
+    return written(run, lost)
+
+
+def raised(run, by, to):
+    """Give a run the texts of another one, with better scores."""
+    rows = [
+        {**row, **{k: min(100.0, row[k] + by + row["index"] % 7) for k in ("rougeL", "score")}}
+        for row in lines_of(run, "predictions.jsonl")
+    ]
+    return written(to, rows, "predictions.jsonl")
+
+
+def test_samples_that_say_the_opposite_of_the_metric_confirm_nothing(tmp_path):
+    a, b = made(tmp_path / "a", 1e-4), made(tmp_path / "b", 3e-4, chance_seed=0)
+    raised(a, 20, b)
+    written(b, [{**row, "eval_loss": row["eval_loss"] + 0.3} if "eval_loss" in row else row for row in lines_of(b)])
+    found = compare_runs([a, b], metric="eval_loss").verdict
+    assert found.outcome == "cannot be told"
+    assert found.pairs[0].contrary
+    assert found.pairs[0].clear is None
+    assert "By eval_loss a" in str(found)
+    assert "by score of the texts b (learning_rate=0.0003) is clearly ahead" in str(found)
+    assert "clearly better" not in str(found)
+    agrees = compare_runs([a, b], metric="eval_rougeL").verdict  # the same texts are of that metric
+    assert agrees.pairs[0].contrary == (agrees.pairs[0].difference < 0)
+
+
+def test_a_score_of_the_test_set_is_not_compared_by_the_texts_of_another_set(tmp_path):
+    a, b = made(tmp_path / "a", 1e-4), made(tmp_path / "b", 3e-4, chance_seed=0)
+    raised(a, 20, b)
+    for run, score in ((a, 20.0), (b, 30.0)):
+        rows = lines_of(run)
+        end = {"time": rows[-1]["time"] + 1, "attempt": 1, "step": 60, "kind": "predict", "test_rougeL": score}
+        written(run, [*rows, {**end, "standalone": True}])
+    assert compare_runs([a, b], metric="test_rougeL").verdict.outcome == "cannot be told"
+    for run in (a, b):
+        own = [{**row, "name": "test"} for row in lines_of(run, "predictions.jsonl") if row["step"] == 60]
+        written(run, own, "predictions.jsonl")
+    found = compare_runs([a, b], metric="test_rougeL").verdict
+    assert (found.outcome, found.pairs[0].metric) == ("clear on these texts", "rougeL")
+
+
+def test_texts_are_those_of_the_best_step(tmp_path):
+    a, b = made(tmp_path / "a", 1e-4), made(tmp_path / "b", 3e-4, chance_seed=0)
+    raised(a, 20, b)
+    best = {}
+    for run, level in ((a, 90.0), (b, 95.0)):  # the best step is 36; the texts after it are those of the other run
+        rows = [
+            {**row, "eval_rougeL": level} if row["step"] == 36 and "eval_rougeL" in row else row
+            for row in lines_of(run)
+        ]
+        written(run, rows)
+        best[run] = [row for row in lines_of(run, "predictions.jsonl") if row["step"] == 36]
+    later = {run: [{**row, "step": 60} for row in best[other]] for run, other in ((a, b), (b, a))}
+    for run in (a, b):
+        written(run, best[run] + later[run], "predictions.jsonl")
+    (pair,) = compare_runs([a, b], metric="eval_rougeL").verdict.pairs
+    assert pair.difference > 15
+
+
+@pytest.mark.parametrize("how", ["diverged", "crashed"])
+def test_of_runs_done_again_the_texts_of_the_one_with_values_are_read(tmp_path, how):
+    first, again = made(tmp_path / "first", 1e-4), made(tmp_path / "again", 1e-4)
+    other = raised(again, 20, made(tmp_path / "other", 3e-4, level=20.0, chance_seed=0))
+    if how == "diverged":
+        diverged(first)
+    else:
+        written(first, [row for row in lines_of(first) if row["step"] < 10])
+        (first / "predictions.jsonl").unlink()
+    found = compare_runs([first, again, other], metric="eval_rougeL").verdict
+    assert found.outcome == "clear on these texts"
+    assert found.groups[0].without == []
+
+
+def test_a_setting_that_diverges_does_not_win_by_its_survivors(tmp_path):
+    runs = [made(tmp_path / f"good{seed}", 1e-4, seed) for seed in range(3)]
+    bad = [made(tmp_path / f"bad{seed}", 0.1, seed, level=9.0, chance_seed=10 + seed) for seed in range(3)]
+    for run in bad[1:]:
+        diverged(run)
+    found = compare_runs(runs + bad, metric="eval_rougeL")
+    assert found.verdict.outcome == "cannot be told"
+    assert "(1 of 3 runs)" in str(found.verdict)
+    assert "2 of 3 runs of learning_rate=0.1 have no finite eval_rougeL (diverged?)" in str(found.verdict)
+    (said,) = [caution.text for caution in found.warnings if caution.code == "diverged"]
+    assert "bad1 (eval_rougeL, eval_loss, loss: never finite)" in said
+    # A setting that is worse even by its survivors is worse.
+    written(bad[0], [{**row, "eval_rougeL": 5.0} if "eval_rougeL" in row else row for row in lines_of(bad[0])])
+    assert compare_runs(runs + bad, metric="eval_rougeL").verdict.outcome == "clear difference"
+
+
+def test_nan_at_the_end_is_shown_and_said(tmp_path):
+    a, b = made(tmp_path / "a", 1e-4), diverged(made(tmp_path / "b", 3e-4), after=36)
+    found = compare_runs([a, b])
+    assert math.isnan(found.runs[1].loss)
+    assert math.isnan(found.runs[1].metrics["eval_loss"].last)
+    assert math.isfinite(found.runs[1].metrics["eval_loss"].best)
+    (said,) = [caution.text for caution in found.warnings if caution.code == "diverged"]
+    assert "b (eval_rougeL, eval_loss: NaN from step 48; loss: NaN from step 37)" in said
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert "NaN" in found.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_folds_are_paired_only_where_both_are_known_to_hold_out_the_same(tmp_path):
+    for rate in (1e-4, 3e-4):
+        for fold in range(1, 4):
+            made(tmp_path / f"{rate}" / f"fold_{fold}", rate, level=10.0 * fold)
+    (pair,) = compare_runs(tmp_path, metric="eval_rougeL").verdict.pairs
+    assert pair.method == "welch"
+    assert "that both hold out the same samples is not known" in pair.note
+
+
+def test_equal_runs_are_said_to_be_equal(tmp_path):
+    runs = [made(tmp_path / name, rate) for name, rate in (("a", 1e-4), ("b", 3e-4))]
+    found = compare_runs(runs, metric="eval_rougeL")
+    assert "All have the same best eval_rougeL" in str(found.verdict)
+    assert "all samples have the same score" in str(found.verdict)
+    assert "two more seeds" not in str(found.verdict)
+    assert found.best_run("eval_rougeL") is None
+
+
+def test_runs_that_began_as_copies_are_named_and_those_that_ended_will_not_get_better(tmp_path):
+    a, b = made(tmp_path / "a", 1e-4, run_id="one"), made(tmp_path / "b", 1e-4, run_id="one")
+    assert [w.text for w in compare_runs([a, b]).warnings if w.code == "copy"] == [
+        "All of them are copies of one run (one)."
+    ]
+    fork = written(made(tmp_path / "fork", 3e-4, run_id="one"), [])
+    warnings = {w.code: w.text for w in compare_runs([a, b, fork]).warnings}
+    assert "differ since (arguments.learning_rate)" in warnings["copy"]
+    open_ended = lines_of(a)[:-1]
+    error = {"time": open_ended[-1]["time"], "attempt": 1, "step": 60, "kind": "event", "event": "error"}
+    for end, status, expected in (
+        ([], "unknown", "best values may still come"),
+        ([{**error, "type": "ValueError", "message": "x"}], "crashed", "these have the best until their end only"),
+    ):
+        found = compare_runs([a, written(made(tmp_path / "open", 3e-4), open_ended + end)])
+        assert [w.text for w in found.warnings if w.code == "status"] == [
+            f"Not all runs are finished (open: {status}): {expected}."
+        ]
+
+
+def test_time_memory_speed_and_energy_are_what_the_rows_say(tmp_path):
+    a, b = made(tmp_path / "a", 1e-4), made(tmp_path / "b", 3e-4)
+    year = 365 * 86400.0
+    back = [{**row, "time": row["time"] - year * (row["step"] > 30)} for row in lines_of(b)]
+    speeds = iter([1.0, 100.0, 7.0] * 20)
+    written(b, [{**row, "samples_per_second": next(speeds)} if row["kind"] == "timing" else row for row in back])
+    system = lines_of(b, "system.jsonl")
+    peaks = [
+        {**row, "torch_reserved_peak_mib": 100.0 + k, "energy_j": 3600.0 * k} if row["kind"] == "gpu" else row
+        for k, row in enumerate(system)
+    ]
+    written(b, peaks, "system.jsonl")
+    first, second = compare_runs([a, b]).runs
+    assert first.seconds == 60.0
+    assert second.seconds == 59.0  # the clock was set back by a year
+    assert second.samples_per_second == 7.0
+    places = [k for k, row in enumerate(system) if row["kind"] == "gpu"]
+    assert (second.gpu_memory_peak_mib, second.gpu_memory_of) == (100.0 + places[-1], "torch")
+    assert second.energy_wh == places[-1] - places[0]
+
+
+def test_p_values_are_corrected_for_every_pair_of_groups(sweep):
+    verdict = compare_runs(sweep, metric="eval_rougeL").verdict
+    assert verdict.n_comparisons == 3
+    best, *others = sorted((list(group.values.values()) for group in verdict.groups), key=sum, reverse=True)
+    raw = [chance.welch(best, other).p for other in others]
+    assert [pair.p for pair in verdict.pairs] == pytest.approx(chance.holm(raw, 3))
+    assert chance.holm([0.01, None, 0.04, 0.011], 4) == pytest.approx([0.04, None, 0.08, 0.04])
+
+
+def test_curves_are_drawn_as_they_are():
+    from hf_monitor.charts.curves import Curve
+    from hf_monitor.report.comparison_page import _series
+
+    series = _series("a", Curve("loss", [1, 2, 3], [3.0, math.nan, 1.0]))
+    assert series.x == [1, 2, 3]
+    assert series.y == pytest.approx([3.0, math.nan, 1.0], nan_ok=True)
 
 
 def test_statistics_agree_with_scipy():
@@ -372,6 +571,8 @@ def test_statistics_agree_with_scipy():
     expected = stats.ttest_ind(a, b, equal_var=False)
     assert chance.welch(a, b).p == pytest.approx(expected.pvalue)
     assert chance.welch(a, b)[1:3] == pytest.approx(tuple(expected.confidence_interval()))
+    t = (4.0 - 2.0) / (1.0 * math.sqrt(1 + 1 / 3))  # Crawford and Howell
+    assert chance.one_and_many(4.0, [1.0, 2.0, 3.0]).p == pytest.approx(2 * stats.t.sf(t, 2))
     assert chance.folds([1.0, 2.0, 3.0], 3).p > stats.ttest_1samp([1.0, 2.0, 3.0], 0).pvalue
     differences = [math.sin(k) + 0.3 for k in range(100)]
     found = chance.resampled(differences)
@@ -416,7 +617,7 @@ def test_the_page_is_the_same_twice_and_shows_hostile_texts_as_text(tmp_path):
     b = made(tmp_path / "b", 2e-4, note="한국어 ثلاثة", model={"name_or_path": "y" * 5000, "config": {attack: 2}})
     pages = [compare_runs([a, b]).to_html(tmp_path / name).read_bytes() for name in ("1.html", "2.html")]
     assert pages[0] == pages[1]
-    assert pages[0].count(b"The best eval_") == 1
+    assert pages[0].count(b"All have the same best") == 1  # the verdict, once
     text = pages[0].decode()
     assert "<script" not in text
     assert "<b>a&" not in text
