@@ -50,7 +50,7 @@ def cautions(runs: Sequence[ComparedRun], differences: Sequence[Difference], met
 
     if signature := [row.name.removeprefix("text_metrics.") for row in differences if row.area == "scores"]:
         which = ", ".join(signature[:_NAMED])
-        add("scores", f"The scores were computed in different ways ({which}): they cannot be compared at all.")
+        add("scores", f"Scores were computed in different ways ({which}): such scores cannot be compared at all.")
     data = [row.name for row in differences if row.area == "data" and row.name != "fold"]
     if held_out := [name for name in data if name != "data.train"]:
         add(
@@ -121,12 +121,23 @@ def _unknown_data(runs: Sequence[ComparedRun]) -> list[Caution]:
     for name in sorted({name for run in runs for name in run.facts if name.startswith("data.")}):
         values = [run.facts.get(name) for run in runs]
         places = [k for k, one in enumerate(values) if isinstance(one, Mapping) and not one.get("fingerprint")]
+        missing = [k for k, one in enumerate(values) if one is None and _has_used(runs[k], name)]
+        if missing:
+            who = names_of(runs, missing)
+            said.append(Caution("data not known", f"Whether {name} is the same is not known: {who} did not record it."))
         if places:
             who = names_of(runs, places)
             said.append(
                 Caution("data not known", f"Whether {name} is the same is not known: {who} could not be fingerprinted.")
             )
     return said
+
+
+def _has_used(run: ComparedRun, name: str) -> bool:
+    """Tell whether a run has anything of a data set: scores of ``data.eval``, a training on ``data.train``."""
+    own = name.removeprefix("data.").partition(".")[0]
+    recorded = any(one.startswith("data.") for one in run.facts)  # else an older version: it is said once, beside
+    return recorded and (own == "train" or any(metric.startswith(f"{own}_") for metric in run.metrics))
 
 
 def _copies(runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[Caution]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from hf_monitor.charts.curves import Curve, curves_of
-from hf_monitor.charts.prediction_metrics import lower_is_better
 from hf_monitor.errors import InputError, did_you_mean
 from hf_monitor.report.compared_facts import flat_facts
+from hf_monitor.run.better import greater_is_better as is_greater_better
 from hf_monitor.run.reader import Rows, Run
 from hf_monitor.run.rows import iter_lines
 
@@ -99,13 +99,17 @@ class ComparedRun:
 
 def greater_is_better(metric: str, runs: Iterable[ComparedRun]) -> bool:
     """Say which end of a metric is good: as the runs' arguments say where it is their own metric, else by its name."""
-    said = {
-        run.facts.get("arguments.greater_is_better")
-        for run in runs
-        if str(run.facts.get("arguments.metric_for_best_model") or "").removeprefix("eval_")
-        == metric.removeprefix("eval_")
-    }
-    return said == {True} if said in ({True}, {False}) else not lower_is_better(metric)
+    said = {is_greater_better(metric, _config(run.facts)) for run in runs if _is_own(metric, run.facts)}
+    return said == {True} if len(said) == 1 else is_greater_better(metric, {})
+
+
+def _config(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts.get(f"arguments.{name}") for name in ("metric_for_best_model", "greater_is_better")}
+
+
+def _is_own(metric: str, facts: Mapping[str, Any]) -> bool:
+    own = str(facts.get("arguments.metric_for_best_model") or "").removeprefix("eval_")
+    return own == metric.removeprefix("eval_") and isinstance(facts.get("arguments.greater_is_better"), bool)
 
 
 def main_metric(runs: Sequence[ComparedRun], wanted: str | None = None) -> str | None:
@@ -147,7 +151,7 @@ def read_side(run: Run, name: str) -> ComparedRun:
     loss = curves.get("loss")
     last = None if loss is None or not len(loss.values) else float(loss.values[-1])
     peak, of, energy = peak_and_energy(run.path / "system.jsonl", len(run.attempts))
-    planned = run.facts.get("max_steps")
+    planned = run.training_facts.get("max_steps")
     evaluated = [name for name in curves if name.startswith("eval_") and not _NOT_SCORES.fullmatch(name)]
     metrics = {metric: scored for metric in evaluated if (scored := _scored(curves[metric], facts, metric)) is not None}
     ends = {name: _not_finite(curves[name]) for name in ("loss", *evaluated) if name in curves}
@@ -177,9 +181,7 @@ def _scored(curve: Curve, facts: Mapping[str, Any], metric: str) -> Scored | Non
     steps, values = curve.finite
     if not len(values):
         return None
-    own = str(facts.get("arguments.metric_for_best_model") or "").removeprefix("eval_") == metric.removeprefix("eval_")
-    said = facts.get("arguments.greater_is_better") if own else None
-    greater = said if isinstance(said, bool) else not lower_is_better(metric)
+    greater = is_greater_better(metric, _config(facts))
     place = int(values.argmax() if greater else values.argmin())
     return Scored(float(values[place]), int(steps[place]), float(curve.values[-1]), len(values))
 

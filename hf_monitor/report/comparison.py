@@ -189,9 +189,9 @@ class Comparison:
         return f"<Comparison of {len(self.runs)} runs: {self.verdict.outcome}, {len(self.differences)} differences>"
 
     def _repr_html_(self) -> str:
-        from markupsafe import Markup
+        from hf_monitor.report.comparison_page import comparison_tables
 
-        return str(Markup("<pre>{}</pre>").format(str(self)))
+        return comparison_tables(self)
 
 
 def compare_runs(paths: Any, *, metric: str | None = None) -> Comparison:
@@ -231,12 +231,12 @@ def compare_runs(paths: Any, *, metric: str | None = None) -> Comparison:
         place = run.path.resolve()
         if place in seen:
             raise InputError(
-                f"{str(run.path)!r} is given twice (also as {str(seen[place].path)!r}): a run cannot be compared with "
-                "itself. Give each run once."
+                f"{os.path.normpath(run.path)!r} is given twice: a run cannot be compared with itself. "
+                "Give each run once."
             )
         seen[place] = run
     if len(found) < 2:
-        which = f"only one, {str(found[0].path)!r}" if found else "none"
+        which = f"only one, {os.path.normpath(found[0].path)!r}" if found else "none"
         raise InputError(f"a comparison needs two runs or more, got {which}. For one run: hf-monitor report RUN.")
     names = named(found)
     return Comparison([read_side(run, name) for run, name in zip(found, names, strict=True)], metric, notes)

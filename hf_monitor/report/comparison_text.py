@@ -75,12 +75,14 @@ def _lines(comparison: Comparison, width: int) -> Iterator[_Line]:
         if row.area != area:
             area = row.area
             yield _Line(f"  {area}", "dim")
-        beside = "" if row.matters else "  (changes nothing that is learnt)"
-        yield _Line(f"    {one_line(row.name, 80)}{beside}", "" if row.matters else "dim")
+        style = "dim" if row.beside else ""
+        yield _Line(f"    {one_line(row.name, 80)}" + (f"  ({row.beside})" if row.beside else ""), style)
         for text, places in row.by_value[:8]:
-            yield _Line(f"      {text}: {names_of(runs, places)}", "" if row.matters else "dim", 8)
+            yield _Line(f"      {text}: {names_of(runs, places)}", style, 8)
         if len(row.by_value) > 8:
             yield _Line(f"      and {len(row.by_value) - 8} more values", "dim")
+        if row.follows:
+            yield _Line(f"      follows from it: {one_line(row.followers, 300)}", "dim", 8)
     if not comparison.differences:
         yield _Line("  nothing that is recorded")
     if comparison.not_recorded:

@@ -16,39 +16,13 @@ from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.watcher import lineage
 from hf_monitor.report.recording import Recorder, Recording
 from hf_monitor.run.ending import Ending
+from hf_monitor.run.odd import has_known_form
 from hf_monitor.run.reader import Rows, Run
 
 __all__ = ["Material"]
 
 T = TypeVar("T")
 _SPOILS = ("nan", "divergence", "checkpoint_broken")
-_NUMBERS = ("step", "time", "attempt", "resumed_attempt")
-_TEXTS = ("kind", "event", "name", "rule", "signals", "type", "message", "traceback")
-
-
-_RARE = frozenset({"resumed_attempt", *_TEXTS}) - {"kind"}
-
-
-def _has_known_form(row: Mapping[str, Any]) -> bool:
-    step, time, attempt = row.get("step"), row.get("time"), row.get("attempt")
-    if (  # nearly all rows are such, so that this is what reading them costs
-        time.__class__ is float
-        and step.__class__ is attempt.__class__ is int
-        and row.get("kind").__class__ is str
-        and 0 <= step < 1e15
-        and 0 <= time < 1e15
-        and 0 <= attempt < 1e15
-        and row.keys().isdisjoint(_RARE)
-    ):
-        return True
-    for name in _NUMBERS:
-        value = row.get(name)
-        if value is None:
-            if name in row and name != "resumed_attempt":
-                return False
-        elif number(value) is None or (name != "time" and value.__class__ is not int):
-            return False
-    return all(row.get(name) is None or isinstance(row[name], str) for name in _TEXTS)
 
 
 class Material:
@@ -74,7 +48,7 @@ class Material:
     def _of_known_form(self, run: Run) -> Run:
         """Give the run without rows whose step, time, kind ... are no such thing: sections sort and group by them."""
         rows = run.rows
-        kept = [row for row in rows if _has_known_form(row)]
+        kept = [row for row in rows if has_known_form(row)]
         if len(kept) == len(rows):
             return run
         n = len(rows) - len(kept)

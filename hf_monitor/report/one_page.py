@@ -64,7 +64,7 @@ def report_html(run: Run | str | os.PathLike[str]) -> bytes:
 
 def _name(run: Run) -> str:
     """Give the folder's name; of one that is called as by default, that of the output_dir."""
-    path = Path(os.path.abspath(run.path))  # noqa: PTH100 - a link keeps the name that the user gave it
+    path = run.path.resolve()  # the same page, through whatever link it was asked for
     return path.parent.name if path.name == "monitor" and path.parent.name else path.name
 
 

@@ -14,6 +14,7 @@ from hf_monitor.report import chance
 from hf_monitor.report.alike import Group, groups_of
 from hf_monitor.report.compared_runs import ComparedRun, greater_is_better, main_metric
 from hf_monitor.report.differences import Difference
+from hf_monitor.report.incomparable import why_incomparable
 from hf_monitor.report.verdict_words import sentences
 from hf_monitor.run.reader import Run
 
@@ -154,7 +155,9 @@ def _pair(
 ) -> Pair:
     a, b = groups[best], groups[other]
     first, second = list(a.values.values()), list(b.values.values())
-    if any(metric in runs[place].not_finite for place in a.without):
+    if why := why_incomparable(runs, a.used, b.used, metric):
+        return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
+    if a.diverged:
         # What is left of a setting that diverges was chosen by its result. In the other group that only flatters it.
         why = f"runs of {a.label} without a finite {metric} are not in its mean"
         return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
@@ -228,7 +231,7 @@ class _Texts:
 
     def _predictions(self, group: int) -> Any:
         if group not in self._read:
-            runs = [self._runs[place] for place in self._groups[group].runs]
+            runs = [self._runs[place] for place in self._groups[group].used]
             scored = [run for run in runs if self._metric in run.metrics]  # a first try may have crashed or diverged
             with_texts = (found for run in scored if (found := self._texts_of(run)) is not None)
             self._read[group] = next(with_texts, None)

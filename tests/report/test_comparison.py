@@ -143,6 +143,91 @@ def test_an_option_of_another_name_that_says_the_same_is_no_cause_of_its_own(tmp
     assert (row.name, row.follows) == ("arguments.learning_rate", ["command.--lr"])
 
 
+def tagged(folder, command, names="ab", seeds=(1, 2, 3)):
+    """Write runs of two learning rates with three seeds each, each with a command of its own."""
+    for place, name in enumerate(names):
+        for seed in seeds:
+            words = command.format(lr=(1e-4, 3e-4)[place], seed=seed, name=f"{name}{seed}", k=10 * place + seed)
+            made(folder / f"{name}{seed}", (1e-4, 3e-4)[place], seed, chance_seed=10 * place + seed, command=words)
+    return compare_runs(folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python t.py --run_tag {name}",
+        "python t.py --prefix {name}",  # a text, another one in each run, and without it they are repetitions
+        "python t.py {name}",
+        'python t.py \'{{"lr": {lr}, "seed": {seed}, "warmup": 5}}\'',
+        "python t.py model.lr={lr} trainer.seed={seed}",
+        "python t.py fit {lr} {seed}",
+    ],
+)
+def test_a_name_of_its_own_for_each_run_parts_no_group(tmp_path, command):
+    found = tagged(tmp_path, command)
+    assert [group.label for group in found.verdict.groups] == ["learning_rate=0.0001", "learning_rate=0.0003"]
+    named = [row.short for row in found.differences if row.label]
+    assert len(named) == ("{name}" in command)
+    assert all(f"{name} of the command is taken as a name" in str(found.verdict) for name in named)
+
+
+def test_an_option_that_may_be_a_setting_parts_groups_and_the_verdict_says_which(tmp_path):
+    found = tagged(tmp_path / "numbers", "python t.py --depth {k}")
+    assert len(found.verdict.groups) == 6
+    assert "not grouped because of --depth" in str(found.verdict)
+    same = tagged(tmp_path / "seed", "python t.py --prefix {name}", seeds=(1,))  # two runs: no one can know
+    assert len(same.verdict.groups) == 2
+    for place, mode in enumerate(("add", "cat", "mul")):  # of one seed: it is what was tried
+        made(tmp_path / "modes" / mode, command=f"python t.py --mode {mode}", chance_seed=place)
+    assert len(compare_runs(tmp_path / "modes").verdict.groups) == 3
+
+
+def test_labels_are_names_of_runs_where_settings_are_too_long_to_tell_them_apart(tmp_path):
+    for name, seed in (("a", 1), ("b", 1)):
+        made(tmp_path / name, seed=seed, command=f"python t.py --text '{'long ' * 20}{name}'")
+    assert [group.label for group in compare_runs(tmp_path).verdict.groups] == ["a", "b"]
+
+
+def test_an_evaluation_or_data_set_that_one_run_does_not_have_is_no_difference(tmp_path):
+    both = {"eval": {"bleu": "tok:13a"}, "test": {"bleu": "tok:13a"}}
+    train, held_out = ({"class": "Dataset", "n_samples": n, "fingerprint": f"{n}"} for n in (9, 5))
+    a = made(tmp_path / "a", text_metrics={"eval": both["eval"]}, data={"train": train})
+    b = made(tmp_path / "b", text_metrics=both, data={"train": train, "eval": held_out})
+    found = compare_runs([a, b])
+    assert names(found) == []
+    assert set(found.not_recorded) == {"text_metrics.test.bleu", "data.eval"}
+    assert [caution.code for caution in found.warnings] == ["data not known"]
+    assert "a did not record it" in found.warnings[0].text
+
+
+def test_of_what_cannot_be_compared_no_run_is_called_better(tmp_path, sweep):
+    better = made(tmp_path / "b", 3e-4, level=30.0, text_metrics={"eval": {"rouge.stemming": "no", "bleu": "a"}})
+    other = made(tmp_path / "a", 1e-4, text_metrics={"eval": {"rouge.stemming": "porter", "bleu": "a"}})
+    verdict = compare_runs([other, better], metric="eval_rougeL").verdict
+    assert verdict.outcome == "cannot be told"
+    assert "different ways: rouge.stemming" in str(verdict)
+    assert "different ways" not in str(compare_runs([other, better], metric="eval_loss").verdict)
+
+    started = made(tmp_path / "short", 5e-4)
+    lines = (started / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (started / "metrics.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]))
+    verdict = compare_runs([*sweep.glob("r0.0003_*"), started]).verdict
+    assert verdict.outcome == "cannot be told"
+    assert "short is not finished" in str(verdict)
+    changed(started, arguments={"learning_rate": 3e-4, "seed": 9, "output_dir": str(started), "logging_steps": 1})
+    verdict = compare_runs([*sweep.glob("r0.000[13]_*"), started]).verdict
+    assert sorted(len(group.values) for group in verdict.groups) == [3, 3]
+    assert "short is not finished, and no part" in str(verdict)
+
+
+def test_the_config_follows_from_another_class_of_model(tmp_path):
+    a = made(tmp_path / "a", model={"class": "T5", "config": {"d_kv": 8, "d_ff": 4, "x": 1, "y": 2}})
+    b = made(tmp_path / "b", model={"class": "Bart", "config": {"layers": 2}})
+    found = compare_runs([a, b])
+    assert names(found) == ["model.class"]
+    assert "and 2 more" in str(found)
+
+
 def test_it_warns_of_whatever_makes_numbers_incomparable(tmp_path):
     data = {"eval": {"class": "Dataset", "n_samples": 5, "fingerprint": "a"}, "train": {"class": "Own", "n_samples": 9}}
     git = {"commit": "a", "dirty": True}
@@ -183,6 +268,7 @@ def test_seeds_form_groups_and_only_more_than_chance_is_called_clear(sweep):
     alike = compare_runs([*sweep.glob("r0.0001_*"), *sweep.glob("r0.0002_*")])
     assert alike.verdict.outcome == "no clear difference"
     assert str(alike.verdict).startswith("No clear difference.")
+    assert str(alike.verdict).lower().count("no clear difference") == 1
 
 
 def test_a_run_against_a_group_and_a_metric_of_which_less_is_better(sweep):
@@ -208,7 +294,8 @@ def test_single_runs_are_compared_by_their_samples_which_is_not_about_the_seed(t
     found = compare_runs([a, b], **rows).verdict
     assert found.outcome == "clear on these texts"
     assert (found.pairs[0].method, found.pairs[0].n) == ("samples", 30)
-    assert "not the seed" in str(found)
+    assert "clearly" not in str(found)
+    assert "not the seed" in found.sentences[1]  # beside the claim, wherever that is shown
     (b / "predictions.jsonl").unlink()
     assert compare_runs([a, b], **rows).verdict.outcome == "cannot be told"
     # Two evaluations of other texts are not compared sample by sample.
@@ -330,18 +417,22 @@ def test_of_runs_done_again_the_texts_of_the_one_with_values_are_read(tmp_path, 
         (first / "predictions.jsonl").unlink()
     found = compare_runs([first, again, other], metric="eval_rougeL").verdict
     assert found.outcome == "clear on these texts"
-    assert found.groups[0].without == []
+    assert found.groups[0].diverged == []
 
 
 def test_a_setting_that_diverges_does_not_win_by_its_survivors(tmp_path):
     runs = [made(tmp_path / f"good{seed}", 1e-4, seed) for seed in range(3)]
     bad = [made(tmp_path / f"bad{seed}", 0.1, seed, level=9.0, chance_seed=10 + seed) for seed in range(3)]
-    for run in bad[1:]:
-        diverged(run)
+    for run, after in zip(bad[1:], (0, 36), strict=True):
+        diverged(run, after)
+    seen = {"time": 1.8e9, "attempt": 1, "step": 50, "kind": "event", "event": "error", "type": "KeyboardInterrupt"}
+    written(
+        bad[2], [*(row for row in lines_of(bad[2]) if row["step"] <= 50), seen]
+    )  # it was stopped when that was seen
     found = compare_runs(runs + bad, metric="eval_rougeL")
     assert found.verdict.outcome == "cannot be told"
     assert "(1 of 3 runs)" in str(found.verdict)
-    assert "2 of 3 runs of learning_rate=0.1 have no finite eval_rougeL (diverged?)" in str(found.verdict)
+    assert "2 of 3 runs of learning_rate=0.1 ended without a finite eval_rougeL (diverged?)" in str(found.verdict)
     (said,) = [caution.text for caution in found.warnings if caution.code == "diverged"]
     assert "bad1 (eval_rougeL, eval_loss, loss: never finite)" in said
     # A setting that is worse even by its survivors is worse.
@@ -374,7 +465,7 @@ def test_equal_runs_are_said_to_be_equal(tmp_path):
     runs = [made(tmp_path / name, rate) for name, rate in (("a", 1e-4), ("b", 3e-4))]
     found = compare_runs(runs, metric="eval_rougeL")
     assert "All have the same best eval_rougeL" in str(found.verdict)
-    assert "all samples have the same score" in str(found.verdict)
+    assert "it has the same score of every sample" in str(found.verdict)
     assert "two more seeds" not in str(found.verdict)
     assert found.best_run("eval_rougeL") is None
 
@@ -479,12 +570,19 @@ def test_a_table_with_a_line_a_run_and_the_same_as_json(sweep):
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["verdict"]["outcome"] == "clear difference"
 
 
+def _without_system(*runs):
+    for run in runs:
+        (run / "system.jsonl").unlink(missing_ok=True)
+    return compare_runs(runs)
+
+
 def test_the_page_is_the_same_twice_and_shows_hostile_texts_as_text(tmp_path):
     attack = "<script>alert(1)</script>\"' onload=x"
     a = made(tmp_path / "<b>a&", note=attack, model={"name_or_path": attack, "config": {attack: 1}})
     b = made(tmp_path / "b", 2e-4, note="한국어 ثلاثة", model={"name_or_path": "y" * 5000, "config": {attack: 2}})
     pages = [compare_runs([a, b]).to_html(tmp_path / name).read_bytes() for name in ("1.html", "2.html")]
     assert pages[0] == pages[1]
+    assert pages[0].count(b"best eval_rougeL") == 1
     text = pages[0].decode()
     assert "<script" not in text
     assert "<b>a&" not in text
@@ -493,7 +591,10 @@ def test_the_page_is_the_same_twice_and_shows_hostile_texts_as_text(tmp_path):
     assert "한국어" in text
     found = re.findall(r' id="([^"]+)"', text)
     assert len(found) == len(set(found))
-    assert "<script" not in compare_runs([a, b])._repr_html_()
+    shown = compare_runs([a, b])._repr_html_()
+    assert "<script" not in shown
+    assert shown.count("<table>") >= 3
+    assert "energy" not in _without_system(a, b)._repr_html_()
 
 
 def test_the_command_prints_and_writes_and_spares_what_is_not_ours(sweep, tmp_path, capsys, monkeypatch):
