@@ -131,8 +131,10 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
 
 
 def _has_diverged(run: ComparedRun, metric: str | None) -> bool:
-    """Tell whether a run without a value has none since it diverged; it may have been ended before it was evaluated."""
-    return metric in run.not_finite or (metric not in run.metrics and "loss" in run.not_finite)
+    """Tell whether a run without a value may have none since it diverged, also where it was ended before evaluated."""
+    if metric in run.not_finite:
+        return True
+    return metric not in run.metrics and (run.status == "finished" or "loss" in run.not_finite)
 
 
 def _repetition(facts: Mapping[str, Any], place: int) -> str:

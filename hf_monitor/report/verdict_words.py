@@ -39,7 +39,7 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     equal = [pair for pair in verdict.pairs if pair.method == "samples" and pair.note]
     unclear = [pair for pair in verdict.pairs if pair.clear is False and pair not in equal]
     unknown = [pair for pair in verdict.pairs if pair.p is None]
-    if all(group.mean == best.mean for group in there):
+    if same := all(group.mean == best.mean for group in there):
         head = f"All have the same best {metric}, {number(best.mean)}."
     else:
         head = f"The best {metric} ({end} is better) is of {best.label}: {number(best.mean)} ({_mean_of(best)})."
@@ -52,7 +52,7 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
             f"On these texts it is better than {_listed(verdict, here)}: one run each, which covers the choice of the "
             "texts, not the seed. Train each with two more seeds to know whether the setting is better."
         )
-    if unclear:
+    if unclear and not same:
         said.append(f"Against {_listed(verdict, unclear)} it may be chance.")
     if equal:
         names = ", ".join(groups[pair.other].label for pair in equal[:_NAMED])
@@ -65,9 +65,9 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     )
     if unknown:
         for why in dict.fromkeys(pair.why_not for pair in unknown):
-            same = [pair for pair in unknown if pair.why_not == why]
-            names = ", ".join(groups[pair.other].label for pair in same[:_NAMED])
-            more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+            alike = [pair for pair in unknown if pair.why_not == why]
+            names = ", ".join(groups[pair.other].label for pair in alike[:_NAMED])
+            more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
             said.append(f"Against {names}{more} it cannot be told ({why}).")
     said.extend(dict.fromkeys(pair.note for pair in verdict.pairs if pair.note and pair.method != "samples"))
     said.extend(_diverged(verdict))
