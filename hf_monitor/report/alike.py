@@ -10,7 +10,7 @@ from typing import Any
 from hf_monitor.report.compared_facts import canonical
 from hf_monitor.report.compared_runs import ComparedRun
 from hf_monitor.report.differences import Difference, seeds_of, shown
-from hf_monitor.report.incomparable import is_unfinished
+from hf_monitor.report.incomparable import is_unfinished, scored_otherwise, scoring_of
 
 __all__ = ["Group", "groups_of"]
 
@@ -82,8 +82,11 @@ def groups_of(runs: Sequence[ComparedRun], differences: Sequence[Difference], me
     """
     parting = [row for row in differences if row.parts]
     places: dict[tuple[str, ...], list[int]] = {}
-    for place in range(len(runs)):
-        places.setdefault(tuple(canonical(row.values[place]) for row in parting), []).append(place)
+    scoring = [] if metric is None else scored_otherwise(runs, metric)
+    for place, run in enumerate(runs):
+        own = scoring_of(run, metric) if metric is not None and scoring else {}
+        settings = (*(canonical(row.values[place]) for row in parting), *(own.get(key, "") for key in scoring))
+        places.setdefault(settings, []).append(place)
     labels = [_label(runs, parting, own) for own in places.values()]
     return [_group(runs, own, metric, label) for own, label in zip(places.values(), labels, strict=True)]
 

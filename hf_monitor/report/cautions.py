@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hf_monitor.report.compared_facts import canonical
 from hf_monitor.report.compared_runs import ComparedRun
 from hf_monitor.report.differences import Difference
+from hf_monitor.report.incomparable import scored_otherwise
 from hf_monitor.report.words import number
 
 __all__ = ["Caution", "cautions", "names_of"]
@@ -51,6 +52,8 @@ def cautions(runs: Sequence[ComparedRun], differences: Sequence[Difference], met
     if signature := [row.name.removeprefix("text_metrics.") for row in differences if row.area == "scores"]:
         which = ", ".join(signature[:_NAMED])
         add("scores", f"Scores were computed in different ways ({which}): such scores cannot be compared at all.")
+    if metric is not None and metric.endswith("loss") and (keys := scored_otherwise(runs, metric)):
+        add("scores", f"{metric} is computed in different ways ({', '.join(keys)}): it cannot be compared at all.")
     data = [row.name for row in differences if row.area == "data" and row.name != "fold"]
     if held_out := [name for name in data if name != "data.train"]:
         add(

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 __all__ = ["WORDS", "command_facts"]
 
 _LAUNCHED = ("--local-rank", "--local_rank")
+_TRUE_OR_FALSE = ("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0")
 _ASSIGNED = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 #: Under which name words stand that are no options.
 WORDS = "command.arguments"
 
 
-def command_facts(command: str, known: Collection[str]) -> Iterator[tuple[str, list[str] | Any]]:
+def command_facts(command: str, known: Mapping[str, Any]) -> Iterator[tuple[str, list[str] | Any]]:
     """Give the script's name, options that the training arguments do not have, and words that are no options.
 
     A word that is a JSON object, or ``key=value``, is taken apart: each key is compared on its own.
@@ -25,8 +26,8 @@ def command_facts(command: str, known: Collection[str]) -> Iterator[tuple[str, l
     Parameters
     ----------
     command : str
-    known : collection of str
-        Names of training arguments.
+    known : mapping
+        The training arguments.
     """
     try:
         words = shlex.split(command)
@@ -41,25 +42,37 @@ def command_facts(command: str, known: Collection[str]) -> Iterator[tuple[str, l
         rest = rest[1:]
     if rest:
         found["command.script"] = Path(rest[0]).name if "\n" not in rest[0] else rest[0]
-    option = None
+    if found.get("command.script", "").startswith("ipykernel"):  # its words name the connection of the notebook
+        rest = rest[:1]
+    option, left = None, 0
     for word in rest[1:]:
         if word.startswith("--"):
             name, has_value, value = word.partition("=")
-            skipped = name in _LAUNCHED or name[2:].replace("-", "_") in known
+            key = name[2:].replace("-", "_")
+            skipped = name in _LAUNCHED or key in known
             option = "" if skipped else f"command.{name}"
+            left = 0 if has_value else _words_of(known.get(key))
             if option:
                 found[option] = [*found.get(option, []), *([value] if has_value else [])]
-        elif option is None:
+        elif option == "" and left and not (isinstance(known.get(key), bool) and word.lower() not in _TRUE_OR_FALSE):
+            left -= 1
+        elif not option:
+            left = 0
             inside = _taken_apart(word)
             if inside is None:
                 loose.append(word)
             else:
                 found |= {f"{WORDS}.{key}": value for key, value in inside.items() if key not in known}
-        elif option:
+        else:
             found[option].append(word)
     if loose:
         found[WORDS] = loose
     yield from found.items()
+
+
+def _words_of(value: Any) -> int:
+    """Say how many words a training argument has in the command, as its recorded value has."""
+    return max(1, len(value)) if isinstance(value, list) else 1
 
 
 def _taken_apart(word: str) -> dict[str, Any] | None:

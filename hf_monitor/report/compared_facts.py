@@ -181,7 +181,7 @@ def _devices(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _command(command: str, arguments: Any, places: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, value in command_facts(command, set(arguments) if isinstance(arguments, Mapping) else set()):
+    for name, value in command_facts(command, arguments if isinstance(arguments, Mapping) else {}):
         if isinstance(value, list) and name.count(".") == 1:  # an option's words, or those that are no options
             words = [_placed(word, places) for word in value]
             found[name] = words[0] if len(words) == 1 else words or True

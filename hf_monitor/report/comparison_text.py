@@ -23,6 +23,7 @@ _COLUMNS = 6  # metrics in the table
 _ROWS = 40  # runs in the table; the page has all
 _NAME = 40
 _BARS = "▁▂▃▄▅▆▇█"
+_ASCII = str.maketrans(_BARS, "_.,-~=*#")  # where the terminal has no blocks
 _SPARK = 12
 
 
@@ -45,7 +46,9 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
         return
     width = shutil.get_terminal_size().columns
     console = console_of(file)
-    for text, style in _wrapped(comparison, width):
+    blocks = encodable(_BARS, file) == _BARS
+    for line, style in _wrapped(comparison, width):
+        text = line if blocks else line.translate(_ASCII)
         if console is None:
             file.write(encodable(text, file) + "\n")
         else:

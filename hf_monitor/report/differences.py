@@ -22,9 +22,10 @@ _BESIDE = re.compile(
     r"|dataloader_(num_workers|pin_memory|persistent_workers|prefetch_factor)|push_to_hub|hub_.*|ddp_timeout"
     r"|skip_memory_metrics|include_num_input_tokens_seen|do_predict|debug)"
     r"|alerts(\..*)?|python|platform|cpu_count|memory_total_mib|devices\.(device|gpus|threads)|text_metrics(\..*)?"
-    r"|command\.--(train|validation|eval|test|data\w*)_(file|dir|path|folder)"
     r"|packages\.(hf-monitor|matplotlib|nvidia-ml-py|wandb|rouge-score|sacrebleu|evaluate|mecab-ko)"
 )
+#: They change nothing where the data themselves are known to be the same.
+_FILES = re.compile(r"command\.--(train|validation|eval|test|data\w*)_(file|dir|path|folder)")
 _BATCH = (
     r"arguments\.(per_device_train_batch_size|gradient_accumulation_steps|auto_find_batch_size)|devices\.world_size"
 )
@@ -164,7 +165,8 @@ def find_differences(facts: Sequence[Mapping[str, Any]]) -> tuple[list[Differenc
             cause = follows[cause]
         causes.setdefault(cause, []).append(name)
     areas = ["configuration", "environment", "data", "devices", "scores"]
-    matters = {name: _BESIDE.fullmatch(name) is None for name in columns if name not in follows}
+    beside = [_BESIDE, _FILES] if all(map(_knows_its_data, facts)) else [_BESIDE]
+    matters = {name: not any(pattern.fullmatch(name) for pattern in beside) for name in columns if name not in follows}
     parting = [name for name, does in matters.items() if does and name not in SEEDS]
     names_only = labels(columns, parting, seeds_of(facts))
     rows = [
@@ -172,6 +174,11 @@ def find_differences(facts: Sequence[Mapping[str, Any]]) -> tuple[list[Differenc
         for name, does in matters.items()
     ]
     return sorted(rows, key=lambda row: (areas.index(row.area), not row.matters)), missing
+
+
+def _knows_its_data(facts: Mapping[str, Any]) -> bool:
+    data = [value for name, value in facts.items() if name.startswith("data.")]
+    return bool(data) and all(isinstance(value, Mapping) and value.get("fingerprint") for value in data)
 
 
 def seeds_of(facts: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...] | None]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hf_monitor.report.compared_facts import canonical
+from hf_monitor.report.compared_facts import Absent, canonical
 from hf_monitor.report.compared_runs import ComparedRun
 
-__all__ = ["is_unfinished", "scored_otherwise", "why_incomparable"]
+__all__ = ["is_unfinished", "scored_otherwise", "scoring_of", "why_incomparable"]
 
 _TEXT_METRICS = "text_metrics."
 _NAMED = 3
+#: A loss with smoothing is larger, that of texts depends on the vocabulary, and the Trainer multiplies it by the number
+#: of processes where it averages over tokens (``Trainer.compute_loss``, transformers 5).
+_OF_LOSS = ("arguments.label_smoothing_factor", "model.config.vocab_size", "devices.world_size")
 
 
 def is_unfinished(run: ComparedRun) -> bool:
@@ -18,19 +21,28 @@ def is_unfinished(run: ComparedRun) -> bool:
     return run.status != "finished" and (run.max_steps is None or run.step < run.max_steps)
 
 
-def scored_otherwise(runs: Sequence[ComparedRun], metric: str) -> list[str]:
-    """Give what is not the same in how runs compute a metric: ``"rouge.tokenizer.en"``.
-
-    What a run does not record is not different. A loss is not computed from texts.
-    """
+def scoring_of(run: ComparedRun, metric: str) -> dict[str, str]:
+    """Give what a run records of how a metric is computed: ``"rouge.tokenizer.en"``, ``"label_smoothing_factor"``."""
     if metric.endswith("loss"):
-        return []
+        return {
+            name.rpartition(".")[2]: canonical(run.facts[name])
+            for name in _OF_LOSS
+            if run.facts.get(name) is not None and not isinstance(run.facts[name], Absent)
+        }
+    found = {}
+    for name, value in run.facts.items():
+        evaluation, _, key = name.removeprefix(_TEXT_METRICS).partition(".")
+        if name.startswith(_TEXT_METRICS) and metric.startswith(f"{evaluation}_") and _is_of(key, metric):
+            found[key] = canonical(value)
+    return found
+
+
+def scored_otherwise(runs: Sequence[ComparedRun], metric: str) -> list[str]:
+    """Give what is not the same in how runs compute a metric; what a run does not record is not different."""
     found: dict[str, set[str]] = {}
     for run in runs:
-        for name, value in run.facts.items():
-            evaluation, _, key = name.removeprefix(_TEXT_METRICS).partition(".")
-            if name.startswith(_TEXT_METRICS) and metric.startswith(f"{evaluation}_") and _is_of(key, metric):
-                found.setdefault(key, set()).add(canonical(value))
+        for key, value in scoring_of(run, metric).items():
+            found.setdefault(key, set()).add(value)
     return [key for key, values in found.items() if len(values) > 1]
 
 

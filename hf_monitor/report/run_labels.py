@@ -14,6 +14,7 @@ __all__ = ["labels", "may_be_labels", "of_each_word"]
 #: Options that name a run or say where its files go.
 _OF_A_RUN = re.compile(
     r"command\.--((run|exp|experiment|job|trial|wandb(_run)?|mlflow(_run)?)_?)?(name|tags?|id|label|title|notes?|comment)"
+    r"|command\.--(exp|experiment)"
     r"|command\.--(out|output|save|log|logging|results?)(_?(dir|directory|folder|path|file))?"
 )
 _FEWEST = 3  # runs of which it is no chance that each has another value

@@ -52,6 +52,10 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
             f"On these texts it is better than {_listed(verdict, here)}: one run each, which covers the choice of the "
             "texts, not the seed. Train each with two more seeds to know whether the setting is better."
         )
+    if any(pair.method == "one and many" for pair in sure):
+        said.append(
+            "Of a single run it is not known how far another seed would go: as far as in the group, it is taken."
+        )
     if unclear and not same:
         said.append(f"Against {_listed(verdict, unclear)} it may be chance.")
     if equal:

@@ -1,5 +1,6 @@
 """compare_runs: names exactly what differs, warns, and says no more than chance allows."""
 
+import io
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from hf_monitor.cli import main
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.report import chance
 from hf_monitor.report.compared_facts import Absent
+from hf_monitor.report.comparison_text import print_comparison
 
 make_run = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "made_runs.py"))["make_run"]
 
@@ -126,6 +128,8 @@ def test_what_is_not_recorded_is_said_and_is_no_difference(tmp_path):
         ("python train.py --prefix a", "python train.py --prefix b", ["command.--prefix"]),
         ("python train.py", "python other.py", ["command.script"]),
         ("torchrun train.py --local-rank=0", "torchrun train.py --local-rank=1", []),
+        ("python train.py --learning_rate 1e-4 c1", "python train.py --learning_rate 1e-4 c2", ["command.arguments"]),
+        ("python -m ipykernel_launcher -f /k/1.json", "python -m ipykernel_launcher -f /k/2.json", []),
         ("python 'open train.py --prefix a", "python train.py --prefix a", ["command.script", "command.arguments"]),
     ],
 )
@@ -218,6 +222,41 @@ def test_of_what_cannot_be_compared_no_run_is_called_better(tmp_path, sweep):
     verdict = compare_runs([*sweep.glob("r0.000[13]_*"), started]).verdict
     assert sorted(len(group.values) for group in verdict.groups) == [3, 3]
     assert "short is not finished, and no part" in str(verdict)
+
+
+def test_scores_of_another_kind_part_groups(tmp_path):
+    for place, tokenizer in enumerate(("mecab", "spaces")):
+        for seed in (1, 2):
+            scored = {"eval": {"rouge.tokenizer": tokenizer}}
+            made(tmp_path / f"{tokenizer}{seed}", seed=seed, chance_seed=9 * place + seed, text_metrics=scored)
+    found = compare_runs(tmp_path, metric="eval_rougeL")
+    assert [len(group.runs) for group in found.verdict.groups] == [2, 2]
+    assert found.verdict.outcome == "cannot be told"
+    page = found.to_html(tmp_path / "page.html").read_text()
+    assert page.index("cannot be compared at all") < page.index("What differs")  # in the box, too
+
+
+@pytest.mark.parametrize("what", ["label_smoothing_factor", "world_size"])
+def test_a_loss_that_is_computed_in_another_way_is_no_verdict(tmp_path, what):
+    for rate, value in ((1e-4, 1), (3e-4, 2)):
+        for seed in (1, 2):
+            run = made(tmp_path / f"{rate}_{seed}", rate, seed, level=20 * value, chance_seed=value * 7 + seed)
+            arguments = orjson.loads((run / "run.json").read_bytes())["arguments"]
+            own = {"arguments": arguments | {what: value / 10}} if what[0] == "l" else {"devices": {what: value}}
+            changed(run, **own)
+    found = compare_runs(tmp_path, metric="eval_loss")
+    assert found.verdict.outcome == "cannot be told"
+    assert found.warnings[0].text.startswith(f"eval_loss is computed in different ways ({what})")
+    assert compare_runs(tmp_path, metric="eval_rougeL").verdict.outcome != "cannot be told"
+
+
+def test_files_of_data_that_are_not_known_matter(tmp_path):
+    known = {"train": {"class": "Dataset", "n_samples": 9, "fingerprint": "9"}}
+    for data, matters in ((known, False), ({"train": {"class": "IterableDataset"}}, True)):
+        for name in ("old", "new"):
+            made(tmp_path / f"{matters}" / name, data=data, command=f"python t.py --train_file {name}.jsonl")
+        (row,) = compare_runs(tmp_path / f"{matters}").differences
+        assert (row.name, row.matters) == ("command.--train_file", matters)
 
 
 def test_the_config_follows_from_another_class_of_model(tmp_path):
@@ -614,6 +653,14 @@ def test_the_command_prints_and_writes_and_spares_what_is_not_ours(sweep, tmp_pa
     assert "no comparison of ours" in capsys.readouterr().err
     assert main(["compare", "--no_html", runs[0]]) == 2
     assert "two runs or more" in capsys.readouterr().err
+
+
+def test_a_terminal_without_blocks_gets_curves_of_plain_characters(sweep):
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_comparison(compare_runs(sweep), file)
+    file.flush()
+    assert re.search(r"_.*[~=*#]", file.buffer.getvalue().decode())
+    assert b"????" not in file.buffer.getvalue()
 
 
 def test_of_many_runs_the_best_are_drawn_and_the_page_says_so(sweep, tmp_path):
