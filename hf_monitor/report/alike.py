@@ -35,10 +35,10 @@ class Group:
         Those values by fold; empty unless every run is a fold.
     same_seed : int
         Runs that share seed and fold with another one of the group.
+    diverged : list of int
+        Places of runs that ended without a finite value of the metric, and no other run of their seed and fold has one.
     left_out : tuple of int
         Places of runs that are not finished, where others of the group are: no value is taken of them.
-    without : list of int
-        Places of runs that have no finite value of the metric, nor has another run of their seed and fold.
     """
 
     label: str
@@ -46,6 +46,7 @@ class Group:
     values: dict[str, float]
     folds: dict[int, float]
     same_seed: int = 0
+    diverged: list[int] = field(default_factory=list)
     left_out: tuple[int, ...] = ()
     without: list[int] = field(default_factory=list)
 
@@ -106,16 +107,15 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
     found: dict[str, list[float]] = {}
     by_fold: dict[int, list[float]] = {}
     all_folds = True
+    empty: dict[int, str] = {}
     open_ended = tuple(place for place in own if is_unfinished(runs[place]))
     left_out = open_ended if len(open_ended) < len(own) else ()
-    empty: dict[int, str] = {}
     for place in own:
-        if place in left_out:
-            continue
         run = runs[place]
-        scored = run.metrics.get(metric) if metric is not None else None
+        scored = run.metrics.get(metric) if metric is not None and place not in left_out else None
         if scored is None:
-            empty[place] = _repetition(run.facts, place)
+            if _has_diverged(run, metric):
+                empty[place] = _repetition(run.facts, place)
             continue
         fold = run.facts.get("fold")
         found.setdefault(_repetition(run.facts, place), []).append(scored.best)
@@ -129,9 +129,16 @@ def _group(runs: Sequence[ComparedRun], own: Sequence[int], metric: str | None, 
         {key: statistics.fmean(values) for key, values in found.items()},
         {fold: statistics.fmean(values) for fold, values in sorted(by_fold.items())} if all_folds else {},
         sum(len(values) for values in found.values() if len(values) > 1),
-        left_out,
         [place for place, key in empty.items() if key not in found],
+        left_out,
     )
+
+
+def _has_diverged(run: ComparedRun, metric: str | None) -> bool:
+    """Tell whether a run without a value may have none since it diverged, also where it was ended before evaluated."""
+    if metric in run.not_finite:
+        return True
+    return metric not in run.metrics and (run.status == "finished" or "loss" in run.not_finite)
 
 
 def _repetition(facts: Mapping[str, Any], place: int) -> str:

@@ -157,7 +157,7 @@ def _pair(
     first, second = list(a.values.values()), list(b.values.values())
     if why := why_incomparable(runs, a.used, b.used, metric):
         return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
-    if any(metric in runs[place].not_finite for place in a.without):
+    if a.diverged:
         # What is left of a setting that diverges was chosen by its result. In the other group that only flatters it.
         why = f"runs of {a.label} without a finite {metric} are not in its mean"
         return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)

@@ -36,9 +36,10 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     end = "higher" if verdict.greater_is_better else "lower"
     clear = [pair for pair in verdict.pairs if pair.clear]
     contrary = [pair for pair in verdict.pairs if pair.clear is None and pair.p is not None]
-    unclear = [pair for pair in verdict.pairs if pair.clear is False]
+    equal = [pair for pair in verdict.pairs if pair.method == "samples" and pair.note]
+    unclear = [pair for pair in verdict.pairs if pair.clear is False and pair not in equal]
     unknown = [pair for pair in verdict.pairs if pair.p is None]
-    if all(group.mean == best.mean for group in there):
+    if same := all(group.mean == best.mean for group in there):
         head = f"All have the same best {metric}, {number(best.mean)}."
     else:
         head = f"The best {metric} ({end} is better) is of {best.label}: {number(best.mean)} ({_mean_of(best)})."
@@ -55,8 +56,12 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
         said.append(
             "Of a single run it is not known how far another seed would go: as far as in the group, it is taken."
         )
-    if unclear:
+    if unclear and not same:
         said.append(f"Against {_listed(verdict, unclear)} it may be chance.")
+    if equal:
+        names = ", ".join(groups[pair.other].label for pair in equal[:_NAMED])
+        more = f" and {len(equal) - _NAMED} more" if len(equal) > _NAMED else ""
+        said.append(f"With {names}{more} it has the same score of every sample.")
     said.extend(
         f"By {metric} {best.label} is ahead, by {pair.metric} of the texts {groups[pair.other].label} is clearly ahead "
         f"({pair_words(pair)}): which is better depends on what counts."
@@ -64,12 +69,12 @@ def sentences(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequen
     )
     if unknown:
         for why in dict.fromkeys(pair.why_not for pair in unknown):
-            same = [pair for pair in unknown if pair.why_not == why]
-            names = ", ".join(groups[pair.other].label for pair in same[:_NAMED])
-            more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+            alike = [pair for pair in unknown if pair.why_not == why]
+            names = ", ".join(groups[pair.other].label for pair in alike[:_NAMED])
+            more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
             said.append(f"Against {names}{more} it cannot be told ({why}).")
     said.extend(dict.fromkeys(pair.note for pair in verdict.pairs if pair.note and pair.method != "samples"))
-    said.extend(_without(verdict, runs))
+    said.extend(_diverged(verdict))
     if not here and any(pair.method == "samples" and not pair.note for pair in verdict.pairs):
         said.append(
             "Single runs are compared by the samples of their evaluation: that covers the choice of the texts, not the "
@@ -109,13 +114,13 @@ def _grouping(groups: Sequence[Group], runs: Sequence[ComparedRun], differences:
 
 def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[Difference]) -> list[str]:
     there = [group for group in verdict.groups if group.values]
-    if not there and len(verdict.groups) == 1 and (lost := _without(verdict, runs)):
+    if not there and len(verdict.groups) == 1 and (lost := _diverged(verdict)):
         return lost
     if not there:
         return [f"No run has a value of {verdict.metric}."]
     if len(verdict.groups) > 1:
         only = f"Cannot be told: only {there[0].label} has a finite value of {verdict.metric}."
-        return [only, *_without(verdict, runs)]
+        return [only, *_diverged(verdict)]
     group = there[0]
     values = list(group.values.values())
     by = [row.short for row in differences if row.name in SEEDS]
@@ -131,12 +136,12 @@ def _alone(verdict: Verdict, runs: Sequence[ComparedRun], differences: Sequence[
     return [
         f"These {len(runs)} runs differ by {' and '.join(by)} only: {what}.",
         "There is nothing else to compare: what differs is what chance makes.",
-        *_without(verdict, runs),
+        *_diverged(verdict),
     ]
 
 
 def _mean_of(group: Group) -> str:
-    n, of = len(group.values), f" of {len(group.values) + len(group.without)}" if group.without else ""
+    n, of = len(group.values), f" of {len(group.values) + len(group.diverged)}" if group.diverged else ""
     what = "folds" if group.folds else "runs"
     if n > 1:
         return f"mean of {n}{of} {what}"
@@ -145,18 +150,14 @@ def _mean_of(group: Group) -> str:
     return f"1{of} {what}" if of else "one run"
 
 
-def _without(verdict: Verdict, runs: Sequence[ComparedRun]) -> list[str]:
+def _diverged(verdict: Verdict) -> list[str]:
     """Say of which groups a mean is only of the runs that are left."""
     said = []
     for group in verdict.groups:
-        lost = [place for place in group.without if verdict.metric in runs[place].not_finite]
-        if lost and len(group.runs) > 1:
-            verb = "has" if len(lost) == 1 else "have"
+        if group.diverged and len(group.runs) > 1:
             left = ": its mean is of those that are left" if group.values else ""
-            said.append(
-                f"{len(lost)} of {len(group.runs)} runs of {group.label} {verb} no finite {verdict.metric} (diverged?)"
-                f"{left}."
-            )
+            which = f"{len(group.diverged)} of {len(group.runs)} runs of {group.label}"
+            said.append(f"{which} ended without a finite {verdict.metric} (diverged?){left}.")
     return said
 
 

@@ -456,18 +456,22 @@ def test_of_runs_done_again_the_texts_of_the_one_with_values_are_read(tmp_path, 
         (first / "predictions.jsonl").unlink()
     found = compare_runs([first, again, other], metric="eval_rougeL").verdict
     assert found.outcome == "clear on these texts"
-    assert found.groups[0].without == []
+    assert found.groups[0].diverged == []
 
 
 def test_a_setting_that_diverges_does_not_win_by_its_survivors(tmp_path):
     runs = [made(tmp_path / f"good{seed}", 1e-4, seed) for seed in range(3)]
     bad = [made(tmp_path / f"bad{seed}", 0.1, seed, level=9.0, chance_seed=10 + seed) for seed in range(3)]
-    for run in bad[1:]:
-        diverged(run)
+    diverged(bad[1])
+    diverged(bad[2], after=36)
+    seen = {"time": 1.8e9, "attempt": 1, "step": 50, "kind": "event", "event": "error", "type": "KeyboardInterrupt"}
+    written(
+        bad[2], [*(row for row in lines_of(bad[2]) if row["step"] <= 50), seen]
+    )  # it was stopped when that was seen
     found = compare_runs(runs + bad, metric="eval_rougeL")
     assert found.verdict.outcome == "cannot be told"
     assert "(1 of 3 runs)" in str(found.verdict)
-    assert "2 of 3 runs of learning_rate=0.1 have no finite eval_rougeL (diverged?)" in str(found.verdict)
+    assert "2 of 3 runs of learning_rate=0.1 ended without a finite eval_rougeL (diverged?)" in str(found.verdict)
     (said,) = [caution.text for caution in found.warnings if caution.code == "diverged"]
     assert "bad1 (eval_rougeL, eval_loss, loss: never finite)" in said
     # A setting that is worse even by its survivors is worse.
@@ -500,7 +504,7 @@ def test_equal_runs_are_said_to_be_equal(tmp_path):
     runs = [made(tmp_path / name, rate) for name, rate in (("a", 1e-4), ("b", 3e-4))]
     found = compare_runs(runs, metric="eval_rougeL")
     assert "All have the same best eval_rougeL" in str(found.verdict)
-    assert "all samples have the same score" in str(found.verdict)
+    assert "it has the same score of every sample" in str(found.verdict)
     assert "two more seeds" not in str(found.verdict)
     assert found.best_run("eval_rougeL") is None
 
@@ -617,7 +621,7 @@ def test_the_page_is_the_same_twice_and_shows_hostile_texts_as_text(tmp_path):
     b = made(tmp_path / "b", 2e-4, note="한국어 ثلاثة", model={"name_or_path": "y" * 5000, "config": {attack: 2}})
     pages = [compare_runs([a, b]).to_html(tmp_path / name).read_bytes() for name in ("1.html", "2.html")]
     assert pages[0] == pages[1]
-    assert pages[0].count(b"All have the same best") == 1  # the verdict, once
+    assert pages[0].count(b"best eval_rougeL") == 1
     text = pages[0].decode()
     assert "<script" not in text
     assert "<b>a&" not in text
