@@ -48,7 +48,6 @@ class Group:
     same_seed: int = 0
     diverged: list[int] = field(default_factory=list)
     left_out: tuple[int, ...] = ()
-    without: list[int] = field(default_factory=list)
 
     @property
     def used(self) -> list[int]:
