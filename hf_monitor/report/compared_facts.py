@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.report.command_words import command_facts
 from hf_monitor.run.process import IDENTITY
 from hf_monitor.run.reader import Run
 
@@ -39,7 +39,6 @@ NOISE: dict[str, str] = {
     "loss_scaling.reason": "words; the verdict says it",
 }
 _IN_TEXT_METRICS = "hf_monitor"  # packages.hf-monitor says it
-_LAUNCHED = ("--local-rank", "--local_rank")
 _FOLD = re.compile(r"fold[_\- ]?(\d+)$", re.IGNORECASE)
 _AREAS = {
     "configuration": ("arguments", "model", "command", "optimizer", "loss_scaling", "train_batch_size_total"),
@@ -56,7 +55,7 @@ class Absent(Enum):
     NOT_RECORDED = "not recorded"
     """The run does not say: another version wrote it, or another transformers."""
     NONE = "none"
-    """The run says what there was, and this was not: a package, a second data set, a setting that is the default."""
+    """The run says what there was, and this was not: a package, an option that was not given."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -71,8 +70,10 @@ def area_of(name: str) -> str:
 def absent_value(name: str, facts: Mapping[str, Any]) -> Absent:
     """Say what the absence of a name in flattened facts means."""
     first = name.partition(".")[0]
-    if first == "arguments":  # always recorded whole: another version of transformers does not have it
+    if first in ("arguments", "data"):  # another version of transformers; a data set that no callback saw
         return Absent.NOT_RECORDED
+    if first == "text_metrics":  # one evaluation of texts says nothing about another one
+        first = name.rpartition(".")[0] if name.count(".") < 2 else ".".join(name.split(".")[:2])
     there = any(one == first or one.startswith(f"{first}.") for one in facts)
     return Absent.NONE if there and name != first else Absent.NOT_RECORDED
 
@@ -105,7 +106,7 @@ def flat_facts(run: Run) -> dict[str, Any]:
     Paths in or under the run's own output folder begin with ``<output_dir>``, in the command, too. Of the command stay
     the script's name and options that the training arguments do not have.
     """
-    facts = run.facts
+    facts = run.training_facts
     places = _places(run)
     flat: dict[str, Any] = {}
     for key, value in facts.items():
@@ -142,8 +143,9 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _places(run: Run) -> list[str]:
     """Give the paths that stand for the run's own place, the longest first."""
     folder = run.path.parent if run.path.name == "monitor" else run.path
-    found = {str(folder), str(run.path)}
-    found.add(str(run.config.get("output_dir") or ""))
+    found = {str(folder.absolute()), str(run.path.absolute())}  # how the reader wrote it is no part of the command
+    if output := str(run.config.get("output_dir") or ""):
+        found |= {output, str(Path(str(run.training_facts.get("working_folder") or "")) / output)}
     return sorted({os.path.normpath(one) for one in found if one.strip("./\\ ")}, key=lambda one: (-len(one), one))
 
 
@@ -180,35 +182,11 @@ def _devices(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _command(command: str, arguments: Any, places: list[str]) -> dict[str, Any]:
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an open quote: not of ours
-        words = command.split()
-    known = set(arguments) if isinstance(arguments, Mapping) else set()
     found: dict[str, Any] = {}
-    loose: list[Any] = []
-    rest = words[1:]  # the interpreter is no part of it: packages.* and python say which
-    while rest and rest[0].startswith("-") and rest[0] not in ("-m", "-c"):  # its own options
-        rest = rest[3:] if rest[0] in ("-X", "-W") and len(rest) > 2 else rest[1:]
-    if rest[:1] in (["-m"], ["-c"]):
-        rest = rest[1:]
-    if rest:
-        found["command.script"] = Path(rest[0]).name if "\n" not in rest[0] else rest[0]
-    option = None
-    for word in rest[1:]:
-        if word.startswith("--"):
-            name, has_value, value = word.partition("=")
-            skipped = name in _LAUNCHED or name[2:].replace("-", "_") in known
-            option = "" if skipped else f"command.{name}"
-            if option:
-                found[option] = [*found.get(option, []), *([_placed(value, places)] if has_value else [])]
-        elif option is None:
-            loose.append(_placed(word, places))
-        elif option:
-            found[option].append(_placed(word, places))
-    if loose:
-        found["command.arguments"] = loose
-    return {
-        name: (value[0] if len(value) == 1 else True if value == [] else value) if isinstance(value, list) else value
-        for name, value in found.items()
-    }
+    for name, value in command_facts(command, arguments if isinstance(arguments, Mapping) else {}):
+        if isinstance(value, list) and name.count(".") == 1:  # an option's words, or those that are no options
+            words = [_placed(word, places) for word in value]
+            found[name] = words[0] if len(words) == 1 else words or True
+        else:
+            found |= {key: _placed(inner, places) for key, inner in _flat(name, value)}
+    return found

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from hf_monitor.charts.curves import Curve, curves_of
-from hf_monitor.charts.prediction_metrics import lower_is_better
 from hf_monitor.errors import InputError, did_you_mean
 from hf_monitor.report.compared_facts import flat_facts
+from hf_monitor.run.better import greater_is_better as is_greater_better
 from hf_monitor.run.reader import Rows, Run
 from hf_monitor.run.rows import iter_lines
 
-__all__ = ["ComparedRun", "Scored", "greater_is_better", "main_metric", "peak_and_energy", "read_side"]
+__all__ = ["ComparedRun", "NotFinite", "Scored", "greater_is_better", "main_metric", "peak_and_energy", "read_side"]
 
 _FAVOURITES = ("eval_rougeL", "eval_rouge1", "eval_bleu", "eval_accuracy", "eval_f1", "eval_loss")
 _NOT_SCORES = re.compile(r".*(_runtime|_per_second|_samples|_gen_len|_time|_mem_.*|_epoch)|epoch")
+_SET_BACK = 60  # seconds that a clock is set back by; less is rows that are not in order
 _ENDS = 1 << 16  # bytes at each end of system.jsonl that hold every card of a machine
 
 
@@ -28,8 +29,19 @@ class Scored(NamedTuple):
     best: float
     step: int
     last: float
+    """As it is: NaN where the training had diverged by then."""
     n: int
     """Evaluations that it is the best of."""
+
+
+class NotFinite(NamedTuple):
+    """A metric that ends without finite values."""
+
+    value: float
+    since: int
+    """Step from which no value is finite."""
+    always: bool
+    """It has no finite value at all."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +63,9 @@ class ComparedRun:
     metrics : dict of str to Scored
         Best values during the training (of ``test_`` metrics the only one).
     loss : float or None
-        The last training loss.
+        The last training loss, as it is (NaN too).
     seconds : float or None
-        From the first to the last row, all attempts together.
+        From the first to the last row, all attempts together; by how much a clock was set back does not count.
     samples_per_second : float or None
         Of training steps (median over the logged windows); else as the Trainer says at the end.
     gpu_memory_peak_mib : float or None
@@ -62,6 +74,8 @@ class ComparedRun:
         Which of both: ``"torch"``, ``"card"``; empty where neither is known.
     energy_wh : float or None
         Of the cards, from the first to the last sample. None where the hardware does not say.
+    not_finite : dict of str to NotFinite
+        Training loss and metrics whose last values are NaN, infinite or beyond 1e150.
     """
 
     name: str
@@ -80,17 +94,22 @@ class ComparedRun:
     run_id: str
     facts: Mapping[str, Any] = field(repr=False)
     curves: Mapping[str, Curve] = field(repr=False)
+    not_finite: Mapping[str, NotFinite] = field(repr=False, default_factory=dict)
 
 
 def greater_is_better(metric: str, runs: Iterable[ComparedRun]) -> bool:
     """Say which end of a metric is good: as the runs' arguments say where it is their own metric, else by its name."""
-    said = {
-        run.facts.get("arguments.greater_is_better")
-        for run in runs
-        if str(run.facts.get("arguments.metric_for_best_model") or "").removeprefix("eval_")
-        == metric.removeprefix("eval_")
-    }
-    return said == {True} if said in ({True}, {False}) else not lower_is_better(metric)
+    said = {is_greater_better(metric, _config(run.facts)) for run in runs if _is_own(metric, run.facts)}
+    return said == {True} if len(said) == 1 else is_greater_better(metric, {})
+
+
+def _config(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts.get(f"arguments.{name}") for name in ("metric_for_best_model", "greater_is_better")}
+
+
+def _is_own(metric: str, facts: Mapping[str, Any]) -> bool:
+    own = str(facts.get("arguments.metric_for_best_model") or "").removeprefix("eval_")
+    return own == metric.removeprefix("eval_") and isinstance(facts.get("arguments.greater_is_better"), bool)
 
 
 def main_metric(runs: Sequence[ComparedRun], wanted: str | None = None) -> str | None:
@@ -130,15 +149,12 @@ def read_side(run: Run, name: str) -> ComparedRun:
     curves = curves_of(rows)
     facts = flat_facts(run)
     loss = curves.get("loss")
-    last = None if loss is None or not len(loss.finite[1]) else float(loss.finite[1][-1])
+    last = None if loss is None or not len(loss.values) else float(loss.values[-1])
     peak, of, energy = peak_and_energy(run.path / "system.jsonl", len(run.attempts))
-    planned = run.facts.get("max_steps")
-    metrics = {
-        metric: scored
-        for metric in curves
-        if metric.startswith("eval_") and not _NOT_SCORES.fullmatch(metric)
-        if (scored := _scored(curves[metric], facts, metric)) is not None
-    }
+    planned = run.training_facts.get("max_steps")
+    evaluated = [name for name in curves if name.startswith("eval_") and not _NOT_SCORES.fullmatch(name)]
+    metrics = {metric: scored for metric in evaluated if (scored := _scored(curves[metric], facts, metric)) is not None}
+    ends = {name: _not_finite(curves[name]) for name in ("loss", *evaluated) if name in curves}
     kept = {metric: curves[metric] for metric in ("loss", *metrics) if metric in curves}
     return ComparedRun(
         name=name,
@@ -157,6 +173,7 @@ def read_side(run: Run, name: str) -> ComparedRun:
         run_id=str(run.facts.get("run_id") or ""),
         facts=facts,
         curves=kept,
+        not_finite={name: end for name, end in ends.items() if end is not None},
     )
 
 
@@ -164,11 +181,17 @@ def _scored(curve: Curve, facts: Mapping[str, Any], metric: str) -> Scored | Non
     steps, values = curve.finite
     if not len(values):
         return None
-    own = str(facts.get("arguments.metric_for_best_model") or "").removeprefix("eval_") == metric.removeprefix("eval_")
-    said = facts.get("arguments.greater_is_better") if own else None
-    greater = said if isinstance(said, bool) else not lower_is_better(metric)
+    greater = is_greater_better(metric, _config(facts))
     place = int(values.argmax() if greater else values.argmin())
-    return Scored(float(values[place]), int(steps[place]), float(values[-1]), len(values))
+    return Scored(float(values[place]), int(steps[place]), float(curve.values[-1]), len(values))
+
+
+def _not_finite(curve: Curve) -> NotFinite | None:
+    steps, _ = curve.finite
+    after = curve.steps > steps[-1] if len(steps) else curve.steps >= 0
+    if not after.any():
+        return None
+    return NotFinite(float(curve.values[-1]), int(curve.steps[after][0]), not len(steps))
 
 
 def _outside(rows: Rows, known: Mapping[str, Scored]) -> dict[str, Scored]:
@@ -193,13 +216,17 @@ def _outside(rows: Rows, known: Mapping[str, Scored]) -> dict[str, Scored]:
 
 
 def _seconds(rows: Rows) -> float | None:
-    ends: dict[Any, tuple[float, float]] = {}
+    spans: dict[Any, list[tuple[float, float]]] = {}  # of each attempt; one more each time the clock was set back
     for row in rows:
         time = row.get("time")
         if isinstance(time, int | float) and not row.get("standalone"):
-            low, high = ends.get(row.get("attempt"), (time, time))
-            ends[row.get("attempt")] = (min(low, time), max(high, time))
-    return sum(high - low for low, high in ends.values()) if ends else None
+            own = spans.setdefault(row.get("attempt"), [(time, time)])
+            low, high = own[-1]
+            if time < high - _SET_BACK:
+                own.append((time, time))
+            else:
+                own[-1] = (min(low, time), max(high, time))
+    return sum(high - low for own in spans.values() for low, high in own) if spans else None
 
 
 def _speed(rows: Rows) -> float | None:

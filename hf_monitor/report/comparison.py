@@ -79,12 +79,13 @@ class Comparison:
         return greater_is_better(metric, self.runs)
 
     def best_run(self, metric: str) -> int | None:
-        """Give the place of the run with the best value of a metric; None where no run has one."""
+        """Give the place of the run with the best value of a metric; None where no run has one, or several have it."""
         scored = [(one.best, place) for place, one in enumerate(self.metrics.get(metric, [])) if one is not None]
         if not scored:
             return None
         pick = max if self.greater_is_better(metric) else min
-        return pick(scored, key=lambda pair: pair[0])[1]
+        best, place = pick(scored, key=lambda pair: pair[0])
+        return place if [value for value, _ in scored].count(best) == 1 else None
 
     def to_pandas(self) -> pd.DataFrame:
         """Give a :class:`pandas.DataFrame` with a line for each run.
@@ -188,9 +189,9 @@ class Comparison:
         return f"<Comparison of {len(self.runs)} runs: {self.verdict.outcome}, {len(self.differences)} differences>"
 
     def _repr_html_(self) -> str:
-        from markupsafe import Markup
+        from hf_monitor.report.comparison_page import comparison_tables
 
-        return str(Markup("<pre>{}</pre>").format(str(self)))
+        return comparison_tables(self)
 
 
 def compare_runs(paths: Any, *, metric: str | None = None) -> Comparison:
@@ -230,12 +231,12 @@ def compare_runs(paths: Any, *, metric: str | None = None) -> Comparison:
         place = run.path.resolve()
         if place in seen:
             raise InputError(
-                f"{str(run.path)!r} is given twice (also as {str(seen[place].path)!r}): a run cannot be compared with "
-                "itself. Give each run once."
+                f"{os.path.normpath(run.path)!r} is given twice: a run cannot be compared with itself. "
+                "Give each run once."
             )
         seen[place] = run
     if len(found) < 2:
-        which = f"only one, {str(found[0].path)!r}" if found else "none"
+        which = f"only one, {os.path.normpath(found[0].path)!r}" if found else "none"
         raise InputError(f"a comparison needs two runs or more, got {which}. For one run: hf-monitor report RUN.")
     names = named(found)
     return Comparison([read_side(run, name) for run, name in zip(found, names, strict=True)], metric, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hf_monitor.report.comparison import Comparison
     from hf_monitor.report.verdict import Verdict
 
-__all__ = ["comparison_html"]
+__all__ = ["comparison_html", "comparison_tables"]
 
 _IN_COLUMNS = 6  # runs up to which each has a column in the table of differences
 _DRAWN = 12  # runs up to which each has a curve
@@ -38,7 +39,6 @@ def comparison_html(comparison: Comparison) -> bytes:
         title=f"Comparison of {len(comparison.runs)} runs",
         mark=Markup(MARK),
         comparison=comparison,
-        answer=" ".join(comparison.verdict.sentences[:2]),
         differences=[(area, _differences(comparison, area)) for area in _areas(comparison)],
         not_recorded=_not_recorded(comparison),
         metrics=_metrics(comparison),
@@ -47,6 +47,33 @@ def comparison_html(comparison: Comparison) -> bytes:
         groups=_groups(comparison.verdict),
         pairs=_pairs(comparison.verdict),
     )
+
+
+def comparison_tables(comparison: Comparison) -> str:
+    """Give the verdict, what differs, and the numbers as HTML, for a notebook."""
+    parts = [Markup("<p><strong>{}</strong></p>").format(comparison.verdict)]
+    parts += [Markup("<p>⚠ {}</p>").format(caution.text) for caution in comparison.warnings]
+    tables = [(f"what differs: {area}", _differences(comparison, area)) for area in _areas(comparison)]
+    tables += [("best values", table) for table in _metrics(comparison)]
+    for caption, table in [*tables, ("time and memory", _costs(comparison))]:
+        head = Markup("").join(Markup("<th>{}</th>").format(cell) for cell in table.head)
+        rows = Markup("").join(
+            Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(_cell(one)) for one in row))
+            for row in table.rows
+        )
+        whole = Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>")
+        parts.append(whole.format(caption, head, rows))
+    return str(Markup("\n").join(parts))
+
+
+def _cell(value: object) -> object:
+    return value if isinstance(value, Markup) else number(value)
+
+
+def _breakable(name: str, after: str = "") -> Markup:
+    """Let a long name break after dots and underscores, not within words."""
+    parts = re.findall(r"[^._/]*[._/]+|[^._/]+", name)
+    return Markup("<wbr>").join(parts) + after
 
 
 def _areas(comparison: Comparison) -> list[str]:
@@ -60,7 +87,7 @@ def _differences(comparison: Comparison, area: str) -> Table:
     for row in comparison.differences:
         if row.area != area:
             continue
-        name = row.name if row.matters else f"{row.name} (changes nothing that is learnt)"
+        name = _breakable(row.name, f" ({row.beside})" if row.beside else "")
         by_value = row.by_value
         if wide:
             of_run = {place: text for text, places in by_value for place in places}
@@ -70,8 +97,7 @@ def _differences(comparison: Comparison, area: str) -> Table:
             rows.append([name, text, len(places), names_of(runs, places)])
         if len(by_value) > _VALUES:
             rows.append([name, f"{len(by_value) - _VALUES} more values", None, None])
-    follows = [f"{row.name}: {', '.join(row.follows)}" for row in comparison.differences if row.follows]
-    own = [text for text in follows if any(text.startswith(f"{one[0]}:") for one in rows)]
+    own = [f"{row.name}: {row.followers}" for row in comparison.differences if row.follows and row.area == area]
     note = f"Differs, too, and follows from it: {'; '.join(own)}." if own else ""
     return Table(["", *(run.name for run in runs)] if wide else ["", "value", "runs", "which"], rows, note)
 
@@ -89,7 +115,11 @@ def _not_recorded(comparison: Comparison) -> Table | None:
         ]
         for places, names in by_runs.items()
     ]
-    return Table(["run", "not recorded"], rows, "Another version wrote these runs; it does not mean that they differ.")
+    return Table(
+        ["run", "not recorded"],
+        rows,
+        "Another version wrote these runs, or no callback saw it; it does not mean that they differ.",
+    )
 
 
 def _metrics(comparison: Comparison) -> list[Table]:
@@ -108,7 +138,8 @@ def _metrics_table(comparison: Comparison, metrics: Sequence[str]) -> Table:
     head: list[str] = ["run"]
     main = comparison.verdict.metric
     for metric in metrics:
-        head += [metric, "at step", "last", "curve"] if metric == main else [metric, "at step"]
+        named = _breakable(metric)
+        head += [named, "at step", "last", "curve"] if metric == main else [named, "at step"]
     best = {metric: comparison.best_run(metric) for metric in metrics}
     rows: list[list[object]] = []
     for place in comparison.order:
@@ -136,6 +167,8 @@ def _spark(curve: Curve | None, metric: str) -> Markup:
 
 
 def _costs(comparison: Comparison) -> Table:
+    has_peak = any(run.gpu_memory_peak_mib is not None for run in comparison.runs)
+    has_energy = any(run.energy_wh is not None for run in comparison.runs)
     rows: list[list[object]] = [
         [
             run.name,
@@ -145,8 +178,8 @@ def _costs(comparison: Comparison) -> Table:
             run.loss,
             duration(run.seconds),
             run.samples_per_second,
-            run.gpu_memory_peak_mib,
-            run.energy_wh,
+            *([run.gpu_memory_peak_mib] if has_peak else []),
+            *([run.energy_wh] if has_energy else []),
         ]
         for run in (comparison.runs[place] for place in comparison.order)
     ]
@@ -157,8 +190,11 @@ def _costs(comparison: Comparison) -> Table:
         note += "Peak: what torch held at most. "
     if "card" in of:
         note += "Peak, where torch's is not recorded: what was used on the card. "
-    note += "Energy: of the cards, from the first to the last sample. Empty: the hardware does not say."
-    head = ["run", "status", "attempts", "steps", "last loss", "time", "samples/s", peak, "energy (Wh)"]
+    if has_energy:
+        note += "Energy: of the cards, from the first to the last sample. "
+    note += "Empty: it was not measured." if has_peak and has_energy else "What no run has measured has no column."
+    head = ["run", "status", "attempts", "steps", "last loss", "time", "samples/s"]
+    head += [peak] * has_peak + ["energy (Wh)"] * has_energy
     return Table(head, rows, note)
 
 
@@ -243,7 +279,7 @@ def _pairs(verdict: Verdict) -> Table | None:
         [
             verdict.groups[pair.other].label,
             said[pair.clear],
-            pair.metric,
+            _breakable(pair.metric),
             pair.difference,
             pair.low,
             pair.high,

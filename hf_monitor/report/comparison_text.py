@@ -23,6 +23,7 @@ _COLUMNS = 6  # metrics in the table
 _ROWS = 40  # runs in the table; the page has all
 _NAME = 40
 _BARS = "▁▂▃▄▅▆▇█"
+_ASCII = str.maketrans(_BARS, "_.,-~=*#")  # where the terminal has no blocks
 _SPARK = 12
 
 
@@ -45,7 +46,9 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
         return
     width = shutil.get_terminal_size().columns
     console = console_of(file)
-    for text, style in _wrapped(comparison, width):
+    blocks = encodable(_BARS, file) == _BARS
+    for line, style in _wrapped(comparison, width):
+        text = line if blocks else line.translate(_ASCII)
         if console is None:
             file.write(encodable(text, file) + "\n")
         else:
@@ -75,12 +78,14 @@ def _lines(comparison: Comparison, width: int) -> Iterator[_Line]:
         if row.area != area:
             area = row.area
             yield _Line(f"  {area}", "dim")
-        beside = "" if row.matters else "  (changes nothing that is learnt)"
-        yield _Line(f"    {one_line(row.name, 80)}{beside}", "" if row.matters else "dim")
+        style = "dim" if row.beside else ""
+        yield _Line(f"    {one_line(row.name, 80)}" + (f"  ({row.beside})" if row.beside else ""), style)
         for text, places in row.by_value[:8]:
-            yield _Line(f"      {text}: {names_of(runs, places)}", "" if row.matters else "dim", 8)
+            yield _Line(f"      {text}: {names_of(runs, places)}", style, 8)
         if len(row.by_value) > 8:
             yield _Line(f"      and {len(row.by_value) - 8} more values", "dim")
+        if row.follows:
+            yield _Line(f"      follows from it: {one_line(row.followers, 300)}", "dim", 8)
     if not comparison.differences:
         yield _Line("  nothing that is recorded")
     if comparison.not_recorded:

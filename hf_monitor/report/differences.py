@@ -9,9 +9,10 @@ from typing import Any
 
 from hf_monitor.gpu.report_text import one_line
 from hf_monitor.report.compared_facts import Absent, absent_value, area_of, canonical
+from hf_monitor.report.run_labels import labels, of_each_word
 from hf_monitor.run.rows import plain
 
-__all__ = ["SEEDS", "Difference", "find_differences", "shown"]
+__all__ = ["SEEDS", "Difference", "find_differences", "seeds_of", "shown"]
 
 #: Differences that a repetition is made of: runs that differ by nothing else form a group.
 SEEDS = frozenset({"arguments.seed", "arguments.data_seed", "seed", "fold"})
@@ -21,15 +22,17 @@ _BESIDE = re.compile(
     r"|dataloader_(num_workers|pin_memory|persistent_workers|prefetch_factor)|push_to_hub|hub_.*|ddp_timeout"
     r"|skip_memory_metrics|include_num_input_tokens_seen|do_predict|debug)"
     r"|alerts(\..*)?|python|platform|cpu_count|memory_total_mib|devices\.(device|gpus|threads)|text_metrics(\..*)?"
-    r"|command\.--(train|validation|eval|test|data\w*)_(file|dir|path|folder)"
     r"|packages\.(hf-monitor|matplotlib|nvidia-ml-py|wandb|rouge-score|sacrebleu|evaluate|mecab-ko)"
 )
+#: They change nothing where the data themselves are known to be the same.
+_FILES = re.compile(r"command\.--(train|validation|eval|test|data\w*)_(file|dir|path|folder)")
 _BATCH = (
     r"arguments\.(per_device_train_batch_size|gradient_accumulation_steps|auto_find_batch_size)|devices\.world_size"
 )
 _MODEL = r"model\.(class|name_or_path|config\..*)"
 #: (what follows, from what): it is listed only where nothing that it may follow from differs.
 _FOLLOWS = [
+    (r"model\.config\..*", r"model\.class"),
     (r"optimizer\.learning_rates", r"arguments\.(learning_rate|optim.*)|optimizer\.class"),
     (r"optimizer\.class", r"arguments\.optim.*"),
     (r"train_batch_size_total", _BATCH),
@@ -46,6 +49,7 @@ _FOLLOWS = [
     (r"seed", r"arguments\.seed"),
 ]
 _NO_DATA_KEY = ("fingerprint_error",)
+_FOLLOWERS = 3  # named
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Difference:
         Whether it may change what a model learns.
     follows : list of str
         What else differs because of it.
+    label : bool
+        Whether it only names the runs (``--run_tag``): it parts no groups.
     """
 
     name: str
@@ -71,11 +77,28 @@ class Difference:
     values: list[Any]
     matters: bool = True
     follows: list[str] = field(default_factory=list)
+    label: bool = False
+
+    @property
+    def parts(self) -> bool:
+        """Whether runs that differ by it are no repetitions of one setting."""
+        return self.matters and not self.label and self.name not in SEEDS
+
+    @property
+    def beside(self) -> str:
+        """Words for what counts less than the rest; empty otherwise."""
+        return "names the runs only" if self.label else "" if self.matters else "changes nothing that is learnt"
 
     @property
     def short(self) -> str:
         """The name without the part that says where it stands in ``run.json``."""
-        return self.name.removeprefix("arguments.").removeprefix("command.")
+        return self.name.removeprefix("arguments.").removeprefix("command.").removeprefix("arguments.")
+
+    @property
+    def followers(self) -> str:
+        """What follows from it, a few of many."""
+        more = f" and {len(self.follows) - _FOLLOWERS} more" if len(self.follows) > _FOLLOWERS else ""
+        return ", ".join(self.follows[:_FOLLOWERS]) + more
 
     @property
     def by_value(self) -> list[tuple[str, list[int]]]:
@@ -92,7 +115,7 @@ class Difference:
         """Give it as plain data."""
         values = [str(value) if isinstance(value, Absent) else plain(value) for value in self.values]
         head = {"name": self.name, "area": self.area, "values": values}
-        return {**head, "matters": self.matters, "follows": self.follows}
+        return {**head, "matters": self.matters, "follows": self.follows, "label": self.label}
 
 
 def shown(value: Any, longest: int = 120) -> str:
@@ -134,7 +157,7 @@ def find_differences(facts: Sequence[Mapping[str, Any]]) -> tuple[list[Differenc
             missing[name] = lacking
         if len({canonical(value) for value in column if value is not Absent.NOT_RECORDED}) > 1:
             columns[name] = _only_what_differs(column) if area_of(name) == "data" and name != "fold" else column
-    columns = _once_a_signature(columns)
+    columns = of_each_word(_once_a_signature(columns))
     follows = _followers(columns)
     causes: dict[str, list[str]] = {}
     for name, cause in follows.items():
@@ -142,12 +165,30 @@ def find_differences(facts: Sequence[Mapping[str, Any]]) -> tuple[list[Differenc
             cause = follows[cause]
         causes.setdefault(cause, []).append(name)
     areas = ["configuration", "environment", "data", "devices", "scores"]
+    beside = [_BESIDE, _FILES] if all(map(_knows_its_data, facts)) else [_BESIDE]
+    matters = {name: not any(pattern.fullmatch(name) for pattern in beside) for name in columns if name not in follows}
+    parting = [name for name, does in matters.items() if does and name not in SEEDS]
+    names_only = labels(columns, parting, seeds_of(facts))
     rows = [
-        Difference(name, area_of(name), values, _BESIDE.fullmatch(name) is None, causes.get(name, []))
-        for name, values in columns.items()
-        if name not in follows
+        Difference(name, area_of(name), columns[name], does, causes.get(name, []), name in names_only)
+        for name, does in matters.items()
     ]
     return sorted(rows, key=lambda row: (areas.index(row.area), not row.matters)), missing
+
+
+def _knows_its_data(facts: Mapping[str, Any]) -> bool:
+    data = [value for name, value in facts.items() if name.startswith("data.")]
+    return bool(data) and all(isinstance(value, Mapping) and value.get("fingerprint") for value in data)
+
+
+def seeds_of(facts: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...] | None]:
+    """Give what repetitions differ by, one a run: its seeds and fold; None of a run without a seed on record."""
+    return [
+        None
+        if one.get("arguments.seed", one.get("seed")) is None
+        else tuple(canonical(one.get(name, Absent.NOT_RECORDED)) for name in sorted(SEEDS))
+        for one in facts
+    ]
 
 
 def _only_what_differs(column: list[Any]) -> list[Any]:
@@ -191,7 +232,7 @@ def _followers(columns: Mapping[str, list[Any]]) -> dict[str, str]:
                 if source is not None:
                     found[name] = source
                 break
-        if name.startswith("command.--"):  # --lr 0.1 says the same as arguments.learning_rate
+        if name.startswith(("command.--", "command.arguments")):  # --lr 0.1 says the same as arguments.learning_rate
             same = [one for one in columns if not one.startswith("command.") and texts[one] == texts[name]]
             if same:
                 found[name] = same[0]

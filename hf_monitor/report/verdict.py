@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hf_monitor.charts.comparing import compare
@@ -14,6 +14,7 @@ from hf_monitor.report import chance
 from hf_monitor.report.alike import Group, groups_of
 from hf_monitor.report.compared_runs import ComparedRun, greater_is_better, main_metric
 from hf_monitor.report.differences import Difference
+from hf_monitor.report.incomparable import why_incomparable
 from hf_monitor.report.verdict_words import sentences
 from hf_monitor.run.reader import Run
 
@@ -42,6 +43,10 @@ class Pair:
         Pairs of samples or folds; else the runs of both.
     why_not : str
         Why it cannot be told.
+    contrary : bool
+        By `metric`, which is another one than the verdict's, the other group is ahead.
+    note : str
+        What to know of the test.
     """
 
     best: int
@@ -54,11 +59,18 @@ class Pair:
     p: float | None = None
     n: int = 0
     why_not: str = ""
+    contrary: bool = False
+    note: str = ""
 
     @property
     def clear(self) -> bool | None:
-        """Whether the difference is more than chance; None where it cannot be told."""
-        return None if self.p is None else self.p <= chance.LEVEL
+        """Whether the best group is better by more than chance.
+
+        None where it cannot be told, also since two metrics clearly say the opposite.
+        """
+        if self.p is None or (self.contrary and self.p <= chance.LEVEL):
+            return None
+        return self.p <= chance.LEVEL
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,7 @@ def judge(runs: Sequence[ComparedRun], differences: Sequence[Difference], metric
         texts = _Texts(runs, groups, chosen)
         pairs = [_pair(runs, groups, best, other, chosen, texts) for other in others]
         corrected = chance.holm([pair.p for pair in pairs], n_comparisons)
-        pairs = [Pair(**{**vars(pair), "p": p}) for pair, p in zip(pairs, corrected, strict=True)]
+        pairs = [replace(pair, p=p) for pair, p in zip(pairs, corrected, strict=True)]
     clear = [pair for pair in pairs if pair.clear]
     if any(pair.method != "samples" for pair in clear):
         outcome = "clear difference"
@@ -143,8 +155,16 @@ def _pair(
 ) -> Pair:
     a, b = groups[best], groups[other]
     first, second = list(a.values.values()), list(b.values.values())
+    if why := why_incomparable(runs, a.used, b.used, metric):
+        return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
+    if a.diverged:
+        # What is left of a setting that diverges was chosen by its result. In the other group that only flatters it.
+        why = f"runs of {a.label} without a finite {metric} are not in its mean"
+        return Pair(best, other, "", metric, a.mean - b.mean, why_not=why)
     shared = sorted(a.folds.keys() & b.folds.keys())
-    if len(shared) > 1 and len(shared) == len(a.folds) == len(b.folds) and _same_folds(runs, a, b):
+    may_pair = len(shared) > 1 and len(shared) == len(a.folds) == len(b.folds)
+    same = may_pair and _same_folds(runs, a, b)
+    if same:
         found, method, n = chance.folds([a.folds[k] - b.folds[k] for k in shared], len(shared)), "folds", len(shared)
     elif len(first) > 1 and len(second) > 1:
         found, method, n = chance.welch(first, second), "welch", len(first) + len(second)
@@ -157,19 +177,24 @@ def _pair(
     else:
         return texts.pair(best, other, first[0] - second[0])
     why = "" if found.p is not None else "each run of a group has the same value, so that chance cannot be estimated"
-    return Pair(best, other, method, metric, *found, n, why)
+    unpaired = "The folds are compared unpaired: that both hold out the same samples is not known."
+    note = unpaired if may_pair and not same else ""
+    return Pair(best, other, method, metric, *found, n, why, note=note)
 
 
 def _same_folds(runs: Sequence[ComparedRun], a: Group, b: Group) -> bool:
-    """Tell whether the folds of two groups hold out the same samples."""
+    """Tell whether the folds of two groups are known, by fingerprints, to hold out the same samples."""
 
-    def held_out(group: Group) -> dict[Any, Any]:
-        return {
-            runs[place].facts.get("fold"): repr(runs[place].facts.get("data.eval", runs[place].facts.get("data.test")))
-            for place in group.runs
-        }
+    def held_out(group: Group) -> set[tuple[Any, Any]]:
+        found = set()
+        for place in group.runs:
+            facts = runs[place].facts
+            data = facts.get("data.eval", facts.get("data.test"))
+            found.add((facts.get("fold"), data.get("fingerprint") if isinstance(data, Mapping) else None))
+        return found
 
-    return held_out(a) == held_out(b)
+    ours, theirs = held_out(a), held_out(b)
+    return ours == theirs and all(fingerprint for _, fingerprint in ours)
 
 
 class _Texts:
@@ -180,42 +205,58 @@ class _Texts:
         self._read: dict[int, Any] = {}
 
     def pair(self, best: int, other: int, difference: float) -> Pair:
-        """Compare two groups of one run each."""
+        """Compare two groups of one repetition each, by the texts of one run of each."""
         no = Pair(best, other, "", self._metric, difference, why_not="one run each: a second seed would tell")
         if other not in self._read and len(self._read) > _PREDICTIONS_READ:
-            return Pair(**{**vars(no), "why_not": f"only the {_PREDICTIONS_READ} nearest to the best are compared"})
+            return replace(no, why_not=f"only the {_PREDICTIONS_READ} nearest to the best are compared")
         try:
             first, second = self._predictions(best), self._predictions(other)
             if first is None or second is None:
                 return no
-            metric = self._metric.removeprefix("eval_")
+            metric = self._metric.removeprefix(f"{first.name}_")
             names = [name for name in (metric, "score", "rougeL") if name in first.scores and name in second.scores]
-            if not names or [*map(tuple, first.references)] != [*map(tuple, second.references)]:
-                return Pair(**{**vars(no), "why_not": "one run each, and not of the same samples"})
+            same = [*map(tuple, first.references)] == [*map(tuple, second.references)]
+            if not names or first.name != second.name or not same:
+                return replace(no, why_not="one run each, and not of the same samples")
             pairs = compare(first, second, names[0]).pairs
         except (InputError, NothingToDraw) as error:
-            return Pair(**{**vars(no), "why_not": f"one run each; their texts cannot be compared: {error}"})
+            return replace(no, why_not=f"one run each; their texts cannot be compared: {error}")
         if len(pairs) < chance.MIN_SAMPLES:
-            return Pair(**{**vars(no), "why_not": f"one run each, and only {len(pairs)} samples that both have"})
+            return replace(no, why_not=f"one run each, and only {len(pairs)} samples that both have")
         found = chance.resampled([a - b for a, b in pairs])
         why = "" if found.p is not None else "each sample differs by the same"
-        return Pair(best, other, "samples", names[0], *found, len(pairs), why)
+        note = "" if any(a != b for a, b in pairs) else "all samples have the same score"
+        contrary = found.value > 0 if first.lower(names[0]) else found.value < 0
+        return Pair(best, other, "samples", names[0], *found, len(pairs), why, contrary, note)
 
     def _predictions(self, group: int) -> Any:
         if group not in self._read:
-            run = Run(self._runs[self._groups[group].runs[0]].path)
-            self._read[group] = None
-            if (run.path / "predictions.jsonl").is_file():
-                step = self._runs[self._groups[group].runs[0]].metrics[self._metric].step
-                own = [
-                    row
-                    for row in run.iter_rows("predictions.jsonl")  # those of the other steps are not kept
-                    if row.get("step") == step and row.get("name", "eval") == "eval"
-                ]
-                if own := own or run.latest_predictions("eval"):
-                    last = [row for row in own if row.get("time") == own[-1].get("time")]
-                    found = read_predictions(last)
-                    if not found.scores:
-                        add_scores(found)
-                    self._read[group] = found
+            runs = [self._runs[place] for place in self._groups[group].used]
+            scored = [run for run in runs if self._metric in run.metrics]  # a first try may have crashed or diverged
+            with_texts = (found for run in scored if (found := self._texts_of(run)) is not None)
+            self._read[group] = next(with_texts, None)
         return self._read[group]
+
+    def _texts_of(self, compared: ComparedRun) -> Any:
+        """Read the texts of the evaluation that the metric is of; of another evaluation set they tell nothing."""
+        run, step = Run(compared.path), compared.metrics[self._metric].step
+        if not (run.path / "predictions.jsonl").is_file():
+            return None
+        names: set[str] = set()
+        at_step = []
+        for row in run.iter_rows("predictions.jsonl"):  # those of the other steps are not kept
+            name = str(row.get("name", "eval"))
+            names.add(name)
+            if row.get("step") == step:
+                at_step.append((name, row))
+        own_set = self._metric.startswith(("test_", "predict_"))
+        name = max(
+            (one for one in names if self._metric.startswith(f"{one}_")), key=len, default="" if own_set else "eval"
+        )
+        own = [row for one, row in at_step if one == name] or (run.latest_predictions(name) if name else [])
+        if not own:
+            return None
+        found = read_predictions([row for row in own if row.get("time") == own[-1].get("time")], name=name)
+        if not found.scores:
+            add_scores(found)
+        return found
