@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from hf_monitor.callbacks._apart import how_it_ended, start_apart
 from hf_monitor.callbacks._exit import before_exit, no_more_before_exit
@@ -16,7 +17,7 @@ from hf_monitor.callbacks._report import described
 from hf_monitor.run.trouble import reason_of
 from hf_monitor.run.writer import RunWriter
 
-__all__ = ["Page"]
+__all__ = ["Page", "take_away"]
 
 log = logging.getLogger("hf_monitor")
 
@@ -28,6 +29,24 @@ LIMIT_S = 60.0
 _QUICK_S, _QUICK_BYTES = 0.5, 8 * 2**20
 _SHARE = 10.0  # after a writing that took a second, so many go by without one
 _LONGEST_REASON = 300  # characters
+_OURS = b"style-src 'sha256-"  # in the policy that each page of ours begins with
+
+
+def take_away(run_dir: Path) -> None:
+    """Take ``report.html`` of an earlier training away: what it says is no longer true of the folder. Never raises.
+
+    If this training is killed there is none, rather than one that says "finished"; ``hf-monitor report`` makes it. A
+    file that is no page of ours stays; so does a link, without what it leads to.
+    """
+    path = run_dir / "report.html"
+    try:
+        with path.open("rb") as file:
+            if _OURS in file.read(1024):
+                path.resolve().unlink()
+    except (FileNotFoundError, IsADirectoryError):
+        return
+    except OSError as error:
+        log.warning("hf_monitor: %s is of an earlier training, and cannot be taken away: %s.", path, reason_of(error))
 
 
 class Page:
@@ -56,6 +75,11 @@ class Page:
         self._pid = os.getpid()
         self._ended, self._seconds = 0.0, 0.0  # the last writing: when, and how long it took
         self._said: set[str] = set()
+
+    def announce(self) -> None:
+        """Say where it will be, and how to have it before."""
+        command = f"hf-monitor report {shlex.quote(str(self._writer.run_dir))}"
+        self._writer.note(f"report.html comes when the training ends; before that, or after a kill: {command}")
 
     def owe(self) -> None:
         """Note that there is something new."""

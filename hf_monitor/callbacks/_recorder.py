@@ -13,6 +13,7 @@ from typing import Any
 from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
 from hf_monitor.callbacks._loss import LossRecord, is_summary
+from hf_monitor.callbacks._page import take_away
 from hf_monitor.callbacks._ranks import describe_error, next_training
 from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
@@ -122,6 +123,7 @@ class Recorder:
             self.writer.update_facts(facts, begins=True)  # an evaluation before the training opened this attempt
         else:
             self.writer.begin_attempt(facts)
+        take_away(self.writer.run_dir)  # here, since not every training has a ReportCallback
         self.trained = True
         self.kept, self._saved = {}, None
         values = {

@@ -22,8 +22,8 @@ class ReportCallback(TrainerCallback):
     An evaluation or prediction after the training brings it up to date: at once where the last writing was quick, else
     at the end of ``with attach(...)`` or of the process. Nothing is done at a step. Of more than 48 MiB of rows a
     process of its own makes the page, within a minute; ``hf-monitor report`` has no such limits. After an error it is
-    written by :func:`hf_monitor.attach`, without that when the process ends; a process that is killed leaves none. A
-    failure is one line in the log.
+    written by :func:`hf_monitor.attach`, without that when the process ends; a process that is killed leaves none, as
+    that of an earlier training is taken away when one begins. A failure is one line in the log.
 
     Callbacks that record have their place before it.
 
@@ -65,6 +65,7 @@ class ReportCallback(TrainerCallback):
         if state.is_world_process_zero:
             recorder, page = self._open(args)
             recorder.begin(args, state, **kwargs)
+            page.announce()
             page.owe()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from hf_monitor.charts.sweep_metric import named_metric, usual_metric
 from hf_monitor.charts.sweep_runs import effective_batch_size, named
 from hf_monitor.errors import InputError, NothingToDraw
 from hf_monitor.run import Run
+from hf_monitor.run.better import lower_is_better, name_says_lower
 
 __all__ = ["Sweep", "SweepRun"]
 
@@ -136,7 +137,8 @@ class Sweep:
             str(name).removeprefix("eval_") for name in wanted
         }:
             said = {run.config.get("greater_is_better") for run in runs} - {None}
-            greater_is_better = said.pop() if said in ({True}, {False}) else None
+            if said == {False} or (said == {True} and not name_says_lower(found)):  # the Trainer's own True for a WER
+                greater_is_better = said.pop()
         scored, lost, fingerprints = [], 0, set()
         for name, run in zip(named(runs), runs, strict=True):
             best = run.best(found, greater_is_better=greater_is_better)
@@ -155,7 +157,7 @@ class Sweep:
     @classmethod
     def _of(cls, runs: list[SweepRun], metric: str, greater: bool | None, notes: list[str], lost: int) -> Sweep:
         if greater is None and metric not in _UNSAID:
-            greater = not metric.endswith("loss")
+            greater = not lower_is_better(metric)
         if lost:
             notes.append(f"{lost} run{'s' * (lost > 1)} without a finite {metric} left out")
         if not runs:

@@ -70,11 +70,11 @@ def diagnose(
     muted = muted_of(mute or (), known)
     limits = thresholds_of(thresholds)
     run = run if isinstance(run, Run) else load_run(run)
-    recorded = run.facts.get("alerts")
+    recorded = run.training_facts.get("alerts")
     if isinstance(recorded, Mapping):
         muted = _recorded_mute(recorded, known) if mute is None else muted
         limits = _recorded_thresholds(recorded) if thresholds is None else limits
-    watcher = Watcher(run.facts, thresholds=limits, mute=muted & {rule.name for rule in RULES})
+    watcher = Watcher(run.training_facts, thresholds=limits, mute=muted & {rule.name for rule in RULES})
     for row in lineage(run.rows):
         watcher.see(row)
     by_rows = watcher.verdicts()

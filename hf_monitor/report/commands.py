@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hf_monitor.diagnosis.rows import mapping, number
+from hf_monitor.diagnosis.rows import number
 from hf_monitor.report.material import Material
 
 __all__ = ["Commands", "commands_of"]
@@ -31,7 +31,7 @@ def commands_of(material: Material) -> Commands:
 
     ``command`` in ``run.json`` is quoted for a shell already; folder, commit and checkpoint are quoted here.
     """
-    facts, git = material.run.facts, mapping(material.run.facts.get("git"))
+    facts, git = material.facts, material.fact("git")
     command, folder = _line(facts.get("command")), _line(facts.get("working_folder"))
     commit = _line(git.get("commit"))
     lines, notes = [], []
@@ -81,16 +81,24 @@ def _notes(material: Material, command: str) -> list[str]:
             f"as torchrun --nproc_per_node N (or accelerate launch) does; how it was spread over machines is not known."
         )
     if len(material.run.attempts) > 1:
-        notes.append("Of several attempts this is the command of the latest one.")
+        notes.append("Of several attempts this is the command of the latest one that trained.")
+        if material.facts != material.run.facts:
+            notes.append("A later one did not train, and had other arguments or another command: run.json has them.")
     return notes
 
 
 def _resume(material: Material, command: str, folder: str) -> tuple[str, str]:
-    """Give the command that goes on from the last checkpoint, and what is to be said of it."""
-    if material.checkpoint is None:
+    """Give the command that goes on from the last sound checkpoint, and what is to be said of it."""
+    last, sound = material.checkpoint, material.sound_checkpoint
+    if last is None or sound is None or material.ending.status == "finished":
         return "", ""
-    step, path = material.checkpoint
+    step, path = sound
     note = f"It was saved at step {step:,}; whether it is still there is not looked up."
+    if sound != last:
+        note = (
+            f"Of step {step:,}, since the last one, of step {last[0]:,}, came after the fault; whether it is still "
+            "there is not looked up. A resume restores the learning rate and its schedule, too."
+        )
     try:
         words = shlex.split(command)
     except ValueError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hf_monitor.diagnosis.finding import Finding
 from hf_monitor.diagnosis.rows import number
 from hf_monitor.report import words
+from hf_monitor.report.learned import Learned
 from hf_monitor.report.learning import Tone
 from hf_monitor.report.material import Material
 
@@ -77,7 +79,11 @@ def _grave(material: Material) -> list[Finding]:
 
 
 def _in_short(finding: Finding) -> str:
-    place = f", from step {finding.steps[0]:,}" if finding.steps is not None and finding.steps[0] > 0 else ""
+    place = ""
+    if finding.steps is not None and finding.steps[0] > 0:
+        # What was still finite stands first there.
+        is_after = finding.rule == "nan" and finding.steps[0] < finding.steps[1]
+        place = f", {'after' if is_after else 'from'} step {finding.steps[0]:,}"
     return f"{RULES.get(finding.rule, finding.rule.replace('_', ' '))}{place}"
 
 
@@ -89,8 +95,8 @@ def _ending(material: Material) -> tuple[str, Tone]:
         return "There only were evaluations, and no error ended them", "quiet"
     step = number(ending.step)
     last = int(step) if step is not None else material.last_step
-    attempts = len(material.run.attempts)
-    at = f"at step {last:,}{f' of {planned:,}' if planned else ''}{f' in attempt {attempts}' if attempts > 1 else ''}"
+    attempt = f" in attempt {material.trained_attempt}" if len(material.run.attempts) > 1 else ""
+    at = f"at step {last:,}{f' of {planned:,}' if planned else ''}{attempt}"
     rank = f" in process {ending.rank}" if ending.rank else ""
     kind = words.quoted(ending.type) if ending.type else ""
     said = words.quoted(message_line(str(ending.message))) if ending.message else ""
@@ -127,14 +133,10 @@ def _last_row(material: Material) -> str:
 
 
 def _finished(material: Material, step: int, planned: int | None) -> tuple[str, Tone]:
-    alert = None
-    for row in material.run.rows:
-        if row.get("kind") == "event" and row.get("event") == "train_begin":
-            alert = None
-        elif row.get("kind") == "alert" and row.get("stops_training") is True:
-            alert = alert or str(row.get("rule"))
+    alert = _stopping_alert(material)
     if alert is not None:
-        why = RULES.get(alert, words.quoted(alert))
+        rule = str(alert.get("rule"))
+        why = RULES.get(rule, words.quoted(rule))
         return f"It was stopped at step {step:,}{f' of {planned:,}' if planned else ''} by an alert: {why}", "bad"
     if planned and step < planned:
         return (
@@ -142,6 +144,17 @@ def _finished(material: Material, step: int, planned: int | None) -> tuple[str, 
             "good",
         )
     return f"It ended in order after {step:,}{f' of {planned:,}' if planned else ''} steps", "good"
+
+
+def _stopping_alert(material: Material) -> Mapping[str, Any] | None:
+    """Give the alert that stopped the latest training."""
+    alert: Mapping[str, Any] | None = None
+    for row in material.run.rows:
+        if row.get("kind") == "event" and row.get("event") == "train_begin":
+            alert = None
+        elif row.get("kind") == "alert" and row.get("stops_training") is True:
+            alert = alert or row
+    return alert
 
 
 def message_line(message: str) -> str:
@@ -156,23 +169,22 @@ def is_out_of_memory(material: Material) -> bool:
     return material.ending.status == "crashed" and ("outofmemory" in said or "out of memory" in said)
 
 
-def what_to_change(material: Material, tone: Tone, n_evaluations: int) -> tuple[str, Tone]:
-    """Say what to change first.
-
-    Parameters
-    ----------
-    material : Material
-    tone : str
-        Of the sentence about learning.
-    n_evaluations : int
-        Points of the metric that was judged.
-    """
+def what_to_change(material: Material, learned: Learned) -> tuple[str, Tone]:
+    """Say what to change first: what the gravest finding suggests, else what the evaluations ask for."""
     gravest = [one for one in _grave(material) if one.suggestions]
     status = material.ending.status
     if material.has_training and status in ("crashed", "killed", "interrupted", "terminated"):
         return _of_the_dead(material, gravest)
+    if gravest and gravest[0].severity == "error":
+        return f"Try this: {_advice(gravest[0], material)}.", "bad"
+    alert = _stopping_alert(material) if status == "finished" else None
+    if alert is not None and (told := _of_the_alert(alert, gravest, material)):
+        return told, "bad"
+    if learned.is_urgent:
+        return learned.advice, "warn"
     if gravest:
-        return f"Try this: {_advice(gravest[0], material)}.", _tone(gravest)
+        doubtful = gravest[0].rule == "divergence" and learned.tone == "bad"
+        return f"Try this: {_advice(gravest[0], material, doubts=not doubtful)}.", "bad" if doubtful else "warn"
     if not material.run.rows:
         return "Attach the monitor before the training begins: attach(trainer), then trainer.train().", "warn"
     if not material.has_training:
@@ -181,29 +193,34 @@ def what_to_change(material: Material, tone: Tone, n_evaluations: int) -> tuple[
         host = next((str(one["host"]) for one in reversed(material.run.attempts) if one.get("host")), "")
         where = f"on {words.quoted(host)}" if host else "on the machine it ran on"
         return f"Look {where} whether it still runs, and make this report there.", "quiet"
-    if n_evaluations < 2:
+    if learned.n < 2:
         more = 'eval_strategy="steps", eval_on_start=True'
         return f"Evaluate more often during a training ({more}), so that it can be told whether it learns.", "warn"
-    if tone == "bad":
-        rate = number(material.run.config.get("learning_rate"))
-        known = f" (it is {words.number(rate)})" if rate is not None else ""
-        return f"No rule says why: look first at the learning rate{known}, and whether labels fit their inputs.", "warn"
-    grave = _grave(material)
-    if grave:  # a warning that no rule has a remedy for is not nothing
-        return "The rules have no advice for what they found: look at the evidence among the findings.", _tone(grave)
+    if learned.advice:
+        return learned.advice, "quiet" if learned.tone == "quiet" else "warn"
+    if grave := _grave(material):  # a warning that no rule has a remedy for is not nothing
+        tone: Tone = "bad" if grave[0].severity == "error" else "warn"
+        return "The rules have no advice for what they found: look at the evidence among the findings.", tone
     return f"Nothing needs changing{' so far' if status == 'running' else ''}, by what was recorded.", "good"
 
 
-def _advice(finding: Finding, material: Material) -> str:
-    """Give its first suggestion; of a training that is over not that it should go on."""
-    told = [
-        one for one in finding.suggestions if material.ending.status == "running" or not one.startswith("train on,")
-    ]
+def _advice(finding: Finding, material: Material, *, doubts: bool = True) -> str:
+    """Give its first suggestion; of a training that is over not that it should go on, nor a doubt that is none."""
+    left_out = [] if material.ending.status == "running" else ["train on,"]
+    left_out += [] if doubts else ["shuffled data, or"]
+    told = [one for one in finding.suggestions if not one.startswith(tuple(left_out))]
     return (told or finding.suggestions)[0].rstrip(".")
 
 
-def _tone(found: Sequence[Finding]) -> Tone:
-    return "bad" if found[0].severity == "error" else "warn"
+def _of_the_alert(alert: Mapping[str, Any], gravest: Sequence[Finding], material: Material) -> str:
+    """Give the advice of the alert that stopped a training: the whole run may no longer show what it saw."""
+    if same := [one for one in gravest if one.rule == alert.get("rule")]:
+        return f"Try this: {_advice(same[0], material)}."
+    given = alert.get("suggestions")
+    told = [one for one in given if isinstance(one, str) and one.strip()] if isinstance(given, list) else []
+    if told:
+        return f"Try this: {words.quoted(told[0].strip().rstrip('.'), 500)}."
+    return f"Look at what the alert saw at step {number(alert.get('step')) or 0:,.0f}, or mute its rule: mute=[...]."
 
 
 def _of_the_dead(material: Material, gravest: Sequence[Finding]) -> tuple[str, Tone]:
@@ -222,11 +239,12 @@ def _of_the_dead(material: Material, gravest: Sequence[Finding]) -> tuple[str, T
         do = "look who ended it (dmesg, the batch system's record) and how much memory it had"
     else:
         do = _advice(gravest[0], material) if gravest else ""
-    spoiled = error is not None and checkpoint is not None and (error.steps or (0, 0))[0] <= checkpoint[0]
+    sound = material.sound_checkpoint
     if checkpoint is None:
         then = "begin anew, with save_steps for checkpoints: none was saved"
-    elif spoiled:
-        then = f"do not go on from its last checkpoint: that of step {checkpoint[0]:,} came after the fault"
+    elif sound != checkpoint:
+        told = f"do not go on from its last checkpoint: that of step {checkpoint[0]:,} came after the fault"
+        return f"{f'Try this: {do}; {told}' if do else told[0].upper() + told[1:]}.", "bad"
     else:
         then = f"go on from its checkpoint of step {checkpoint[0]:,} (the command stands below)"
     if not do:
@@ -235,8 +253,8 @@ def _of_the_dead(material: Material, gravest: Sequence[Finding]) -> tuple[str, T
 
 
 def _smaller_batch(material: Material) -> str:
-    batch = number(material.run.config.get("per_device_train_batch_size"), 2.0, 1e6)
-    steps = number(material.run.config.get("gradient_accumulation_steps"), 1.0, 1e6)
+    batch = number(material.config.get("per_device_train_batch_size"), 2.0, 1e6)
+    steps = number(material.config.get("gradient_accumulation_steps"), 1.0, 1e6)
     if batch is None or steps is None or batch % 2:
         return "a smaller batch, or gradient_checkpointing=True"
     return (

@@ -1,16 +1,17 @@
-"""Did a training learn? Told from its evaluations, in a sentence; never more than they show."""
+"""How a metric went over the evaluations of a training, and the training loss over its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from itertools import pairwise
+from math import isfinite, sqrt
 from typing import Any, Literal
 
 from hf_monitor.charts.curves import Curve
 from hf_monitor.report import words
 
-__all__ = ["Course", "Tone", "course_of", "greater_is_better", "main_metrics", "sentence"]
+__all__ = ["Change", "Course", "Tone", "Way", "change_of", "course_of", "main_metrics", "trained"]
 
 Tone = Literal["good", "warn", "bad", "quiet"]
 Way = Literal["learned", "fell back", "lost", "same", "worse"]
@@ -18,9 +19,10 @@ Way = Literal["learned", "fell back", "lost", "same", "worse"]
 _MARGIN = 0.02  # of the value: what two seeds of the same training easily differ by
 _SCORE_MARGIN = 1.0  # of 100: as much as other samples of the same kind change a text score by
 _BACK = 0.25  # of the gain: so much lost since the best evaluation is said
+_FEW_ROWS = 20  # fewer losses of single batches tell no course: a tenth of them is one row
+_SEEN = 2.0  # standard errors
 _SCORES = ("score", "rougeL", "rougeLsum", "rouge1", "rouge2", "bleu", "chrf", "f1", "accuracy", "exact_match")
 _OF_100 = frozenset({"score", "rougeL", "rougeLsum", "rouge1", "rouge2", "bleu", "chrf"})
-_SMALLER = ("loss", "perplexity", "ppl", "wer", "cer", "ter", "error", "mse", "mae", "rmse")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Course:
     last: tuple[int, float]
     ends_finite: bool
     """Whether the last evaluation of all gave a finite number."""
+    kept: Way
+    """As `way`, of the weights that there were in the end: those of the best checkpoint, where these were loaded."""
 
     def told(self, of: str = "") -> str:
         """Say it in words; `of` stands behind the step of the best value, such as ``" of 968"``."""
@@ -53,17 +57,6 @@ class Course:
         )
         verb = "rose" if self.greater else "fell"
         return f"{self.name} {verb} from {value(first)} {when} to its best, {value(best)}, at step {step:,}{of}{end}"
-
-
-def greater_is_better(metric: str, config: Mapping[str, Any]) -> bool | None:
-    """Tell which way a metric is better: by the run's own arguments, else by its name; None where neither tells."""
-    wanted, greater = config.get("metric_for_best_model"), config.get("greater_is_better")
-    if isinstance(wanted, str) and isinstance(greater, bool) and metric in (wanted, f"eval_{wanted}"):
-        return greater
-    ending = metric.rpartition("_")[2]
-    if ending in _SMALLER:
-        return False
-    return True if any(metric.endswith(f"_{score}") for score in _SCORES) else None
 
 
 def main_metrics(names: Collection[str], config: Mapping[str, Any], sets: Sequence[str] = ()) -> list[str]:
@@ -99,8 +92,17 @@ def main_metrics(names: Collection[str], config: Mapping[str, Any], sets: Sequen
     return found
 
 
-def course_of(curve: Curve, greater: bool) -> Course | None:
-    """Judge how a metric went; None where fewer than two evaluations gave a number."""
+def course_of(curve: Curve, greater: bool, loaded: int | None = None) -> Course | None:
+    """Judge how a metric went; None where fewer than two evaluations gave a number.
+
+    Parameters
+    ----------
+    curve : Curve
+    greater : bool
+        Whether a greater value is a better one.
+    loaded : int, optional
+        Step of the weights that were loaded at the end.
+    """
     steps, values = (part.tolist() for part in curve.finite)
     if len(values) < 2:
         return None
@@ -111,85 +113,52 @@ def course_of(curve: Curve, greater: bool) -> Course | None:
     margin = _MARGIN * max(abs(first[1]), abs(best[1]))
     if curve.name.rpartition("_")[2] in _OF_100 and abs(best[1]) > 1.0:
         margin = max(margin, _SCORE_MARGIN)
-    gain, kept = sign * (best[1] - first[1]), sign * (last[1] - first[1])
-    way: Way
+    gain = sign * (best[1] - first[1])
+    kept = next((value for step, value in points if step == loaded), last[1])
+    way, way_kept = (_way(gain, sign * (value - first[1]), margin) for value in (last[1], kept))
+    ends_finite = isfinite(curve.values[-1]) or any(step == loaded for step, _ in points)
+    return Course(curve.name, way, greater, len(points), first, best, last, ends_finite, way_kept)
+
+
+def _way(gain: float, kept: float, margin: float) -> Way:
     if gain <= margin:
-        way = "worse" if kept < -margin else "same"
-    elif kept <= margin:
-        way = "lost"
-    else:
-        way = "fell back" if gain - kept > max(_BACK * gain, margin) else "learned"
-    return Course(curve.name, way, greater, len(points), first, best, last, isfinite(curve.values[-1]))
+        return "worse" if kept < -margin else "same"
+    if kept <= margin:
+        return "lost"
+    return "fell back" if gain - kept > max(_BACK * gain, margin) else "learned"
+
+
+@dataclass(frozen=True)
+class Change:
+    """The training loss at its begin and at its end: means of a tenth of its rows."""
+
+    first: float
+    last: float
+    verb: Literal["fell", "rose", "stayed"]
+
+
+def change_of(loss: Curve | None) -> Change | None:
+    """Tell how the training loss went; None where its rows are few, or scatter more than it changed."""
+    values = [] if loss is None else loss.finite[1].tolist()
+    if len(values) < _FEW_ROWS:
+        return None
+    n = min(len(values) // 10, 20)
+    first, last = sum(values[:n]) / n, sum(values[-n:]) / n
+    # Of neighbours, as a trend is no scatter; their median distance is about one standard deviation.
+    apart = sorted(abs(one - other) for one, other in pairwise(values))
+    error = _SEEN * apart[len(apart) // 2] * sqrt(2.0 / n)
+    moved = abs(first - last)
+    if moved <= _MARGIN * abs(first):
+        return Change(first, last, "stayed") if error <= 2 * _MARGIN * abs(first) else None
+    return None if moved <= error else Change(first, last, "fell" if last < first else "rose")
 
 
 def trained(loss: Curve | None) -> str:
-    """Say how the training loss went, as means of the first and the last tenth of its rows; empty without two."""
-    values = [] if loss is None else loss.finite[1].tolist()
-    if len(values) < 2:
+    """Say how the training loss went; empty where that cannot be told."""
+    change = change_of(loss)
+    if change is None:
         return ""
-    n = min(max(len(values) // 10, 1), 20)
-    first, last = sum(values[:n]) / n, sum(values[-n:]) / n
-    verb = "stayed near" if abs(first - last) <= _MARGIN * abs(first) else "fell from" if last < first else "rose from"
-    to = "" if verb == "stayed near" else f" to about {words.number(last, 3)}"
-    return f"the training loss {verb} about {words.number(first, 3)}{to}"
-
-
-def sentence(
-    courses: Sequence[Course], others: Sequence[Course], *, of: str, rules: Collection[str], loss: Curve | None
-) -> tuple[str, Tone]:
-    """Say whether it learned, where there were evaluations enough.
-
-    Parameters
-    ----------
-    courses : sequence of Course
-        Of the set that counts: the metric, and its loss.
-    others : sequence of Course
-        Of other sets.
-    of : str
-        Such as ``" of 968"``.
-    rules : collection of str
-        What was found.
-    loss : Curve, optional
-        The training loss.
-    """
-    main, second = courses[0], next(iter(courses[1:]), None)
-    head, tone = _head(main, second)
-    if "learning_rate_ineffective" in rules and tone != "bad":
-        head, tone = "It hardly learned", "bad"
-    if "overfitting" in rules and head == "It learned":
-        head, tone = "It learned, and then overfitted", "warn"
-    if not main.ends_finite:
-        head, tone = f"{head}{' and' if ', but' in head else ', but'} its last evaluation gave no finite number", "bad"
-    told = [main.told(of), *(course.told() for course in courses[1:])]
-    if main.way in ("same", "worse") and (training := trained(loss)):
-        told.append(training)
-    if other := [course for course in others if course.way != main.way]:
-        told.append(f"on another set {other[0].told()}")
-    doubts = []
-    if "generation_collapse" in rules and tone != "bad":
-        doubts.append("its texts are not sound")
-    if "data_overlap" in rules and tone != "bad":
-        doubts.append("it was evaluated partly on samples of its training set")
-    if doubts:
-        head, tone = f"{head}{' and' if ', but' in head else ', but'} {' and '.join(doubts)}", "warn"
-    return f"{head}: {'; '.join(told)}.", tone
-
-
-def _head(main: Course, second: Course | None) -> tuple[str, Tone]:
-    """Say it in a few words; the loss counts where the score says little, or the contrary."""
-    loss = None if second is None else second.way
-    rises, falls = loss in ("learned", "fell back"), loss in ("fell back", "lost", "worse")
-    if main.way == "learned":
-        return (f"It learned by {main.name}, but its loss became worse", "warn") if falls else ("It learned", "good")
-    if main.way == "fell back":
-        return "It learned, and then became worse", "warn"
-    if main.way == "lost":
-        return "It did not keep what it learned", "bad"
-    if rises:
-        became = "became worse" if main.way == "worse" else "hardly moved"
-        return f"It learned by its loss, but {main.name} {became}", "warn"
-    if main.way == "worse":
-        return "It became worse", "bad"
-    if main.first[0] > 0:
-        return "It learned next to nothing after its first evaluation", "bad"
-    return "It did not learn", "bad"
+    first, last = words.number(change.first, 3), words.number(change.last, 3)
+    if change.verb == "stayed":
+        return f"the training loss stayed near about {first}"
+    return f"the training loss {change.verb} from about {first} to about {last}"

@@ -16,38 +16,13 @@ from hf_monitor.diagnosis.rows import mapping, number
 from hf_monitor.diagnosis.watcher import lineage
 from hf_monitor.report.recording import Recorder, Recording
 from hf_monitor.run.ending import Ending
+from hf_monitor.run.odd import has_known_form
 from hf_monitor.run.reader import Rows, Run
 
 __all__ = ["Material"]
 
 T = TypeVar("T")
-_NUMBERS = ("step", "time", "attempt", "resumed_attempt")
-_TEXTS = ("kind", "event", "name", "rule", "signals", "type", "message", "traceback")
-
-
-_RARE = frozenset({"resumed_attempt", *_TEXTS}) - {"kind"}
-
-
-def _has_known_form(row: Mapping[str, Any]) -> bool:
-    step, time, attempt = row.get("step"), row.get("time"), row.get("attempt")
-    if (  # nearly all rows are such, so that this is what reading them costs
-        time.__class__ is float
-        and step.__class__ is attempt.__class__ is int
-        and row.get("kind").__class__ is str
-        and 0 <= step < 1e15
-        and 0 <= time < 1e15
-        and 0 <= attempt < 1e15
-        and row.keys().isdisjoint(_RARE)
-    ):
-        return True
-    for name in _NUMBERS:
-        value = row.get(name)
-        if value is None:
-            if name in row and name != "resumed_attempt":
-                return False
-        elif number(value) is None or (name != "time" and value.__class__ is not int):
-            return False
-    return all(row.get(name) is None or isinstance(row[name], str) for name in _TEXTS)
+_SPOILS = ("nan", "divergence", "checkpoint_broken")
 
 
 class Material:
@@ -73,7 +48,7 @@ class Material:
     def _of_known_form(self, run: Run) -> Run:
         """Give the run without rows whose step, time, kind ... are no such thing: sections sort and group by them."""
         rows = run.rows
-        kept = [row for row in rows if _has_known_form(row)]
+        kept = [row for row in rows if has_known_form(row)]
         if len(kept) == len(rows):
             return run
         n = len(rows) - len(kept)
@@ -135,7 +110,7 @@ class Material:
     @cached_property
     def max_steps(self) -> int | None:
         """How many steps it was to take; None where that is not known."""
-        steps = number(self.run.facts.get("max_steps"), 1.0)
+        steps = number(self.facts.get("max_steps"), 1.0)
         return None if steps is None else int(steps)
 
     @cached_property
@@ -163,17 +138,56 @@ class Material:
         return [(float(min(own)), float(max(own))) for own in times.values()]
 
     @cached_property
-    def checkpoint(self) -> tuple[int, str] | None:
-        """Step and path of the checkpoint that the latest training saved last; None where no row tells of one."""
+    def checkpoints(self) -> list[tuple[int, str]]:
+        """Step and path of each checkpoint that the latest training, and what it went on from, saved; in that order."""
         told = [row for row in self.run.rows if "event" in row]
         rows: list[Mapping[str, Any]] = self._made("Which checkpoint is the last", lambda: lineage(told), [])
-        for row in reversed(rows):
-            if row.get("event") == "save" and (step := number(row.get("step"))) is not None:
-                path = row.get("checkpoint")
-                if isinstance(path, str) and path:
-                    return int(step), path
-        return None
+        found = []
+        for row in rows:
+            step, path = number(row.get("step")), row.get("checkpoint")
+            if row.get("event") == "save" and isinstance(path, str) and path and step is not None:
+                found.append((int(step), path))
+        return found
+
+    @property
+    def checkpoint(self) -> tuple[int, str] | None:
+        """The last of them; None where no row tells of one."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    @cached_property
+    def fault_step(self) -> int | None:
+        """From where on checkpoints are of no use: NaN, a divergence, one that cannot be loaded; None for nowhere."""
+        steps = [
+            one.steps[0]
+            for one in self.findings
+            if one.verdict == "found" and one.severity == "error" and one.rule in _SPOILS and one.steps is not None
+        ]
+        return min(steps, default=None)
+
+    @cached_property
+    def sound_checkpoint(self) -> tuple[int, str] | None:
+        """The last checkpoint before a fault that ``save_total_limit`` has left; None for none."""
+        limit = number(self.config.get("save_total_limit"), 1.0, 1e6)
+        left = self.checkpoints if limit is None else self.checkpoints[-int(limit) :]
+        sound = [one for one in left if self.fault_step is None or one[0] < self.fault_step]
+        return sound[-1] if sound else None
+
+    @cached_property
+    def trained_attempt(self) -> int:
+        """Number of the latest attempt that trained or tried to; 0 where none did."""
+        trained = [row for row in self.run.events if row.get("event") in ("train_begin", "error")]
+        return max((int(number(row.get("attempt")) or 0) for row in trained), default=0)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """As :attr:`Run.training_facts`."""
+        return self._made("Whose facts run.json holds", lambda: self.run.training_facts, self.run.facts)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The training arguments of the latest attempt that trained."""
+        return mapping(self.facts.get("arguments"))
 
     def fact(self, name: str) -> dict[str, Any]:
         """Give a fact of ``run.json`` that is a mapping; an empty one for any other."""
-        return mapping(self.run.facts.get(name))
+        return mapping(self.facts.get(name))

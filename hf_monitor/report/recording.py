@@ -228,7 +228,7 @@ class _Device:
         samples.attempts.append(_whole(row.get("attempt")) or 0)
         for value, add in zip(map(row.get, self._tracks), self._adders, strict=True):
             # As `number` says, written out: there may be millions.
-            said = (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST  # type: ignore[operator]
+            said = (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST
             add(value if said else nan)  # type: ignore[arg-type]  # it is a number, as was seen
 
     @property

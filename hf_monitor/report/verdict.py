@@ -206,10 +206,13 @@ class _Texts:
             run = Run(self._runs[self._groups[group].runs[0]].path)
             self._read[group] = None
             if (run.path / "predictions.jsonl").is_file():
-                rows = [row for row in run.predictions if row.get("name", "eval") == "eval"]
-                if rows:
-                    step = self._runs[self._groups[group].runs[0]].metrics[self._metric].step
-                    own = [row for row in rows if row.get("step") == step] or run.latest_predictions("eval")
+                step = self._runs[self._groups[group].runs[0]].metrics[self._metric].step
+                own = [
+                    row
+                    for row in run.iter_rows("predictions.jsonl")  # those of the other steps are not kept
+                    if row.get("step") == step and row.get("name", "eval") == "eval"
+                ]
+                if own := own or run.latest_predictions("eval"):
                     last = [row for row in own if row.get("time") == own[-1].get("time")]
                     found = read_predictions(last)
                     if not found.scores:

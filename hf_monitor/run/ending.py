@@ -140,9 +140,13 @@ def _of_error(outcome: Outcome) -> Ending:
         error.get("step"),
         error.get("time"),
         error.get("type"),
-        error.get("message"),
+        _text(error.get("message")),
         error.get("traceback"),
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _of_trace(outcome: Outcome, trace: Trace) -> Ending:

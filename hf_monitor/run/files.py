@@ -243,6 +243,7 @@ def replace_file(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
     Parameters
     ----------
     path : path-like
+        Of a symbolic link it is the file that it leads to; the link stays.
     data : bytes
     sync : bool
         Wait for the disk, so that this holds after a power cut, too. False for what can be made again.
@@ -253,6 +254,8 @@ def replace_file(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
         As the operating system says; the old file is as it was.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -42,6 +42,11 @@ def merge(rows: Iterable[_Row]) -> tuple[list[_Row], list[tuple[_Row, int]], lis
         Rows that a resumed attempt went back over, each with that attempt's number.
     steps : list of Lost
         The steps that these attempts went back over, logged or not, as far as any row or event tells of them.
+
+    Raises
+    ------
+    TypeError
+        If a step, a time, a kind or the number of an attempt is no such thing, and is in the way.
     """
     views: dict[int, _View] = {}
     latest = 0
@@ -60,6 +65,8 @@ def merge(rows: Iterable[_Row]) -> tuple[list[_Row], list[tuple[_Row, int]], lis
             _begin(row, attempt, views, written, reached, lost, steps)
             latest, current = attempt, None
         elif attempt not in views:  # evaluates only, so far: it adds to what there is
+            if not isinstance(attempt, int):
+                raise TypeError(f"an attempt has a number, got {attempt!r}.")
             views[attempt] = dict(views.get(latest, {}))
             latest, current = attempt, None
         if attempt != current:
@@ -98,12 +105,19 @@ def _begin(
     resumed, step = row.get("resumed_attempt"), row.get("step") or 0
     before = _before(views, attempt, resumed)
     own = {key: kept for key, kept in views.get(attempt, {}).items() if kept.get("attempt") == attempt}
-    views[attempt] = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step} | own
+    views[attempt] = own
     if step:
+        views[attempt] = {key: kept for key, kept in before.items() if _is_kept(kept, step)} | own
         first = resumed or max((number for number in written if number < attempt), default=0)
         lost += _lost(written, first, attempt, step)
         steps += _lost_steps(reached, first, attempt, step)
     reached[attempt] = [step, step]
+
+
+def _is_kept(row: _Row, step: int) -> bool:
+    """Whether a training that goes on from `step` keeps a row: at 0 its first evaluation, but no separate one."""
+    at = row.get("step") or 0
+    return at <= step and (at > 0 or not row.get("standalone"))
 
 
 def _in_order(view: _View) -> list[_Row]:

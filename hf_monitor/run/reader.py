@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import orjson
 
@@ -18,6 +18,7 @@ from hf_monitor.run.bulk import collector_paused, row_blocks, rows_backwards
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
 from hf_monitor.run.nearby import near_runs
+from hf_monitor.run.odd import has_known_form
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
 from hf_monitor.run.run_json import FORMAT, number_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Best", "Curve", "Rows", "Run", "load_run"]
 
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 #: Ends of names of what is no score, in the Trainer's own rows.
 _SPEEDS = ("_runtime", "_per_second", "_gen_len")
@@ -121,6 +124,24 @@ class Rows(list[dict[str, Any]]):
         return Rows(rows_by_step(self, kinds or ("train", "eval")))
 
 
+def _coping(make: Callable[Concatenate[Run, _P], _T]) -> Callable[Concatenate[Run, _P], _T]:
+    """Make an answer cope with rows that somebody else wrote: where they are in its way, it is given without them.
+
+    To look at each row before would cost a tenth of the reading; hardly any run has such rows.
+    """
+
+    @wraps(make)
+    def made(run: Run, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return make(run, *args, **kwargs)
+        except (TypeError, ValueError, AttributeError, OverflowError):
+            if not run._sift():
+                raise
+            return make(run, *args, **kwargs)
+
+    return made
+
+
 class Run:
     """A run folder, read. Files are read when first asked for, and once; make a new ``Run`` to see later rows.
 
@@ -136,11 +157,15 @@ class Run:
     ----------
     broken_lines : dict of str to int
         Lines that could not be read, by file (a run that was killed leaves at most one); known once a file was read.
+    odd_rows : int
+        Rows of ``metrics.jsonl`` whose step, time, attempt, kind or name is of another form than hf_monitor writes.
+        Only :attr:`rows` has them; 0 until they are in the way of something that is asked for.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.broken_lines: dict[str, int] = {}
+        self.odd_rows = 0
         self._sizes: dict[str, int] = {}  # bytes that were read, by file
 
     def __repr__(self) -> str:
@@ -149,7 +174,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the folder; of one that is called ``monitor``, as by default, that of its ``output_dir``."""
-        path = Path(os.path.abspath(self.path))  # noqa: PTH100 - a link keeps the name that the user gave it
+        path = self.path.resolve()  # the same, through whatever link it was asked for
         return path.parent.name if path.name == "monitor" and path.parent.name else path.name
 
     @cached_property
@@ -162,6 +187,7 @@ class Run:
         return facts if isinstance(facts, dict) else {}
 
     @cached_property
+    @_coping
     def training_facts(self) -> dict[str, Any]:
         """The :attr:`facts` as the latest attempt that trained had them: its command, arguments, data, git ...
 
@@ -200,6 +226,21 @@ class Run:
         return self._read("metrics.jsonl")
 
     @cached_property
+    def _sound(self) -> Rows:
+        """What everything is told from: all rows, until odd ones are in the way."""
+        return self.rows
+
+    def _sift(self) -> bool:
+        """Leave odd rows out; False where there are none (any more)."""
+        kept = Rows(row for row in self._sound if has_known_form(row))
+        if len(kept) == len(self._sound):
+            return False
+        for name in ("training_facts", "metrics", "lost", "_merged", "events", "last_step", "ending", "_ranks"):
+            vars(self).pop(name, None)  # made of rows some of which do not count any more
+        self._sound, self.odd_rows = kept, len(self.rows) - len(kept)
+        return True
+
+    @cached_property
     def metrics(self) -> Rows:
         """Training, evaluation and summary rows, each (kind, step) once.
 
@@ -227,8 +268,9 @@ class Run:
         return self._merged[2]
 
     @cached_property
+    @_coping
     def _merged(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], int]], list[Lost]]:
-        rows = self.rows
+        rows = self._sound
         with collector_paused():
             return merge(rows)
 
@@ -258,6 +300,7 @@ class Run:
             return Rows()
 
     @cached_property
+    @_coping
     def system(self) -> Rows:
         """Samples of GPU, processor and memory, in the order of time; of ranks above 0 those of their own processes."""
         own = self._read("system.jsonl")
@@ -300,18 +343,19 @@ class Run:
     @cached_property
     def events(self) -> Rows:
         """Events: train_begin, save, train_end, error ..."""
-        return self.rows.of("event")
+        return self._sound.of("event")
 
     @cached_property
+    @_coping
     def last_step(self) -> int:
         """The highest step of the latest attempt that trained; 0 where nothing was logged."""
         attempt = self._trained_attempt()
-        return max((row.get("step") or 0 for row in self.rows if row.get("attempt") == attempt), default=0)
+        return max((row.get("step") or 0 for row in self._sound if row.get("attempt") == attempt), default=0)
 
     def _trained_attempt(self) -> int:
         """Give the latest attempt that trained or tried to, else the latest of all; 0 where there is none."""
         trained = [row for row in self.events if row.get("event") in ("train_begin", "error")]
-        return max((row.get("attempt") or 0 for row in trained or self.rows), default=0)
+        return max((row.get("attempt") or 0 for row in trained or self._sound), default=0)
 
     @property
     def status(self) -> Status:
@@ -325,13 +369,14 @@ class Run:
         return self.ending.status
 
     @cached_property
+    @_coping
     def ending(self) -> Ending:
         """What ended the training: status, rank, step, time, type and message of the error, traceback."""
         found = self._judged()
         if found.status == "killed":  # the process is gone: its last words may have come after we had read
             again = Run(self.path)
             if self._is_all("metrics.jsonl"):
-                again.rows = self.rows
+                again.rows, again._sound = self.rows, self._sound
             found = again._judged()
         return found
 
@@ -339,9 +384,9 @@ class Run:
         attempt = self._trained_attempt()
         found = [entry for entry in self.attempts if entry.get("attempt") == attempt] or self.attempts[-1:]
         entry: dict[str, Any] = found[0] if found else {}
-        rows = [row for row in self.rows if row.get("attempt") == attempt]
+        rows = [row for row in self._sound if row.get("attempt") == attempt]
         events = {row.get("event") for row in rows if row.get("kind") == "event"}
-        if self.rows and not events & {"train_begin", "error"}:
+        if self._sound and not events & {"train_begin", "error"}:
             return Ending("finished", 0, max((row.get("step") or 0 for row in rows), default=0))
 
         def judge(rank: int, rows: list[dict[str, Any]], identity: dict[str, Any]) -> Outcome:
@@ -374,6 +419,7 @@ class Run:
             if row.get("event") == "train_begin"
         ]
 
+    @_coping
     def best(self, metric: str, *, greater_is_better: bool | None = None) -> Best | None:
         """Find the best value of a metric during training; in evaluations outside of it only where there is no other.
 
@@ -398,6 +444,7 @@ class Run:
         best = (max if greater else min)(rows, key=lambda row: row[metric])  # the first of equals
         return Best(best[metric], best.get("weights_step", best.get("step", 0)), best.get("attempt", 0))
 
+    @_coping
     def curve(self, metric: str) -> Curve:
         """Give a metric over the steps of the training; of evaluations outside of it only where there is no other.
 
@@ -419,6 +466,7 @@ class Run:
         return curve_of(self.metrics, metric)
 
     @property
+    @_coping
     def metric_names(self) -> list[str]:
         """Names of what was a finite number, for :meth:`best` and :meth:`curve`.
 
@@ -430,6 +478,7 @@ class Run:
         return metric_names(self.metrics)
 
     @property
+    @_coping
     def duration_seconds(self) -> float | None:
         """How long the training took, or has taken: all attempts together, without the time between them.
 
@@ -440,7 +489,7 @@ class Run:
         >>> run.duration_seconds / 3600  # doctest: +SKIP
         1.7
         """
-        return trained_seconds(self.rows)
+        return trained_seconds(self._sound)
 
     def _repr_html_(self) -> str:
         """Show a notebook how the run stands, and its best scores."""
@@ -449,7 +498,7 @@ class Run:
         lines += [] if seconds is None else [("trained for", f"{seconds:,.0f} s")]
         named = (name for name in self.metric_names if name.startswith("eval_") and not name.endswith(_SPEEDS))
         for name, best in ((name, self.best(name)) for name in list(named)[:6]):
-            lines += [] if best is None else [(f"best {name}", f"{best.value:.4g} at step {best.step}")]
+            lines += [] if best is None else [(f"best {name}", f"{_shown(best.value)} at step {best.step}")]
         return html_table(str(self.path), lines)
 
     def _read(self, name: str) -> Rows:
@@ -562,6 +611,13 @@ def _latest_texts(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, A
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
+
+
+def _shown(value: float) -> str:
+    try:
+        return f"{value:.4g}"
+    except OverflowError:  # an integer beyond any float
+        return f"{str(value)[:4]}..."
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import sys
 import pytest
 from transformers import TrainerCallback
 
-from hf_monitor import RunWriter, TextMetrics, attach, default_callbacks, load_run
+from hf_monitor import FileLoggingCallback, RunWriter, TextMetrics, attach, default_callbacks, load_run
 from hf_monitor.callbacks import _page
 from hf_monitor.callbacks._page import Page
 from hf_monitor.report import one_page, report_html
@@ -61,6 +61,67 @@ def test_it_is_there_when_train_returns_and_follows_evaluations(
     assert "hf_monitor" not in capsys.readouterr().out  # said already
     assert is_true(run_dir)
     assert (run_dir / "report.html").read_bytes() != trained
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("by", ["attach", "callbacks", "one callback"])
+def test_no_page_of_an_earlier_training_is_there_while_another_one_goes(make_trainer, tmp_path, by):
+    """As after a SIGKILL at any of these moments: no page, rather than one that is not true."""
+    run_dir, seen = tmp_path / "out" / "monitor", []
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            seen.append((run_dir / "report.html").exists())
+
+        def on_step_end(self, args, state, control, **kwargs):
+            seen.append((run_dir / "report.html").exists())
+
+    writer = RunWriter(run_dir)
+    writer.event("train_begin", 0)
+    writer.event("train_end", 1)
+    one_page.write_report(run_dir)
+    ours = {"attach": [], "callbacks": default_callbacks(), "one callback": [FileLoggingCallback()]}[by]
+    trainer = make_trainer(callbacks=ours)
+    if by == "attach":
+        attach(trainer)
+    trainer.add_callback(Look())
+    trainer.train()
+    assert seen
+    assert not any(seen)
+    if by == "one callback":
+        assert not (run_dir / "report.html").exists()
+        return
+    assert is_true(run_dir)
+    said = f"report.html comes when the training ends; before that, or after a kill: hf-monitor report {run_dir}\n"
+    assert (run_dir / "train.log").read_text().count(said) == 1
+
+
+def test_only_a_page_of_ours_is_taken_away(page, tmp_path, monkeypatch, caplog):
+    run_dir = page.path.parent
+    _page.take_away(run_dir)  # none is there
+    page.path.write_text("<!DOCTYPE html><p>mine")
+    _page.take_away(run_dir)
+    assert page.path.read_text() == "<!DOCTYPE html><p>mine"
+    page.settle()
+    page.path.rename(tmp_path / "shown.html")
+    page.path.symlink_to(tmp_path / "shown.html")
+    _page.take_away(run_dir)
+    assert page.path.is_symlink()
+    assert not (tmp_path / "shown.html").exists()
+    page.owe()
+    page.settle()
+    assert is_true(run_dir)
+    assert page.path.is_symlink()
+    assert caplog.records == []
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    with caplog.at_level(logging.WARNING, "hf_monitor"):
+        _page.take_away(run_dir)
+    (record,) = caplog.records
+    assert "report.html is of an earlier training, and cannot be taken away: Permission denied" in record.getMessage()
 
 
 def test_an_error_is_in_the_page_and_comes_through(make_trainer, tmp_path, capsys):

@@ -213,6 +213,16 @@ def test_a_run_whose_score_is_too_large_to_be_drawn_is_left_out(make_run, tmp_pa
     assert sweep.notes == ["1 run without a finite eval_rougeL left out"]
 
 
+def test_of_word_error_rates_the_lowest_is_the_best_though_the_trainer_says_otherwise(tmp_path):
+    for name, values in (("a", (0.9, 0.2)), ("b", (0.6, 0.5))):
+        writer = RunWriter(tmp_path / name)
+        writer.begin_attempt({"arguments": {"metric_for_best_model": "wer", "greater_is_better": True, "seed": name}})
+        for step, value in enumerate(values):
+            writer.row("eval", step, {"eval_wer": value})
+    sweep = Sweep.from_runs([load_run(tmp_path / name) for name in "ab"])
+    assert (sweep.greater_is_better, sweep.best.name, sweep.best.score) == (False, "a", 0.2)
+
+
 def test_run_folders_give_arguments_that_differ_and_their_best_evaluation(make_run, tmp_path):
     make_run("a", 30.0, learning_rate=1e-5, per_device_train_batch_size=4, gradient_accumulation_steps=2, seed=1)
     make_run("b", 32.0, learning_rate=1e-3, per_device_train_batch_size=8, gradient_accumulation_steps=2, seed=2)

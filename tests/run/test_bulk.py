@@ -24,7 +24,10 @@ def plain_merge(rows):
             before = views[max(earlier)] if earlier else {}
             before = views[resumed] if resumed in views and resumed != attempt else before
             own = {key: kept for key, kept in views.get(attempt, {}).items() if kept.get("attempt") == attempt}
-            views[attempt] = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step} | own
+            kept = {k: v for k, v in before.items() if 0 < (v.get("step") or 0) <= step}
+            if step:
+                kept |= {k: v for k, v in before.items() if not v.get("step") and not v.get("standalone")}
+            views[attempt] = kept | own
             if step:
                 first = resumed or max((number for number in written if number < attempt), default=0)
                 for number in sorted(number for number in written if first <= number < attempt):

@@ -54,6 +54,16 @@ def test_an_attempt_that_begins_again_keeps_only_its_last_beginning_and_what_it_
     assert seen(merge(rows)[0]) == [(1, 0), (1, 1), (1, 2)]
 
 
+def test_a_resume_keeps_the_evaluation_before_the_first_step_and_no_separate_one():
+    """eval_on_start=True, and an evaluate() of its own before train()."""
+    evaluated = {"kind": "eval", "attempt": 1, "step": 0}
+    rows = [{**evaluated, "standalone": True, "time": 0.5}, begin(1), {**evaluated, "time": 1.0}, *train(1, 1, 2)]
+    rows += [begin(2, 1, 1), *train(2, 2)]
+    assert seen(merge(rows)[0]) == [(1, 0), (1, 1), (2, 2)]
+    assert not merge(rows)[0][0].get("standalone")
+    assert seen(merge([*rows, begin(3), *train(3, 1)])[0]) == [(3, 1)]  # begins anew: nothing of those before
+
+
 def test_the_raw_rows_are_not_changed():
     rows = [begin(1), *train(1, 1), *train(1, 1, other=2.0)]
     before = [dict(row) for row in rows]

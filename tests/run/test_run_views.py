@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -71,6 +72,16 @@ def test_time_is_that_of_all_attempts_up_to_their_ends(tmp_path):
     assert load_run(tmp_path / "other").duration_seconds is None
 
 
+def test_what_is_recorded_after_the_end_of_an_attempt_takes_no_time_of_it(tmp_path):
+    writer = RunWriter(tmp_path)
+    for name, begin in (("train_end", 100.0), ("error", 1000.0)):
+        writer.begin_attempt()
+        writer.row("event", 0, {"event": "train_begin"}, now=begin)
+        writer.row("event", 2, {"event": name}, now=begin + 7)
+        writer.row("mine", 2, {"value": 1.0}, now=begin + 500)
+    assert load_run(tmp_path).duration_seconds == 14.0
+
+
 def test_names_are_of_finite_numbers_and_a_notebook_gets_them_escaped(tmp_path):
     run = made(tmp_path)
     assert run.metric_names == ["loss", "eval_<b>_rougeL", "eval_loss"]
@@ -83,3 +94,56 @@ def test_rows_of_wrong_types_are_passed_by():
     odd = Rows([{"kind": "train", "step": "x", "loss": 1.0}, {"kind": [], "step": None}, {"step": 1, "kind": "train"}])
     assert list(odd.by_step()) == [{"step": 1}]
     assert odd.column("loss") == [1.0, None, None]
+
+
+BEGIN = {"time": 1.0, "attempt": 1, "step": 0, "kind": "event", "event": "train_begin"}
+ROW = {"time": 2.0, "attempt": 1, "step": 1, "kind": "train", "loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {**ROW, "step": "5"},
+        {**ROW, "step": None},
+        {**ROW, "kind": ["train"]},
+        {**ROW, "attempt": "2"},
+        {**ROW, "attempt": [2]},
+        {**ROW, "kind": "eval", "step": 2, "time": "now"},
+        {**ROW, "name": {"a": 1}},
+        {**ROW, "kind": "event", "event": ["save"]},
+        {**BEGIN, "resumed_attempt": [1], "step": 1},
+    ],
+    ids=str,
+)
+def test_rows_of_another_form_are_left_out_and_counted(tmp_path, odd):
+    rows = [BEGIN, ROW, odd, {**ROW, "step": 2, "loss": 0.5}, {**BEGIN, "time": 3.0, "kind": "event", "event": "save"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = load_run(tmp_path)
+    told = [run.status, run.last_step, run.best("loss"), run.curve("loss"), run.lost, run.metric_names, repr(run)]
+    assert told[1:4] == [2, (0.5, 2, 1), ([1, 2], [1.0, 0.5])]
+    assert "0.5 at step 2" in run._repr_html_() or "loss" in run.metric_names
+    assert (run.odd_rows, len(run.rows)) == (1, 5)
+    assert run.metrics == [rows[1], rows[3]]
+    assert run.duration_seconds == 2.0
+    fresh = load_run(tmp_path)
+    assert [fresh.duration_seconds, fresh.metric_names, fresh.config] == [2.0, ["loss"], {}]
+
+
+def test_a_mistake_of_ours_is_no_odd_row(tmp_path, monkeypatch):
+    def broken(*given):
+        raise TypeError("ours")
+
+    monkeypatch.setattr("hf_monitor.run.reader.curve_of", broken)
+    with pytest.raises(TypeError, match="ours"):
+        made(tmp_path).curve("loss")
+
+
+def test_a_number_beyond_any_float_and_a_message_that_is_no_text_are_shown(tmp_path):
+    writer = RunWriter(tmp_path)
+    writer.begin_attempt()
+    writer.event("train_begin", 0)
+    writer.row("eval", 1, {"eval_huge": 10**400})
+    writer.event("error", 1, message={"a": 1}, type="ValueError")
+    run = load_run(tmp_path)
+    assert "best eval_huge</th><td>1000... at step 1" in run._repr_html_()
+    assert "{&#x27;a&#x27;: 1}" in run._repr_html_()

@@ -263,7 +263,10 @@ class Divergence(Rule):
         evidence: dict[str, Any],
         severity: Severity = "error",
     ) -> Finding:
-        doubt = "shuffled data, or an evaluation (eval_strategy='steps'), to know which of the two it is"
+        doubt = (
+            "shuffled data, or an evaluation (eval_strategy='steps'): either tells whether the weights have got worse "
+            "or the data harder"
+        )
         found = [
             doubt if severity != "error" else None,
             self._saves.anew(back, lower_rate(self.about)),
@@ -291,9 +294,10 @@ class Divergence(Rule):
             return self.nothing(
                 "Whether the loss diverged is not known.", missing=f"{level.n} training logs.", n=level.n
             )
+        lowest = f"its lowest was {shown(level.best)}, at step {level.best_step}"
         return self.nothing(
-            f"The training loss did not rise lastingly: its level is {shown(level.level)}, its lowest was "
-            f"{shown(level.best)} at step {level.best_step}.",
+            f"The training loss did not rise lastingly: its level is {shown(level.level)} at the end (median of the "
+            f"last logs); {lowest if level.best < level.level else 'it was never lower for long'}.",
             n=level.n,
             value=level.level,
             unit="loss",

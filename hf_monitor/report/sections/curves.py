@@ -71,7 +71,7 @@ def curves(material: Material) -> CurvesSection | None:
     drawn: set[str] = set()
     pictures = [
         *_losses(found, attempts + alerts, drawn),
-        *_scores(found, attempts, drawn, _chosen(run)),
+        *_scores(found, attempts, drawn, _chosen(material.config)),
     ]
     others = {name: curve for name, curve in found.items() if name not in drawn and not is_bookkeeping(name) and curve}
     shares = [curve for name, curve in others.items() if name.startswith("eval_") and is_share(curve)]
@@ -183,9 +183,9 @@ def _series(curve: Curve, name: str) -> Series:
     return Series(name, curve.steps, curve.values)  # type: ignore[arg-type]  # arrays are sequences enough
 
 
-def _chosen(run: Run) -> str | None:
+def _chosen(config: Mapping[str, Any]) -> str | None:
     """Give the metric that the best checkpoint is chosen by, as it stands in the rows."""
-    name = run.config.get("metric_for_best_model")
+    name = config.get("metric_for_best_model")
     if not isinstance(name, str):
         return None
     return name if name.startswith("eval_") else f"eval_{name}"

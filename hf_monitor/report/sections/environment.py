@@ -75,11 +75,11 @@ class Environment:
 
 def environment(material: Material) -> Environment | None:
     """Give what ``run.json`` holds; None where it cannot be read. Secrets were masked when it was written."""
-    facts = material.run.facts
+    facts = material.facts
     if not facts:
         material.gaps.append("run.json is not there or cannot be read: command, arguments and machine are not known.")
         return None
-    arguments = material.run.config
+    arguments = material.config
     first = [(name, _cut(words.shown(arguments[name]))) for name in TELLING if arguments.get(name) is not None]
     groups = [
         Group("All training arguments", _table(arguments.items())),
@@ -100,7 +100,7 @@ def environment(material: Material) -> Environment | None:
 
 
 def _machine(material: Material) -> Iterator[tuple[str, object]]:
-    facts = material.run.facts
+    facts = material.facts
     hosts = dict.fromkeys(str(entry["host"]) for entry in material.run.attempts if entry.get("host"))
     memory = number(facts.get("memory_total_mib"))
     yield "platform", facts.get("platform")

@@ -11,14 +11,18 @@ from hf_monitor.charts.curves import Curve
 from hf_monitor.diagnosis.rows import entries, number
 from hf_monitor.report import words
 from hf_monitor.report.ending_words import what_to_change, what_went_wrong
-from hf_monitor.report.learning import Tone, course_of, greater_is_better, main_metrics, sentence, trained
+from hf_monitor.report.kept_weights import is_reversed, loaded_step
+from hf_monitor.report.learned import Evaluations, Learned, learned_of
+from hf_monitor.report.learning import Change, Course, Tone, change_of, course_of, main_metrics, trained
 from hf_monitor.report.material import Material
+from hf_monitor.run.better import greater_is_better
 
 __all__ = ["Answer", "Verdict", "verdict"]
 
 _STATUS_TONES: dict[str, Tone] = {"finished": "good", "crashed": "bad", "killed": "bad"}
 _STATUS_TONES |= {"interrupted": "warn", "terminated": "warn"}
 _LONGEST_TRACEBACK = 20_000
+_MANIFOLD = 2.0  # times the loss at the begin
 _CANNOT = "Whether it learned cannot be told"
 
 
@@ -46,9 +50,9 @@ class Verdict:
 
 def verdict(material: Material) -> Verdict:
     """Answer whether it learned, what went wrong, and what to change first, each in one sentence."""
-    learned, tone, n_evaluations = _learned(material)
+    learned = _learned(material)
     wrong, wrong_tone = what_went_wrong(material)
-    change, change_tone = what_to_change(material, tone, n_evaluations)
+    change, change_tone = what_to_change(material, learned)
     ending = material.ending
     status = str(ending.status) if material.run.rows else "nothing recorded"
     error = ": ".join(str(part) for part in (ending.type, ending.message) if part)
@@ -58,7 +62,7 @@ def verdict(material: Material) -> Verdict:
         status=status,
         tone=_STATUS_TONES.get(status, "quiet"),
         answers=(
-            Answer("Did it learn?", learned, tone),
+            Answer("Did it learn?", learned.sentence, learned.tone),
             Answer("What went wrong?", wrong, wrong_tone),
             Answer("What to change first?", change, change_tone),
         ),
@@ -76,41 +80,50 @@ def _middle_cut(text: str) -> str:
     return f"{text[:half]}\n[... {len(text) - 2 * half:,} more characters ...]\n{text[-half:]}"
 
 
-def _learned(material: Material) -> tuple[str, Tone, int]:
-    """Give the sentence, its tone, and of how many evaluations it is made."""
+def _learned(material: Material) -> Learned:
+    """Say whether it learned."""
     if not material.run.rows:
-        return f"{_CANNOT}: nothing was recorded.", "quiet", 0
+        return Learned(f"{_CANNOT}: nothing was recorded.", "quiet", 0)
     if not material.has_training:
         told = _single(material, {"eval", "predict"})
-        return f"Nothing was trained here{f': an evaluation gave {told}' if told else ''}.", "quiet", 0
-    of = f" of {material.max_steps:,}" if material.max_steps else ""
-    curves, config = material.curves, material.run.config
+        return Learned(f"Nothing was trained here{f': an evaluation gave {told}' if told else ''}.", "quiet", 0)
+    curves, config = material.curves, material.config
     data = material.fact("data").get("eval")
     sets = [name for name, one in data.items() if isinstance(one, dict)] if isinstance(data, dict) else []
     names = main_metrics([name for name in curves if name.startswith("eval_")], config, sets)
-    loss = curves.get("loss")
+    loss, loaded = curves.get("loss"), loaded_step(material)
     found = {one.rule: one for one in material.findings if one.verdict == "found"}
-    judged = [course_of(curves[name], _greater(name, config)) for name in names]
+    judged = [course_of(curves[name], greater_is_better(name, config), loaded) for name in names]
     courses = [course for course in judged if course is not None]
     n = courses[0].n if courses else min(1, len(names))
     if broken := _broken(loss, found):
-        before = next((one for one in courses if one.n > 1 and one.way in ("learned", "fell back", "lost")), None)
-        value = "" if before is None else f"; before that {before.name} was at best {words.number(before.best[1])}"
-        where = "" if before is None else f", at step {before.best[0]:,}"
-        return f"{broken}{value}{where}.", "bad", n
+        told, before = broken
+        return Learned(f"{told}{_before([curves[name] for name in names], config, before)}.", "bad", n)
     if not courses:
+        if "divergence" in found and (rise := _rise(change_of(loss))):
+            return Learned(f"{rise}; {_few(material)}.", "bad", n)
         told = "; ".join(filter(None, (_few(material), trained(loss))))
-        return f"{_CANNOT}: {told}.", "quiet", n
-    first = _set_of(names[0], sets)
-    own = [one for one in courses if _set_of(one.name, sets) == first]
-    others = [one for one in courses if one not in own and one.name.rpartition("_")[2] != "loss"]
-    said, tone = sentence(own or courses, others if own else [], of=of, rules=found.keys(), loss=loss)
-    return said, tone, n
-
-
-def _greater(name: str, config: dict[str, Any]) -> bool:
-    found = greater_is_better(name, config)
-    return not name.endswith("loss") if found is None else found
+        return Learned(f"{_CANNOT}: {told}.", "quiet", n)
+    first = _set_of(courses[0].name, sets)
+    others: dict[str, Course] = {}
+    for course in courses:
+        if (name := _set_of(course.name, sets)) != first:
+            others.setdefault(name, course)
+    own = [course for course in courses if _set_of(course.name, sets) == first]
+    saved = {step for step, _ in material.checkpoints}
+    return learned_of(
+        Evaluations(
+            courses=own,
+            name=first,
+            others=others,
+            of=f" of {material.max_steps:,}" if material.max_steps else "",
+            rules=found.keys(),
+            loss=loss,
+            loaded=loaded,
+            is_reversed=is_reversed(own[0].name, config),
+            saved=saved,
+        )
+    )
 
 
 def _set_of(metric: str, sets: list[str]) -> str:
@@ -118,25 +131,48 @@ def _set_of(metric: str, sets: list[str]) -> str:
     return max(own, key=len, default="")
 
 
-def _broken(loss: Curve | None, found: dict[str, Any]) -> str:
-    """Say that a training ended in ruins; empty where it did not."""
+def _broken(loss: Curve | None, found: dict[str, Any]) -> tuple[str, int] | None:
+    """Say that a training ended in ruins, and before which step it was sound; None where it did not."""
     if "divergence" in found and found["divergence"].severity == "error":
+        since = found["divergence"].steps[0] if found["divergence"].steps else 0
         steps, values = ([], []) if loss is None else (part.tolist() for part in loss.finite)
         lowest = min(zip(values, steps, strict=True), default=None)
         if lowest is None:
-            return "It did not learn, it diverged"
+            return "It did not learn, it diverged", since
         return (
             f"It diverged: the training loss was {words.number(lowest[0])} at step {lowest[1]:,} and "
             f"{words.number(values[-1])} at step {steps[-1]:,}"
-        )
+        ), since
     if loss is None or not loss or isfinite(loss.values[-1]):
-        return ""
+        return None
     values = loss.values.tolist()
     first = len(values)
     while first and not isfinite(values[first - 1]):
         first -= 1
     kind = "NaN" if values[-1] != values[-1] else "infinite"
-    return f"It broke: the training loss is {kind} from step {int(loss.steps[first]):,} to the end"
+    # What is logged is a mean over the steps since the row before.
+    since = int(loss.steps[first - 1]) if first else 0
+    where = f"after step {since:,}" if first else "from its first row on, to the end"
+    return f"It broke: the training loss is {kind} {where}{', to the end' if first else ''}", since + 1
+
+
+def _before(curves: list[Curve], config: dict[str, Any], step: int) -> str:
+    """Tell the best evaluation before a step, of the first metric that had one."""
+    for curve in curves:
+        points = [(value, at) for at, value in zip(*(part.tolist() for part in curve.finite), strict=True) if at < step]
+        if points:
+            sign = 1 if greater_is_better(curve.name, config) else -1
+            value, at = max(points, key=lambda point: sign * point[0])
+            return f"; before that {curve.name} was at best {words.number(value)}, at step {at:,}"
+    return ""
+
+
+def _rise(change: Change | None) -> str:
+    """Say how many times a loss rose; empty below twice: harder data may do that."""
+    if change is None or not 0 < change.first * _MANIFOLD <= change.last:
+        return ""
+    first, last = words.number(change.first, 3), words.number(change.last, 3)
+    return f"The training loss rose {change.last / change.first:,.0f}-fold, from about {first} to about {last}"
 
 
 def _few(material: Material) -> str:
@@ -167,7 +203,7 @@ def _single(material: Material, kinds: set[str]) -> str:
 
 
 def _facts(material: Material) -> Iterator[tuple[str, str]]:
-    run, facts = material.run, material.run.facts
+    run, facts = material.run, material.facts
     model, data, devices = material.fact("model"), material.fact("data"), material.fact("devices")
     yield "Run", str(facts.get("run_id") or "")
     size = number(model.get("n_parameters"))
@@ -179,7 +215,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     times = material.times
     yield "Began", words.moment(times[0]) if times else ""
     yield "Last row", words.moment(times[1]) if times else ""
-    yield "Took", _took(material)
+    yield "Took", words.duration(run.duration_seconds)
     yield "Attempts", f"{len(run.attempts):,}" if len(run.attempts) > 1 else ""
     yield "Precision", str(facts.get("precision") or "")
     gpus = [str(gpu["name"]) for gpu in entries(devices.get("gpus")) if gpu.get("name")]
@@ -198,9 +234,3 @@ def _sizes(data: dict[str, Any]) -> Iterator[str]:
         for own, of in sets.items():
             n = number(of.get("n_samples")) if isinstance(of, dict) else None
             yield f"{n:,.0f} {own}" if n is not None else f"{own} of unknown length"
-
-
-def _took(material: Material) -> str:
-    """Sum the time of the attempts, without the pauses between them."""
-    spans = material.spans
-    return words.duration(sum(high - low for low, high in spans)) if spans else ""

@@ -300,3 +300,12 @@ def test_evaluations_that_only_scatter_are_hardly_ever_called_overfitting():
         )
         found += len(watch(rows, ("overfitting",)).findings)
     assert found <= 2
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(-0.9, "was never lower for long"), (0.0001, "its lowest was 1")])
+def test_a_level_that_is_the_lowest_is_not_compared_with_a_higher_lowest(slope, expected):
+    watcher = watch(rows_of(lambda step: 1.0 + slope * step / 1000, noise=0.0))
+    (clear,) = watcher.verdicts()
+    assert clear.verdict == "clear"
+    assert expected in clear.sentence
+    assert ("its lowest was" in clear.sentence) == (slope > 0)
