@@ -61,8 +61,7 @@ def report_html(run: Run | Material | str | os.PathLike[str]) -> bytes:
     with collector_paused():
         material = run if isinstance(run, Material) else Material(run)
         made = [_part(name, title, material) for name, title in SECTIONS.items()]
-    title = Run(material.run.path.resolve()).name  # the same page, through whatever link it was asked for
-    return page("report.html", title=title, parts=[part for part in made if part is not None])
+    return page("report.html", title=material.run.name, parts=[part for part in made if part is not None])
 
 
 def _part(name: str, title: str, material: Material) -> Part | None:

@@ -174,7 +174,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the folder; of one that is called ``monitor``, as by default, that of its ``output_dir``."""
-        path = Path(os.path.abspath(self.path))  # noqa: PTH100 - a link keeps the name that the user gave it
+        path = self.path.resolve()  # the same, through whatever link it was asked for
         return path.parent.name if path.name == "monitor" and path.parent.name else path.name
 
     @cached_property
