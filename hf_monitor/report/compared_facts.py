@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hf_monitor.report.command_words import command_facts
@@ -142,8 +143,9 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _places(run: Run) -> list[str]:
     """Give the paths that stand for the run's own place, the longest first."""
     folder = run.path.parent if run.path.name == "monitor" else run.path
-    found = {str(folder), str(run.path)}
-    found.add(str(run.config.get("output_dir") or ""))
+    found = {str(folder.absolute()), str(run.path.absolute())}  # how the reader wrote it is no part of the command
+    if output := str(run.config.get("output_dir") or ""):
+        found |= {output, str(Path(str(run.training_facts.get("working_folder") or "")) / output)}
     return sorted({os.path.normpath(one) for one in found if one.strip("./\\ ")}, key=lambda one: (-len(one), one))
 
 
