@@ -150,9 +150,10 @@ def _stopping_alert(material: Material) -> Mapping[str, Any] | None:
     """Give the alert that stopped the latest training."""
     alert: Mapping[str, Any] | None = None
     for row in material.run.rows:
-        if row.get("kind") == "event" and row.get("event") == "train_begin":
+        kind = row.get("kind")
+        if kind == "event" and row.get("event") == "train_begin":
             alert = None
-        elif row.get("kind") == "alert" and row.get("stops_training") is True:
+        elif kind == "alert" and row.get("stops_training") is True:
             alert = alert or row
     return alert
 

@@ -212,28 +212,36 @@ class Recorder:
 
 
 class _Device:
-    """Tracks of one device as they grow; those that it says nothing of are empty."""
+    """What the samples of one device said; those that it says nothing of give no track."""
 
     def __init__(self, keys: tuple[str, ...]) -> None:
-        self._samples = Samples()
-        self._tracks = {key: Track(self._samples) for key in keys}
-        self._adders = [track.values.append for track in self._tracks.values()]
+        self._keys = ("time", "phase", "attempt", *keys)
+        self._said: list[Any] = []  # sample after sample, of each what it has under the keys
 
     def take(self, row: Mapping[str, Any]) -> None:
-        time, samples = number(row.get("time")), self._samples
-        if time is None:
-            return
-        samples.times.append(time)
-        samples.training.append(row.get("phase") in _TRAINING)
-        samples.attempts.append(_whole(row.get("attempt")) or 0)
-        for value, add in zip(map(row.get, self._tracks), self._adders, strict=True):
-            # As `number` says, written out: there may be millions.
-            said = (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST
-            add(value if said else nan)  # type: ignore[arg-type]  # it is a number, as was seen
+        if number(row.get("time")) is not None:
+            self._said += map(row.get, self._keys)
 
     @property
     def tracks(self) -> dict[str, Track]:
-        return {key: track for key, track in self._tracks.items() if track}
+        samples, n = Samples(), len(self._keys)
+        times, phases, attempts, *columns = (self._said[place::n] for place in range(n))
+        samples.times.extend(times)
+        samples.training.extend([phase in _TRAINING for phase in phases])
+        samples.attempts.extend([_whole(attempt) or 0 for attempt in attempts])
+        found = {}
+        for key, said in zip(self._keys[3:], columns, strict=True):
+            track = Track(samples)
+            # As `number` says, written out: there may be millions.
+            track.values.extend(
+                [
+                    value if (value.__class__ is float or value.__class__ is int) and 0 <= value <= _LARGEST else nan
+                    for value in said
+                ]
+            )
+            if track:
+                found[key] = track
+        return found
 
 
 def _take_event(found: Recording, row: Mapping[str, Any], rank: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hf_monitor.diagnosis.rows import number
 from hf_monitor.report.machine_tiles import TIMES, Numbers, Tile, gpu_tiles, host_tiles, timing_tiles
@@ -74,7 +74,7 @@ def machine(material: Material) -> Machine | None:
         material.gaps.append("No step was timed, so it is not known how long the training waited for data.")
     if not sampled and not timing:
         return None
-    numbers = {name: [number(row.get(name)) for row in timing] for name in ("step", *TIMES)}
+    numbers = {name: _column(timing, name) for name in ("step", *TIMES)}
     pictures = _of_time(found) if sampled else []
     for title, key, factor, label, reach in _TIMED:
         series = _over_steps(numbers["step"], key, numbers[key], factor)
@@ -108,6 +108,14 @@ def _shared_with_others(found: Recording, material: Material) -> list[str]:
     return [
         f"The processor was busy to {busy:.0f} %: this process took {own:.0f} %, other programs {busy - own:.0f} %. "
         "Times may be longer than they would be alone."
+    ]
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
+    """Give a number of each row; one that is usual is not asked about, since there may be a million."""
+    return [
+        value if value.__class__ is float and 0.0 <= value <= 1.0 else number(value)
+        for value in [row.get(name) for row in rows]
     ]
 
 
