@@ -126,7 +126,8 @@ def look(run_dir: Path) -> tuple[str, int, list[str]]:
             code = hf_monitor(["report", str(run_dir)])
     except Exception as error:  # noqa: BLE001 - whatever it is, there is no report
         return status, step, [*problems, f"not made: {type(error).__name__}: {error}"]
-    if code or not path.exists() or said.getvalue().strip() != str(path):
+    lines = said.getvalue().splitlines()  # the verdict's three sentences, and where the page is
+    if code or not path.exists() or len(lines) != 4 or lines[-1] != str(path):
         return status, step, [*problems, f"not made: exit code {code}, {said.getvalue()!r}, {told.getvalue()!r}"]
     page = Page(path.read_bytes())
     problems += page.problems
