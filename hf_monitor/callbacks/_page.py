@@ -114,7 +114,7 @@ class Page:
         if not self.owed or self._pid != os.getpid():  # a forked child's copy
             return
         self.forget()
-        if not (self._writer.run_dir / "metrics.jsonl").exists():
+        if not os.path.exists(self._writer.run_dir / "metrics.jsonl"):  # noqa: PTH110 - it never raises
             return  # the folder is gone, or nothing could be recorded: that was said
         imports = "hf_monitor.report.one_page" not in sys.modules  # once in a process: it says nothing of the next time
         began = time.monotonic()
