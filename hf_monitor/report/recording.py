@@ -16,7 +16,7 @@ from hf_monitor.diagnosis.rows import number
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Recorder", "Recording", "Track", "recording"]
+__all__ = ["Recorder", "Recording", "Track"]
 
 _OF_GPU = (
     "utilization_percent",
@@ -152,23 +152,6 @@ class Recording:
             breaks += [begin, *pauses.tolist()]
             end = float(own[-1]) - shifts[attempt]
         return _Clock(shifts, begins, breaks[1:])
-
-
-def recording(rows: Iterable[Mapping[str, Any]]) -> Recording:
-    """Go through the rows of ``system.jsonl``, whatever is in them.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-
-    Returns
-    -------
-    Recording
-    """
-    recorder = Recorder()
-    for _ in recorder.passing(rows):
-        pass
-    return recorder.recording()
 
 
 class Recorder:
