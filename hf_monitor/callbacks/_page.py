@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from hf_monitor.callbacks._apart import how_it_ended, start_apart
 from hf_monitor.callbacks._exit import before_exit, no_more_before_exit
 from hf_monitor.callbacks._report import described
+from hf_monitor.loggers.apart import how_it_ended, start_apart
 from hf_monitor.run.trouble import reason_of
 from hf_monitor.run.writer import RunWriter
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from hf_monitor.callbacks._apart import how_it_ended, start_apart
 from hf_monitor.charts.draw_process import ANSWER
+from hf_monitor.loggers.apart import how_it_ended, start_apart
 from hf_monitor.run.rows import encode_row
 
 __all__ = ["Outcome", "Painter"]

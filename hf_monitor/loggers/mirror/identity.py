@@ -1,0 +1,129 @@
+"""Which W&B run an attempt belongs to: ``wandb.json`` of the run folder.
+
+An attempt that goes on from a checkpoint continues the W&B run of that checkpoint; one from the beginning has a new
+one. The training's process chooses and makes the entry; from then on only the mirror's process writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hf_monitor.run.files import replace_file
+from hf_monitor.run.rows import decode_line, encode_row
+
+__all__ = ["IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "put"]
+
+IDENTITY_FILE = "wandb.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class MirroredRun:
+    """A W&B run of a run folder.
+
+    Attributes
+    ----------
+    id : str
+    attempts : tuple of int
+        Of the run folder, that are in it.
+    project, entity, name, url : str or None
+        As W&B said; None before, and offline.
+    mode : str or None
+        ``"online"``, ``"offline"``, ``"disabled"``; None before it was opened.
+    folders : tuple of str
+        Where wandb keeps it on this disk, one an opening; relative to the run folder where they are within it.
+    state : str
+        ``"opening"``, ``"running"``, ``"finished"`` (all was sent, or all is in the offline file), ``"unsent"``.
+    why : str
+        Why it is offline or not all was sent; empty where nothing is amiss.
+    pid : int
+        The mirror's process.
+    """
+
+    id: str
+    attempts: tuple[int, ...] = ()
+    project: str | None = None
+    entity: str | None = None
+    name: str | None = None
+    url: str | None = None
+    mode: str | None = None
+    folders: tuple[str, ...] = ()
+    state: str = "opening"
+    why: str = ""
+    pid: int = 0
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read an entry."""
+        found = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        for name in ("attempts", "folders"):
+            found[name] = tuple(found.get(name) or ())
+        return cls(**found)
+
+
+def mirrored_runs(run_dir: Path) -> list[MirroredRun]:
+    """Read the W&B runs of a run folder, in order; empty where there are none, or the file is broken."""
+    try:
+        known = decode_line((run_dir / IDENTITY_FILE).read_bytes())
+        entries = known.get("runs") if known.get("format") == _FORMAT else None
+        return [MirroredRun.from_dict(entry) for entry in entries or ()]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+
+
+def put(run_dir: Path, run: MirroredRun) -> None:
+    """Write an entry, in the place of an older one with the same id.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    others = [one for one in mirrored_runs(run_dir) if one.id != run.id]
+    entries = [asdict(one) for one in (*others, run)]
+    replace_file(run_dir / IDENTITY_FILE, encode_row({"format": _FORMAT, "runs": entries}))
+
+
+def choose(
+    run_dir: Path, run_id: str, attempt: int, *, resumed: bool, from_checkpoint: str | None = None
+) -> tuple[MirroredRun, bool]:
+    """Choose the W&B run of an attempt.
+
+    Parameters
+    ----------
+    run_dir : Path
+    run_id : str
+        Of the run folder.
+    attempt : int
+    resumed : bool
+        Whether the attempt goes on from a checkpoint, or only evaluates what is there.
+    from_checkpoint : str, optional
+        Id in the checkpoint.
+
+    Returns
+    -------
+    run : MirroredRun
+        With `attempt` among its attempts; not yet written.
+    continued : bool
+        Whether it was opened before.
+    """
+    known = mirrored_runs(run_dir)
+    mine = next((one for one in known if attempt in one.attempts), None)
+    if mine is not None and (not resumed or from_checkpoint in (None, mine.id)):
+        return mine, True
+    if resumed:
+        before = next((one for one in known if one.id == from_checkpoint), None)
+        if before is None and from_checkpoint is not None:  # the folder was moved or emptied, the checkpoint knows
+            return MirroredRun(from_checkpoint, (attempt,)), True
+        if before is None and known:
+            before = known[-1]
+        if before is not None:
+            attempts = tuple(sorted({*before.attempts, attempt}))
+            return replace(before, attempts=attempts, state="opening", why=""), True
+    taken = {one.id for one in known}
+    fresh = run_id if run_id not in taken and attempt == 1 else f"{run_id}-{attempt}"
+    return MirroredRun(fresh, (attempt,)), False
