@@ -110,8 +110,10 @@ class Prober:
         if found.size and self._meter.wears:
             found = self._proven(found, make, estimate)
         if not found.size:
-            needed = max((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), default=None)
-            if needed is None and estimate is not None:
+            single = [t for t in self.trials if t.batch_size == 1]
+            needed = max((t.peak_bytes for t in single if t.peak_bytes and not t.fits), default=None)
+            # One that fits alone, but not step after step, needs more than it was estimated or measured to take.
+            if needed is None and estimate is not None and not any(t.fits for t in single):
                 needed = round(estimate(1))
             self._step.close()  # the fake steps that follow want none of it
             raise self._does_not_fit(needed, make if isinstance(make, WorstBatches) else None, lengths, suggest)
@@ -140,7 +142,7 @@ class Prober:
             # Of the smaller batch no peak is known: the blocks of the larger one are still there.
             self._trial(run, make(samples), samples, None, "steady", told=samples == size)
             trial = self.trials[-1]
-            # What no device can hold shows as a cache that had to be given back: the next training step may not get by.
+            # No device holds more than there is: what would have taken more shows as a cache that had to be given back.
             if trial.fits and self._meter.flushes() > flushes:
                 trial = self.trials[-1] = replace(trial, fits=False)
             if not trial.fits:

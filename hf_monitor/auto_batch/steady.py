@@ -13,7 +13,7 @@ __all__ = ["largest_steady", "micro_steps"]
 
 _FIRST_SHARE = 0.02  # of the size that fits alone; doubled each time
 _NEAR_ENOUGH = 0.04  # between what went through and what did not
-_PROOFS = 6  # after which what went through is good enough
+_PROOFS = 7  # after which what went through is good enough
 
 
 def micro_steps(size: int, accumulation: bool) -> Iterator[tuple[int, bool]]:
@@ -51,7 +51,7 @@ def largest_steady(found: int, proves: Callable[[int], bool]) -> tuple[int, int]
     """Give a size that goes through the proof, going down from the one that fits alone.
 
     Down by 2 %, 4 %, 8 % ... of it, at least by one; then up again by halves, until what goes through is within 4 % of
-    what does not, or six proofs were made.
+    what does not, or seven proofs were made.
 
     Parameters
     ----------
