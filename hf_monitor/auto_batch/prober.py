@@ -18,7 +18,7 @@ from hf_monitor.auto_batch.oom import is_out_of_memory
 from hf_monitor.auto_batch.remedies import Remedy, does_not_fit, remedies
 from hf_monitor.auto_batch.search import Found, search
 from hf_monitor.auto_batch.shapes import ProbeResult, StepSettings, Trial
-from hf_monitor.auto_batch.steady import largest_steady, micro_steps
+from hf_monitor.auto_batch.steady import EXPANDABLE, largest_steady, micro_steps
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.auto_batch.untouched import uninterrupted, untouched
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
@@ -128,7 +128,7 @@ class Prober:
             return replace(found, size=size)
         self._notes.append(
             f"{found.size} fit alone, but not step after step: the allocator's blocks were cut up by the steps before; "
-            f"{size} went through. PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True may leave room for more"
+            f"{size} went through. {EXPANDABLE} may leave room for more, where it is not set"
         )
         self._trial(self._step.run, make(size), size, estimate)
         return Found(size, failed, failed - 1 - size)

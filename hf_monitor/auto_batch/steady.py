@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-__all__ = ["largest_steady", "micro_steps"]
+__all__ = ["EXPANDABLE", "largest_steady", "micro_steps"]
+
+EXPANDABLE = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+"""What lets the allocator's blocks grow instead (docs.pytorch.org/docs/stable/notes/cuda.html)."""
 
 _FIRST_SHARE = 0.02  # of the size that fits alone; doubled each time
 _NEAR_ENOUGH = 0.04  # between what went through and what did not
