@@ -25,6 +25,8 @@ class Meter(Protocol):
 
     how: str
     noise: int
+    wears: bool
+    """Whether a step finds less room than the one before it, until :meth:`settle`: an allocator that keeps blocks."""
 
     def budget(self) -> Budget:
         """Give what this process can get."""
@@ -34,6 +36,9 @@ class Meter(Protocol):
 
     def peak(self) -> int:
         """Give the peak of the last :meth:`watch`, in bytes."""
+
+    def flushes(self) -> int:
+        """Give how often so far the device was full, so that its allocator gave back all it could to serve a block."""
 
     def settle(self) -> None:
         """Free what nobody holds, and wait for the device."""
@@ -55,6 +60,7 @@ class CpuMeter:
 
     how = "live tensor storages, counted"
     noise = 0
+    wears = False
 
     def __init__(self, tensors: Iterable[torch.Tensor], memory_limit: int | None = None) -> None:
         self._live = LiveStorages()
@@ -78,6 +84,10 @@ class CpuMeter:
         """Give bytes."""
         return self._live.peak
 
+    def flushes(self) -> int:
+        """Nothing is kept that could be given back."""
+        return 0
+
     def settle(self) -> None:
         """Free what nobody holds."""
         free_memory(torch.device("cpu"))
@@ -98,6 +108,7 @@ class CudaMeter:
     """
 
     how = "memory reserved by torch (max_memory_reserved)"
+    wears = True
     noise = 40 * _MIB  # the allocator takes large blocks by 2 MiB, middle-sized ones by 20 MiB (kLargeBuffer)
 
     def __init__(self, device: torch.device, memory_limit: int | None = None) -> None:
@@ -129,6 +140,10 @@ class CudaMeter:
     def peak(self) -> int:
         """Give bytes."""
         return torch.cuda.max_memory_reserved(self._device)
+
+    def flushes(self) -> int:
+        """Give the allocator's own count (``num_alloc_retries`` of ``torch.cuda.memory_stats``)."""
+        return int(torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0))
 
     def settle(self) -> None:
         """Give back what is cached, so that each step finds the same empty cache."""

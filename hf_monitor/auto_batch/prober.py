@@ -18,6 +18,7 @@ from hf_monitor.auto_batch.oom import is_out_of_memory
 from hf_monitor.auto_batch.remedies import Remedy, does_not_fit, remedies
 from hf_monitor.auto_batch.search import Found, search
 from hf_monitor.auto_batch.shapes import ProbeResult, StepSettings, Trial
+from hf_monitor.auto_batch.steady import EXPANDABLE, largest_steady, micro_steps
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.auto_batch.untouched import uninterrupted, untouched
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
@@ -106,13 +107,53 @@ class Prober:
         )
         if found.size == 1 and not self._fits_every_single(make):
             found = replace(found, size=0)
+        if found.size and self._meter.wears:
+            found = self._proven(found, make, estimate)
         if not found.size:
-            needed = max((t.peak_bytes for t in self.trials if t.batch_size == 1 and t.peak_bytes), default=None)
-            if needed is None and estimate is not None:
+            single = [t for t in self.trials if t.batch_size == 1]
+            needed = max((t.peak_bytes for t in single if t.peak_bytes and not t.fits), default=None)
+            # One that fits alone, but not step after step, needs more than it was estimated or measured to take.
+            if needed is None and estimate is not None and not any(t.fits for t in single):
                 needed = round(estimate(1))
             self._step.close()  # the fake steps that follow want none of it
             raise self._does_not_fit(needed, make if isinstance(make, WorstBatches) else None, lengths, suggest)
         return self._result(found, lengths, maximum, self.trials[first:], self.trials)
+
+    def _proven(self, found: Found, make: MakeBatch, estimate: Callable[[int], float] | None) -> Found:
+        """Give what also goes through step after step, in a cache that nobody empties, as in a training."""
+        size, failed = largest_steady(found.size, lambda size: self._steady(make, size))
+        if self._measured(self._afresh) is None:
+            size = 0
+        if size in (0, found.size):
+            return replace(found, size=size)
+        self._notes.append(
+            f"{found.size} fit alone, but not step after step: the allocator's blocks were cut up by the steps before; "
+            f"{size} went through. {EXPANDABLE} may leave room for more, where it is not set"
+        )
+        self._trial(self._step.run, make(size), size, estimate)
+        return Found(size, failed, failed - 1 - size)
+
+    def _steady(self, make: MakeBatch, size: int) -> bool:
+        self._step.restart()
+        self._meter.settle()
+        flushes = self._meter.flushes()
+        for samples, is_last in micro_steps(size, self._settings.accumulation):
+            run = self._step.update if is_last else self._step.backward
+            # Of the smaller batch no peak is known: the blocks of the larger one are still there.
+            self._trial(run, make(samples), samples, None, "steady", told=samples == size)
+            trial = self.trials[-1]
+            # No device holds more than there is: what would have taken more shows as a cache that had to be given back.
+            if trial.fits and self._meter.flushes() > flushes:
+                trial = self.trials[-1] = replace(trial, fits=False)
+            if not trial.fits:
+                return False
+        return True
+
+    def _afresh(self) -> None:
+        """Have the optimizer's state where it was before, in a cache that was empty."""
+        self._step.restart()
+        self._meter.settle()
+        self._step.prime()
 
     def _fits_every_single(self, make: MakeBatch) -> bool:
         """Try the other samples that may be the worst on their own; two together have been the worst of all."""
@@ -190,14 +231,18 @@ class Prober:
         size: int,
         estimate: Callable[[int], float] | None,
         phase: str = "train",
+        told: bool = True,
     ) -> int | None:
-        measured = self._measured(lambda: run(batch), batch)
+        steady = phase == "steady"
+        measured = self._measured(lambda: run(batch), batch, settle=not steady)
         peak, seconds = measured or (None, None)
+        # What `safe_factor` keeps is for this.
+        most = self._budget.bytes if steady else self._limit
         self.trials.append(
             Trial(
                 batch_size=size,
-                peak_bytes=peak,
-                fits=peak is not None and peak <= self._limit,
+                peak_bytes=peak if told else None,
+                fits=peak is not None and peak <= most,
                 out_of_memory=peak is None,
                 seconds=seconds,
                 samples_per_second=size / seconds if seconds else None,
@@ -207,9 +252,12 @@ class Prober:
         )
         return peak
 
-    def _measured(self, run: Callable[[], None], batch: Mapping[str, Any] | None = None) -> tuple[int, float] | None:
+    def _measured(
+        self, run: Callable[[], None], batch: Mapping[str, Any] | None = None, *, settle: bool = True
+    ) -> tuple[int, float] | None:
         """Give the peak of what is run, and its seconds; None where it ran out of memory."""
-        self._meter.settle()
+        if settle:
+            self._meter.settle()
         try:
             begun = time.perf_counter()
             with self._meter.watch((batch or {}).values()):
@@ -225,7 +273,8 @@ class Prober:
         self, found: Found, lengths: Lengths, maximum: int, trials: list[Trial], told: list[Trial]
     ) -> ProbeResult:
         best = max(
-            (t for t in trials if t.batch_size == found.size and t.fits), key=lambda trial: trial.peak_bytes or 0
+            (t for t in trials if t.batch_size == found.size and t.fits),
+            key=lambda trial: (trial.phase != "steady", trial.peak_bytes or 0),
         )
         assert best.peak_bytes is not None
         return ProbeResult(

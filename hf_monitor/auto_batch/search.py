@@ -6,6 +6,7 @@ is convex. So the line through two measured sizes is a floor for all larger ones
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -101,6 +102,19 @@ class _Curve:
             return low
         slope = (self.peaks[high] - self.peaks[low]) / (high - low)
         return min(high - 1, low + int((self.limit - self.peaks[low]) / slope)) if slope > 0 else low
+
+    def largest_by_excess(self) -> int:
+        """Give the size that the nearest one measured above the limit leads down to, by the slopes of the estimate.
+
+        By the chord to the largest that fits, too, which is sure where the curve is convex: the larger of the two.
+        """
+        high = self.high
+        if self.estimate is None or high not in self.peaks:
+            return high - 1
+        slope = self.estimate(high) - self.estimate(high - 1)
+        if slope <= 0:
+            return high - 1
+        return max(self.largest_by_ceiling(), high - math.ceil((self.peaks[high] - self.limit) / slope))
 
     def is_sure_not_to_fit(self, size: int) -> bool:
         if size >= self.high:
@@ -199,6 +213,7 @@ def _next_size(curve: _Curve, trust_estimate: bool) -> int:
         size = low + 1
     elif curve.estimate is not None:
         size = bound if curve.peaks or trust_estimate else max(1, bound // 4)
+        size = min(size, curve.largest_by_excess())  # an estimate that was too low would come down one by one
     elif (sure := curve.largest_by_ceiling()) > low:
         size = sure
     else:  # a line leads too far where the curve still bends: half of the way first, unless it is not far

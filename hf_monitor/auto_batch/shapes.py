@@ -70,9 +70,11 @@ class Trial:
     batch_size : int
         Samples.
     peak_bytes : int or None
-        Peak of the device; None where it ran out of memory.
+        Peak of the device; None where it ran out of memory, and for the smaller batch of a proof (``"steady"``), which
+        has the blocks of the larger one around it.
     fits : bool
-        Whether the peak is within ``safe_factor`` times the budget.
+        Whether the peak is within ``safe_factor`` times the budget; in ``"steady"`` within the budget itself, without
+        that the allocator had to give back its cache.
     out_of_memory : bool
     seconds : float or None
         Of the step alone, by the wall clock; None where it ran out of memory. On the CPU with the counting, which takes
@@ -81,7 +83,7 @@ class Trial:
     predicted_bytes : int or None
         What was expected before the step, where something was.
     phase : str
-        ``"train"`` or ``"evaluate"``.
+        ``"train"``, ``"evaluate"``, or ``"steady"``: one of some steps in a row between which no cache was emptied.
     """
 
     batch_size: int

@@ -136,14 +136,31 @@ class TrainingStep:
         """
         if not self.settings.accumulation:
             self.optimizer.zero_grad(set_to_none=True)
+        self.backward(batch)
+        self._step()
+
+    def backward(self, batch: Mapping[str, Any]) -> None:
+        """Add a batch's gradients to those that are there: a micro-step of an update."""
         inputs = {
             name: value.to(self.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()
         }
-        loss = self._loss(inputs)
-        loss.backward()  # type: ignore[no-untyped-call] # torch does not type it
+        self._loss(inputs).backward()  # type: ignore[no-untyped-call] # torch does not type it
+
+    def update(self, batch: Mapping[str, Any]) -> None:
+        """Make an update with the last of its batches, and let its gradients go, as a training does."""
+        self.backward(batch)
+        self._step()
+        self.between_steps()
+
+    def restart(self) -> None:
+        """Be as before the first update: no gradients, no state of the optimizer, which makes it in that update."""
+        self.between_steps()
+        self.optimizer.state.clear()
+        self.optimizer = build_optimizer(self.model, self.settings.optimizer)  # some make their state at once
+
+    def _step(self) -> None:
         if self.settings.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        del loss
         self.optimizer.step()
 
     def _loss(self, inputs: dict[str, Any]) -> torch.Tensor:

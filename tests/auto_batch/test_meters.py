@@ -59,6 +59,14 @@ def test_the_peak_is_of_what_was_reserved_within_and_errors_of_kernels_belong_th
     assert card.said[-1] == "synchronize"
 
 
+def test_how_often_a_card_was_full_is_the_allocators_own_count(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda d: {"num_alloc_retries": 3})
+    meter = CudaMeter(torch.device("cuda", 0))
+    assert (meter.flushes(), meter.wears) == (3, True)
+    cpu = CpuMeter([], MIB)
+    assert (cpu.flushes(), cpu.wears) == (0, False)
+
+
 def test_of_a_container_the_limit_counts(monkeypatch):
     from hf_monitor.gpu import host
 

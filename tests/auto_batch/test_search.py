@@ -129,3 +129,23 @@ def test_an_allocators_steps_do_not_lead_astray():
     found = search(measure, limit=limit, maximum=1024, estimate=lambda size: (280 + 7 * size) * MIB, noise=40 * MIB)
     assert answer * 0.98 <= found.size <= answer
     assert oom() == 0
+
+
+def test_an_estimate_that_was_too_low_does_not_come_down_one_by_one():
+    """BART-base in bf16 on a whole H200: eight real steps just above the limit, from 561 to 553, by size in bytes."""
+    measured = [(1, 3940548608), (142, 39009124352), (553, 141687783424), (561, 143797518336), (1024, 263e9)]
+
+    def peak(size):
+        (a, low), (b, high) = next(pair for pair in itertools.pairwise(measured) if size <= pair[1][0])
+        return int(low + (high - low) * (size - a) / (b - a))
+
+    limit = 141_842_000_000
+    measure, sizes, _ = watched(peak, limit)
+
+    def estimate(size):
+        return 2_064_000_000 + 245_000_000 * size
+
+    found = search(measure, limit=limit, maximum=1024, estimate=estimate, trust_estimate=False, noise=40 * MIB)
+    assert found.size == 553
+    assert sum(size > 553 for size in sizes) <= 2
+    assert len(sizes) <= 5

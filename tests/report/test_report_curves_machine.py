@@ -142,3 +142,18 @@ def test_a_batch_that_did_not_fit_is_a_cross_and_what_cannot_be_read_is_said(mat
     assert section.table.rows[-1] == (16, "out of memory", None, None, None)
     assert section.notes[0].startswith("1 row")
     assert section.chosen == ""
+
+
+def test_steps_in_a_row_are_told_from_steps_alone_and_their_smaller_batch_is_no_cross(material):
+    tried = [(8, "train", 1.0), (8, "steady", 1.5), (4, "steady", None), (8, "steady", 1.6)]
+    keys = ("batch_size", "phase", "peak_bytes")
+    rows = [{**dict(zip(keys, row, strict=True)), "fits": True, "seconds": 0.5} for row in tried]
+    rows = [{**row, "peak_bytes": row["peak_bytes"] and row["peak_bytes"] * 2**30} for row in rows]
+    section = trials(material(tried=rows))
+    assert any("updates in a row" in note for note in section.notes)
+    assert section.table.rows[2][:4] == ("steady", 4, "yes", None)
+    peak = section.pictures[0]
+    assert "train" in peak.svg
+    assert "steady" in peak.svg
+    assert not any("did not fit" in note for note in peak.notes)
+    assert not any("updates in a row" in note for note in trials(material(tried=rows[:1])).notes)

@@ -69,6 +69,11 @@ def trials(material: Material) -> Trials | None:
     limit = limit_of(run)
     if limit is not None:
         notes.append(f"A step may take {limit:,.0f} MiB.")
+    if any(row.get("phase") == "steady" for row in rows):
+        notes.append(
+            "“Steady” are updates in a row, as in a training, with nothing freed between them: what fits alone must go "
+            "through them, too. They may take more than a step alone, up to all of the budget."
+        )
     if plan is None:
         notes.append("There is no plan.json that can be read, so it is not known what was chosen of them.")
     return Trials(
