@@ -15,7 +15,8 @@ each process are dropped.
 Nobody else's time is counted: what a callback leaves to a thread or a process of its own costs nothing here until it
 gets in the way. So the last column says whether a logged value can be read from the disk by others when the call
 returns, and if not, when. That is looked up after the measurement, in the same process: the last line of both of our
-files; for peers, the bytes of a value in any of their files.
+files; for peers, the bytes of a value in any of their files; for ``WandBCallback`` in the ``.wandb`` file alone, where
+a process of its own writes it later than in ``metrics.jsonl``.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def _bytes_on_disk(folder: Path, step: int, loss: float) -> bool:
     return False
 
 
+def _in_the_wandb_file(folder: Path, step: int, loss: float) -> bool:
+    """Search for a value in the ``.wandb`` files only; it was in ``metrics.jsonl`` before."""
+    return any(repr(loss).encode() in path.read_bytes() for path in folder.rglob("*.wandb"))
+
+
 def _both_files_end_with(folder: Path, step: int, loss: float) -> bool:
     """Say whether the last lines of ``metrics.jsonl`` and ``train.log`` are whole and of this step."""
     rows, text = ((folder / "run" / name).read_bytes() for name in ("metrics.jsonl", "train.log"))
@@ -97,6 +103,12 @@ def _file_logging(folder: Path) -> list[Any]:
     from hf_monitor import FileLoggingCallback
 
     return [FileLoggingCallback(folder / "run")]
+
+
+def _wandb_ours(folder: Path) -> list[Any]:
+    from hf_monitor import WandBCallback
+
+    return [WandBCallback("bench", folder / "run")]
 
 
 def _default_callbacks(folder: Path) -> list[Any]:
@@ -147,6 +159,7 @@ SUBJECTS: dict[str, Subject] = {
         _peer("TensorBoardCallback"),
         environment=(("TENSORBOARD_LOGGING_DIR", "{}/runs"),),
     ),
+    "wandb_ours": Subject("WandBCallback, ours (offline)", "wandb", _wandb_ours, _in_the_wandb_file, _WANDB),
     "wandb": Subject("WandbCallback (offline)", "wandb", _peer("WandbCallback"), environment=_WANDB),
     "mlflow": Subject(
         "MLflowCallback (sqlite)",

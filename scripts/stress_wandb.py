@@ -72,11 +72,14 @@ os.environ.update(
 )
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"  # the stub of the server, the reader of .wandb files
+if str(TESTS) not in sys.path:
+    sys.path.append(str(TESTS))
+
+from wandb_compare import compare, flatten, rows_of  # noqa: E402 - its folder is known only now
 
 GOAL_LOST_S, GOAL_GROWTH_S = 2.0, 10.0
 PARTS = ("kills", "servers", "chain", "secrets")
 CASES = ("fine", "start", "middle", "end", "hangs", "slow")
-SLOTS = 10  # of W&B's steps a line of metrics.jsonl
 ANSWER_S = 30.0  # how long the slow server takes
 LIMIT_S = 300.0  # for one training, and for the mirror after it
 MARK = "HF_MONITOR_STRESS"  # in the environment of whatever a training starts
@@ -97,7 +100,7 @@ class Task:
     then: tuple[str, ...] = ()  # "evaluate", "predict"
     environment: Mapping[str, str] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)  # of the model, and of a loop of one's own after it
     texts: Mapping[str, str] = field(default_factory=dict)  # printed, and logged under their names
 
     @property
@@ -139,6 +142,8 @@ def train(task: Task) -> None:
     ]
     set_seed(1)
     model = build_demo_model(tokenizer, d_model=16, d_ff=32, num_heads=2, num_layers=1, max_target_length=12)
+    for name, value in task.config.items():
+        setattr(model.config, name, value)
     args = Seq2SeqTrainingArguments(
         output_dir=str(task.folder / "out"),
         max_steps=task.steps,
@@ -174,12 +179,17 @@ def train(task: Task) -> None:
         trainer.evaluate()
     if "predict" in task.then:
         trainer.predict(trainer.eval_dataset)
+    if task.config:
+        from hf_monitor import WandBLogger
+
+        with WandBLogger("stress", task.config, run_dir=task.folder / "out" / "loop") as logger:
+            logger.log({"loss": 1.0, **task.texts})
 
 
 def _callback(task: Task) -> Any:
     from hf_monitor import WandBCallback
 
-    return WandBCallback("stress", **({"config": dict(task.config)} if task.config else {}))
+    return WandBCallback("stress")
 
 
 class Training:
@@ -345,13 +355,7 @@ class Server:
 
     def received(self) -> Any:
         """Give what it had received, as a :class:`wandb_stub.WandbStub`."""
-        return _from_tests("wandb_stub").WandbStub.load(self.folder)
-
-
-def _from_tests(name: str) -> Any:
-    if str(TESTS) not in sys.path:
-        sys.path.append(str(TESTS))
-    return importlib.import_module(name)
+        return importlib.import_module("wandb_stub").WandbStub.load(self.folder)
 
 
 # --- what is in the folder, and what W&B has of it ---
@@ -389,7 +393,7 @@ def offline_history(run_dir: Path) -> list[dict[str, Any]]:
 def _offline_history(run_dir: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(run_dir.rglob("*.wandb")):
-        for record in _from_tests("wandb_file").records(path):
+        for record in importlib.import_module("wandb_file").records(path):
             if record.WhichOneof("record_type") == "history":
                 values: dict[str, Any] = {"_step": record.history.step.num}
                 for item in record.history.item:
@@ -398,108 +402,16 @@ def _offline_history(run_dir: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _unpacked(run_dir: Path) -> list[str]:
+def _unpacked(folder: Path) -> list[str]:
     """Give the contents of the records, in base64: the format may tear one in two."""
-    paths = run_dir.rglob("*.wandb")
-    records = (record for path in paths for record in _from_tests("wandb_file").records(path))
+    paths = folder.rglob("*.wandb")
+    records = (record for path in paths for record in importlib.import_module("wandb_file").records(path))
     return [base64.b64encode(record.SerializeToString()).decode() for record in records]
 
 
 def server_history(stub: Any) -> list[dict[str, Any]]:
     """Give the history of all runs of a server: a flat dict a line."""
     return [flatten(line) for run in stub.runs.values() for line in run.history]
-
-
-def flatten(value: Any, name: str = "", into: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Make ``{"a": {"b": 1}}`` ``{"a.b": 1}``."""
-    into = {} if into is None else into
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            flatten(inner, f"{name}.{key}" if name else str(key), into)
-    else:
-        into[name] = value
-    return into
-
-
-def expected(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what W&B is to have of a row of ``metrics.jsonl``, under the names that transformers gives them."""
-    from transformers.integrations.integration_utils import rewrite_logs
-
-    own = {name: value for name, value in row.items() if name not in ("time", "attempt", "step", "kind")}
-    kind = row["kind"]
-    if kind in ("train", "eval", "predict", "train_summary", "log"):
-        named = rewrite_logs(own)  # type: ignore[no-untyped-call]
-    else:
-        named = {f"{kind}/{name}": value for name, value in own.items()}
-    return flatten({**named, "attempt": row["attempt"], "kind": kind, "train/global_step": row["step"]})
-
-
-def alike(first: Any, second: Any) -> bool:
-    """Say whether two values are the same; what JSON has no number for may have become a word."""
-    for one, other in ((first, second), (second, first)):
-        if isinstance(one, float) and not math.isfinite(one):
-            word = str(other).lower().replace("infinity", "inf")
-            return word == str(one)
-    return bool(first == second) and isinstance(first, bool) == isinstance(second, bool)
-
-
-@dataclass
-class Compared:
-    """metrics.jsonl beside a history of W&B."""
-
-    rows: int = 0
-    missing: list[dict[str, Any]] = field(default_factory=list)
-    unlike: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        """Whether it is the same."""
-        return self.rows > 0 and not (self.missing or self.unlike or self.doubled)
-
-    def __str__(self) -> str:
-        return f"{self.rows} rows, {len(self.missing)} missing, {len(self.unlike)} unlike, {len(self.doubled)} doubled"
-
-
-def rows_of(run_dir: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read number and row of each line of ``metrics.jsonl``; a line that a kill tore off is none."""
-    from hf_monitor.run.rows import decode_line
-
-    found = []
-    try:
-        lines = (run_dir / "metrics.jsonl").read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    for number, line in enumerate(lines, 1):
-        with contextlib.suppress(ValueError):
-            found.append((number, decode_line(line)))
-    return found
-
-
-def compare(run_dir: Path, history: Iterable[Mapping[str, Any]]) -> Compared:
-    """Hold the rows of a run folder against what W&B has."""
-    found = Compared()
-    by_step: dict[int, list[Mapping[str, Any]]] = {}
-    for line in history:
-        by_step.setdefault(int(line["_step"]), []).append(line)
-    for number, row in rows_of(run_dir):
-        found.rows += 1
-        there = by_step.pop(SLOTS * number, [])
-        if not there:
-            found.missing.append(row)
-        wanted = expected(row)
-        for line in there:
-            other = {name: value for name, value in wanted.items() if not alike(value, line.get(name))}
-            if other:
-                got = {name: line.get(name) for name in other}
-                found.unlike.append(f"line {number}, {row['kind']} {row['step']}: {got} should be {other}")
-        if len(there) > 1:
-            found.doubled.append(f"line {number}, {row['kind']} {row['step']}: {len(there)} times")
-    left = Counter(
-        (line.get("attempt"), line["kind"]) for lines in by_step.values() for line in lines if "kind" in line
-    )
-    found.doubled += [f"{n} rows of attempt {attempt}, {kind}, at other steps" for (attempt, kind), n in left.items()]
-    return found
 
 
 # --- the parts ---
@@ -716,7 +628,7 @@ def secrets(folder: Path, options: argparse.Namespace) -> Result:
         searched = {
             str(path.relative_to(home)): path.read_bytes() for path in task.run_dir.rglob("*") if path.is_file()
         }
-        searched["records of .wandb"] = b"".join(map(base64.b64decode, aside(_unpacked, task.run_dir)))
+        searched["records of .wandb"] = b"".join(map(base64.b64decode, aside(_unpacked, home / "out")))
         searched["what the server received"] = received.bodies
         found = [
             f"{name} is in {place}"
