@@ -38,7 +38,6 @@ import contextlib
 import gc
 import importlib
 import json
-import math
 import os
 import platform
 import random
@@ -52,7 +51,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""metrics.jsonl beside what W&B has: each row once, at its own step, with the same values under the names it has there."""
+"""metrics.jsonl beside what W&B has: each row once, at its own step, with the values under the names it has there."""
 
 import contextlib
 import math
