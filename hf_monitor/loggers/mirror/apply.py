@@ -24,6 +24,7 @@ SLOTS = 10
 _WANDB_LEVELS = {"error": "ERROR", "warning": "WARN"}
 _FRESH_S = 3600.0  # an alert that is older rings nobody any more
 _LONGEST_TITLE = 63  # characters; wandb's own limit
+_DEFINED = frozenset((STEP_AXIS, *HIDDEN))
 _MOST_NAMES = 2000  # of metrics without a prefix that get the axis
 
 
@@ -130,7 +131,7 @@ class Applier:
         for name in values:
             head, slash, _ = name.partition("/")
             pattern = f"{head}/*" if slash else name.replace("\\", "\\\\").replace(".", "\\.")
-            if pattern in self._defined or name in HIDDEN or name.startswith("_") or len(self._defined) > _MOST_NAMES:
+            if name in _DEFINED or name.startswith("_") or pattern in self._defined or len(self._defined) > _MOST_NAMES:
                 continue
             self._defined.add(pattern)
             kept = {"hidden": True, "summary": "none"} if hidden else {}

@@ -50,7 +50,7 @@ class Artifacts:
             inside = path.relative_to(folder).as_posix()
             artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
-        if self._run.settings.mode not in ("offline", "dryrun"):
+        if not self._run.offline:
             self._sent.append((artifact, folder if order.get("staged") else None))
 
     def pending(self) -> int:
