@@ -1,0 +1,186 @@
+"""Link: what ties a run folder to its W&B run, in the process that writes the folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.loggers.console import say
+from hf_monitor.loggers.levels import INFO
+from hf_monitor.loggers.mirror import orders
+from hf_monitor.loggers.mirror.identity import MirroredRun, choose, mirrored_runs, put
+from hf_monitor.loggers.mirror.mirror import WAIT_S, Mirror, ProcessMirror, ThreadMirror
+from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
+from hf_monitor.loggers.mirror.staging import Staged, stage
+from hf_monitor.loggers.mirror.wishes import Wishes, open_run
+from hf_monitor.run.rows import plain
+from hf_monitor.run.writer import RunWriter, announce_by_logging
+
+__all__ = ["Link"]
+
+log = logging.getLogger("hf_monitor")
+
+
+class Link:
+    """Opens the W&B run of an attempt, and gives orders for it. No method but :meth:`open` raises, but for a disk.
+
+    Parameters
+    ----------
+    writer : RunWriter
+        Of the folder.
+    wishes : Wishes
+
+    Attributes
+    ----------
+    id : str
+        Of the W&B run; empty before :meth:`open`.
+    run : wandb.Run or None
+        The user's, where that is told.
+    failed : bool
+        Whether telling W&B could not even begin.
+    """
+
+    def __init__(self, writer: RunWriter, wishes: Wishes) -> None:
+        self.writer = writer
+        self.wishes = wishes
+        self.id = ""
+        self.run: Any = None
+        self.failed = False
+        self._mirror: Mirror | None = None
+        self._pid = os.getpid()
+        self._said: set[str] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether W&B is told by this process."""
+        return self._mirror is not None and self._pid == os.getpid()
+
+    @property
+    def url(self) -> str | None:
+        """Of the W&B run; None before it is known, and offline."""
+        return None if self._mirror is None else self._mirror.url
+
+    def open(self, *, resumed: bool, from_checkpoint: str | None = None) -> None:
+        """Choose the W&B run of the running attempt, write that down and begin to tell it.
+
+        Parameters
+        ----------
+        resumed : bool
+            Whether the attempt goes on from an earlier one, or only evaluates what is there.
+        from_checkpoint : str, optional
+            Id in the checkpoint.
+
+        Raises
+        ------
+        OSError
+            If ``wandb.json`` cannot be written.
+        """
+        folder, attempt = self.writer.run_dir, self.writer.attempt
+        self.run = self.wishes.run if self.wishes.run is not None else open_run()
+        if self.run is None:
+            chosen, continued = choose(
+                folder, self.writer.run_id, attempt, resumed=resumed, from_checkpoint=from_checkpoint
+            )
+        else:
+            chosen, continued = _users_run(folder, str(self.run.id), attempt), True
+        self.id = chosen.id
+        put(folder, replace(chosen, state="opening", why=""))
+        spec = self._spec(chosen, continued)
+        try:
+            mirror: Mirror
+            if self.run is None:
+                mirror = ProcessMirror(spec, self.announce)
+            else:
+                mirror = ThreadMirror(spec, self.run, self.announce)
+            mirror.start()
+            self._mirror = mirror
+        except Exception as error:  # noqa: BLE001 - the policy: whatever is wrong with W&B, a training goes on
+            self.failed = True
+            self.say("start", f"W&B could not be started: {type(error).__name__}: {error}. The run folder has it all.")
+
+    def _spec(self, chosen: MirroredRun, continued: bool) -> MirrorSpec:
+        wishes, mask = self.wishes, self.writer.mask
+        return MirrorSpec(
+            run_dir=str(self.writer.run_dir),
+            wandb_id=chosen.id,
+            attempts=chosen.attempts,
+            resumed=continued,
+            project=wishes.project,
+            entity=wishes.entity,
+            name=wishes.name,
+            group=wishes.group,
+            job_type=wishes.job_type,
+            notes=wishes.notes,
+            tags=wishes.tags,
+            config=mask.values(plain(wishes.config or {})),
+            settings=plain(wishes.settings or {}),
+            rewrite=wishes.rewrite,
+            most_predictions=wishes.most_predictions,
+            program=sys.argv[0] if sys.argv else "",
+            argv=tuple(mask.values(list(sys.argv[1:]))),
+            parent_pid=os.getpid(),
+        )
+
+    def announce(self, message: str) -> None:
+        """Say what became known, where whoever sits there sees it. Never raises."""
+        if self.writer.announce is announce_by_logging:
+            say(message, INFO)
+        else:
+            self.writer.announce(message)
+
+    def say(self, topic: str, message: str) -> None:
+        """Log a warning, once a topic."""
+        if topic not in self._said:
+            self._said.add(topic)
+            log.warning("hf_monitor: %s", message)
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        """Have something shown beside the rows."""
+        self.writer.rows(ORDERS, [order])
+
+    def values(self, make: Callable[[Mapping[str, Any]], Mapping[str, Any]], values: Mapping[str, Any]) -> None:
+        """Order a config or a summary; what is secret by its name is masked."""
+        self.order(make(self.writer.mask.values(plain(values))))
+
+    def checkpoint(
+        self, folder: Path, aliases: Sequence[str], step: int, *, name: str = "", weights_only: bool = False
+    ) -> None:
+        """Order a checkpoint to be kept, of its files as they are now.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        staged: Staged = stage(
+            folder, self.writer.run_dir, f"step-{step}-{self.writer.attempt}", weights_only=weights_only
+        )
+        if not staged.ours:
+            self.say(
+                "staging",
+                f"checkpoints cannot be linked into the run folder ({staged.why}): W&B is given them where they are, "
+                "and copies each one before it is sent. One that is deleted before that is missing in W&B.",
+            )
+        name = name or f"model-{self.id}"
+        self.order(orders.checkpoint(staged.folder, name, aliases, step, staged=staged.ours))
+
+    def drain(self, seconds: float = WAIT_S) -> None:
+        """Wait until the user's run was told everything: he may finish it any moment. Ours has all the time."""
+        if self.is_open and self.run is not None and self._mirror is not None:
+            self._mirror.drain(seconds)
+
+    def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
+        """Tell W&B no more; nothing happens where it is not told."""
+        if self.is_open and self._mirror is not None:
+            mirror, self._mirror = self._mirror, None
+            mirror.finish(exit_code, seconds)
+
+
+def _users_run(folder: Path, run_id: str, attempt: int) -> MirroredRun:
+    known = next((one for one in mirrored_runs(folder) if one.id == run_id), MirroredRun(run_id))
+    return replace(known, attempts=tuple(sorted({*known.attempts, attempt})))
