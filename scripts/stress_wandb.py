@@ -407,9 +407,12 @@ def _unpacked(folder: Path) -> list[str]:
     return [base64.b64encode(record.SerializeToString()).decode() for record in records]
 
 
-def server_history(stub: Any) -> list[dict[str, Any]]:
-    """Give the history of all runs of a server: a flat dict a line."""
-    return [flatten(line) for run in stub.runs.values() for line in run.history]
+def server_history(run_dir: Path, stub: Any) -> list[dict[str, Any]]:
+    """Give what a server has of the W&B runs of a folder: a flat dict a line."""
+    from hf_monitor.loggers.mirror.identity import mirrored_runs
+
+    runs = [stub.runs[one.id] for one in mirrored_runs(run_dir) if one.id in stub.runs]
+    return [flatten(line) for run in runs for line in run.history]
 
 
 # --- the parts ---
@@ -498,7 +501,7 @@ def servers(folder: Path, options: argparse.Namespace) -> Result:
             server.delay = 0.0
             server.start()
             told = send(task, server)
-            sent = compare(task.run_dir, server_history(server.received()))
+            sent = compare(task.run_dir, server_history(task.run_dir, server.received()))
         longer = training.seconds - sum(plain) / len(plain)
         problems = [f"the training took {longer:.1f} s longer"] if longer > GOAL_GROWTH_S else []
         problems += [f"exit code {training.exit}: {training.console()[-500:]}"] if training.exit else []
@@ -547,7 +550,7 @@ def chain(folder: Path, options: argparse.Namespace) -> Result:
                     second.wait()
                     second.wait_for_others(options.linger)
                 stub = server.received()
-            history = offline_history(task.run_dir) if where == "offline" else server_history(stub)
+            history = offline_history(task.run_dir) if where == "offline" else server_history(task.run_dir, stub)
             found = compare(task.run_dir, history)
             problems = [f"exit code {second.exit}: {second.console()[-500:]}"] if second.exit else []
             problems += [f"missing: {row}" for row in found.missing[:3]] + found.unlike[:3] + found.doubled[:3]
@@ -634,7 +637,10 @@ def secrets(folder: Path, options: argparse.Namespace) -> Result:
             for name, value in secret.items()
             if any(form in data for form in forms(value))
         ]
-        rows = compare(task.run_dir, offline_history(task.run_dir) if where == "offline" else server_history(received))
+        rows = compare(
+            task.run_dir,
+            offline_history(task.run_dir) if where == "offline" else server_history(task.run_dir, received),
+        )
         problems = [*found, *([] if rows.good else [f"W&B has not what it should have: {rows}"])]
         problems += [f"exit code {training.exit}: {training.console()[-500:]}"] if training.exit else []
         result.add(where, len(secret), sum(map(len, searched.values())), len(found), problems=problems)

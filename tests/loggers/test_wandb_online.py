@@ -119,7 +119,7 @@ def test_an_offline_folder_that_is_synced_twice_is_on_the_server_once(server, tm
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     assert logger.id not in server.runs
     for _ in range(2):
-        command("wandb", "sync", "--include-synced", str(folder), **server.environment)
+        command("wandb", "sync", str(folder), **server.environment)
     found = compare(tmp_path / "run", rows_of(server, logger.id), rewrite=False)
     assert found.good, (str(found), found.missing[:3], found.unlike[:3])
     assert server.runs[logger.id].gaps == []
