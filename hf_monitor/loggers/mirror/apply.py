@@ -66,6 +66,11 @@ class Applier:
         self._mask = SecretMask.of_process()
         self._artifacts = Artifacts(run, self._note)
 
+    @property
+    def step(self) -> int:
+        """The last ``_step`` that was told, where we number them."""
+        return SLOTS * self.line + self._slot
+
     def define(self) -> None:
         """Tell W&B the axis, and the config as far as the run folder has it."""
 
