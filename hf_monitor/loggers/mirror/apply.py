@@ -1,0 +1,308 @@
+"""Applier: tells an open wandb run what is in a run folder, whichever process or thread it is in.
+
+Nothing of it raises: what wandb refuses is one note for each kind of trouble, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.loggers.mirror.artifacts import Artifacts
+from hf_monitor.loggers.mirror.endresult import config_of, final_summary
+from hf_monitor.loggers.mirror.prediction_table import table_of
+from hf_monitor.loggers.mirror.spec import STEP_AXIS, MirrorSpec
+from hf_monitor.loggers.mirror.translate import HIDDEN, log_name, plain_value, single_values, translate
+from hf_monitor.run.secrets import SecretMask
+
+__all__ = ["SLOTS", "Applier"]
+
+SLOTS = 10
+"""W&B steps a line of ``metrics.jsonl``: the row has the first, the others are for pictures and tables after it."""
+_WANDB_LEVELS = {"error": "ERROR", "warning": "WARN"}
+_FRESH_S = 3600.0  # an alert that is older rings nobody any more
+_LONGEST_TITLE = 63  # characters; wandb's own limit
+_MOST_NAMES = 2000  # of metrics without a prefix that get the axis
+
+
+class Applier:
+    """Tells an open wandb run.
+
+    Parameters
+    ----------
+    run : wandb.Run
+        Never finished here.
+    spec : MirrorSpec
+    numbered : bool
+        Whether the run is the mirror's own: then ``_step`` is made of the line's number, the same whoever sends it and
+        whenever. False for a run that the user has opened: wandb counts, and what the user has set in its config stays.
+    first_line : int
+        Rows up to this line of ``metrics.jsonl`` are there already: the last ``_step`` that W&B has // SLOTS.
+    first_slot : int
+        The last ``_step`` that W&B has % SLOTS.
+
+    Attributes
+    ----------
+    notes : list of str
+        What could not be told, and why; once for each kind of trouble.
+    line : int
+        Number of the last line that was told.
+    """
+
+    def __init__(self, run: Any, spec: MirrorSpec, *, numbered: bool, first_line: int = 0, first_slot: int = 0) -> None:
+        self.run = run
+        self.spec = spec
+        self.notes: list[str] = []
+        self.line = first_line
+        self._first_line = first_line
+        self._slot = first_slot
+        self._numbered = numbered
+        self._defined: set[str] = set()
+        self._noted: set[str] = set()
+        self._scores: dict[str, Any] = {}
+        self._own_config: set[str] = set()
+        self._mask = SecretMask.of_process()
+        self._artifacts = Artifacts(run, self._note)
+
+    @property
+    def step(self) -> int:
+        """The last ``_step`` that was told, where we number them."""
+        return SLOTS * self.line + self._slot
+
+    def define(self) -> None:
+        """Tell W&B the axis, and the config as far as the run folder has it."""
+
+        def axis() -> None:
+            self.run.define_metric(STEP_AXIS, hidden=True)
+            for name in HIDDEN:
+                self.run.define_metric(name, hidden=True, summary="none")
+
+        self._guarded("the axis of the charts cannot be set", axis)
+        self._guarded("the config cannot be told", self._configure)
+
+    def _configure(self) -> None:
+        self._set_config(config_of(self.spec))
+
+    def _set_config(self, values: Mapping[str, Any]) -> None:
+        config = self._mask.values(plain_value(values))
+        if not self._numbered:
+            config = {k: v for k, v in config.items() if k in self._own_config or k not in self.run.config}
+            self._own_config |= config.keys()
+        self.run.config.update(config, allow_val_change=True)
+
+    def row(self, line_number: int, row: Mapping[str, Any]) -> None:
+        """Tell a row; one that is there already, or is of an attempt of another W&B run, is passed over.
+
+        Parameters
+        ----------
+        line_number : int
+            In ``metrics.jsonl``, from 1.
+        row : mapping
+            Decoded: :func:`hf_monitor.run.rows.decode_line`.
+        """
+        if line_number <= self._first_line or row.get("attempt") not in self.spec.attempts:
+            return
+        self._guarded("a row cannot be told", lambda: self._tell(line_number, row))
+
+    def _tell(self, line_number: int, row: Mapping[str, Any]) -> None:
+        values = translate(row, rewrite=self.spec.rewrite)
+        kind = row.get("kind")
+        self._define(values, hidden=kind in ("event", "alert"))
+        if self._numbered:
+            self.line, self._slot = line_number, 0
+            self.run.log(values, step=SLOTS * line_number, commit=True)
+        else:
+            self.line = line_number
+            self.run.log(values, commit=True)
+        if kind == "alert":
+            self._alert_of(row)
+        elif kind == "train_summary":
+            self.run.summary.update(single_values(row))
+        elif kind == "eval":
+            self._scores |= {
+                name: value
+                for name, value in values.items()
+                if name.startswith("eval/") and isinstance(value, int | float)
+            }
+
+    def _define(self, values: Mapping[str, Any], *, hidden: bool = False) -> None:
+        """Give names the axis when they first come.
+
+        Of two patterns that fit a name wandb takes either, by chance: so there is none for all of them.
+        """
+        for name in values:
+            head, slash, _ = name.partition("/")
+            pattern = f"{head}/*" if slash else name.replace("\\", "\\\\").replace(".", "\\.")
+            if pattern in self._defined or name in HIDDEN or name.startswith("_") or len(self._defined) > _MOST_NAMES:
+                continue
+            self._defined.add(pattern)
+            kept = {"hidden": True, "summary": "none"} if hidden else {}
+            self.run.define_metric(pattern, step_metric=STEP_AXIS, **kept)
+
+    def _alert_of(self, row: Mapping[str, Any]) -> None:
+        level = _WANDB_LEVELS.get(str(row.get("severity")))
+        told = row.get("time")
+        if level is None or (isinstance(told, int | float) and time.time() - told > _FRESH_S):
+            return
+        text = str(row.get("sentence") or "")
+        if row.get("suggestions"):
+            text += f"\nTry: {'; '.join(map(str, row['suggestions']))}"
+        self._alert(f"hf_monitor: {row.get('rule')}", text, level)
+
+    def _alert(self, title: str, text: str, level: str) -> None:
+        self.run.alert(title=title[:_LONGEST_TITLE], text=text, level=level)
+
+    def _show(self, values: Mapping[str, Any], step: Any) -> None:
+        """Log media into the free slots after the last row; the last one takes all that is left."""
+        self._define(values)
+        told = {**values, **({} if step is None else {STEP_AXIS: step})}
+        if not self._numbered:
+            self.run.log(told, commit=True)
+            return
+        last = self._slot >= SLOTS - 2
+        self._slot = min(self._slot + 1, SLOTS - 1)
+        self.run.log(told, step=SLOTS * self.line + self._slot, commit=not last)
+
+    def predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Show the texts of one evaluation as a table ``predictions/<name>``.
+
+        Parameters
+        ----------
+        rows : sequence of mapping
+            Of ``predictions.jsonl``, one attempt, step and name. At most ``spec.most_predictions`` are shown, evenly
+            spread; the summary says of how many (``predictions_shown``).
+        """
+        if not rows or not self.spec.most_predictions or rows[0].get("attempt") not in self.spec.attempts:
+            return
+
+        def show() -> None:
+            name = str(rows[0].get("name", "eval"))
+            columns, data = table_of(rows, self.spec.most_predictions)
+            self._show({f"predictions/{name}": _table(columns, data)}, rows[0].get("step"))
+            if len(data) < len(rows):
+                told = f"{len(data):,} of {len(rows):,}, evenly spread; predictions.jsonl has all"
+                self.run.summary.update({f"predictions_shown/{name}": told})
+
+        self._guarded("the predictions cannot be shown", show)
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        """Do what an order says (``orders.py``); a missing file is a note."""
+        known: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "images": self._images,
+            "html": self._html,
+            "table": self._order_table,
+            "checkpoint": self._checkpoint,
+            "summary": lambda order: self.run.summary.update(plain_value(order["values"])),
+            "config": lambda order: self._set_config(order["values"]),
+            "alert": lambda order: self._alert(str(order["title"]), str(order["text"]), str(order["level"])),
+        }
+        kind = str(order.get("do"))
+        if kind in known:
+            self._guarded(f"{_WORDS[kind]} cannot be sent", lambda: known[kind](order))
+        else:
+            self._note(f"an order of an unknown kind ({kind!r}) is passed over", "another hf_monitor wrote it")
+
+    def _images(self, order: Mapping[str, Any]) -> None:
+        import wandb
+
+        shown = {}
+        for name, path in order["pictures"].items():
+            if not Path(path).is_file():
+                self._note("a picture cannot be sent", f"there is no file {path!r}")
+                continue
+            try:
+                shown[_free(name)] = wandb.Image(path)
+            except Exception as error:  # noqa: BLE001 - the policy: one broken picture, and the others are shown
+                self._note("a picture cannot be sent", f"{path}: {_said(error)}")
+        if shown:
+            self._show(shown, order.get("step"))
+
+    def _html(self, order: Mapping[str, Any]) -> None:
+        import wandb
+
+        path = Path(order["path"])
+        if not path.is_file():
+            self._note("a page cannot be sent", f"there is no file {str(path)!r}")
+            return
+        # as a text: a path has to end with .html
+        page = wandb.Html(path.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
+        self._show({_free(order["name"]): page}, order.get("step"))
+
+    def _order_table(self, order: Mapping[str, Any]) -> None:
+        self._show({_free(order["name"]): _table(order["columns"], order["rows"])}, order.get("step"))
+
+    def _checkpoint(self, order: Mapping[str, Any]) -> None:
+        self._artifacts.send(order, plain_value(self._scores))
+
+    def logs(self, text: str) -> None:
+        """Add lines to the Logs tab."""
+        if text:
+            self._guarded("the log cannot be told", lambda: self.run.write_logs(text))
+
+    def pending(self) -> int:
+        """Tell how many checkpoints are still being sent."""
+        return self._artifacts.pending()
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until all checkpoints are sent; hard links that were staged for them are deleted then.
+
+        Returns
+        -------
+        bool
+            False where time ran out.
+        """
+        return self._artifacts.settle(seconds)
+
+    def close(self, run_dir: Path | None = None) -> None:
+        """Tell the final summary (:func:`~hf_monitor.loggers.mirror.endresult.final_summary`), and facts come late.
+
+        Parameters
+        ----------
+        run_dir : Path, optional
+            That of the spec by default.
+        """
+        folder = self.spec.folder if run_dir is None else Path(run_dir)
+        self._guarded("the config cannot be told", self._configure)
+        self._guarded(
+            "the final summary cannot be told",
+            lambda: self.run.summary.update(plain_value(final_summary(folder, self.spec.attempts))),
+        )
+
+    def _guarded(self, trouble: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises is a note, the training goes on
+            self._note(trouble, _said(error))
+
+    def _note(self, trouble: str, why: str) -> None:
+        if trouble not in self._noted:
+            self._noted.add(trouble)
+            self.notes.append(self._mask.text(f"{trouble}: {why}"))
+
+
+_WORDS = {
+    "images": "pictures",
+    "html": "a page",
+    "table": "a table",
+    "checkpoint": "a checkpoint",
+    "summary": "a summary",
+    "config": "a config",
+    "alert": "an alert",
+}
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip().rstrip(":")[:500]
+
+
+def _free(name: Any) -> str:
+    """Give a name of media that is none of W&B's own."""
+    return log_name("log", str(name), rewrite=False)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)

@@ -1,0 +1,236 @@
+"""Open the W&B run of a mirror: online where it can be had in a bounded time, else offline, and say why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+
+from hf_monitor.loggers.mirror.spec import MirrorSpec
+from hf_monitor.loggers.mirror.wandb_file import files_of, last_step
+from hf_monitor.loggers.wandb_environment import usable_environment, wandb_missing, wandb_state
+
+__all__ = ["Opened", "drop_core", "find_core", "open_run", "prepare", "wandb_folder"]
+
+INIT_TIMEOUT_S = 20.0
+_FLUSH_S = 1.0  # how much of the file a kill may lose
+_CORE = "wandb-core"
+
+
+@dataclass
+class Opened:
+    """A wandb run, or why there is none.
+
+    Attributes
+    ----------
+    run : wandb.Run or None
+    mode : str
+        ``"online"``, ``"offline"``, ``"disabled"`` (the user wants none) or ``"none"`` (there can be none).
+    why : str
+        Why it is not online, where that is asked for; else why it is disabled.
+    advice : str
+        What mends it.
+    last_step : int
+        The last step that W&B has of this run, -1 where none.
+    folder : str
+        Where wandb keeps it.
+    """
+
+    run: Any
+    mode: str
+    why: str = ""
+    advice: str = ""
+    last_step: int = -1
+    folder: str = ""
+
+    @property
+    def url(self) -> str | None:
+        """Of the run; None offline."""
+        return str(self.run.url) if self.run is not None and self.mode == "online" and self.run.url else None
+
+
+def wandb_folder(spec: MirrorSpec, environ: Mapping[str, str] = os.environ) -> Path:
+    """Give the folder in which wandb keeps its own: ``wandb`` in the run folder, or in ``WANDB_DIR``."""
+    root = Path(environ.get("WANDB_DIR") or spec.run_dir).expanduser().absolute()
+    return root / (".wandb" if (root / ".wandb").exists() else "wandb")
+
+
+def prepare(spec: MirrorSpec) -> None:
+    """Set what wandb looks at when it is imported; only in a process of our own.
+
+    What would go to the home folder stays in the run folder, and the command is that of the training, masked.
+    """
+    within = spec.folder / "wandb"
+    for name, place in (("CACHE", "cache"), ("DATA", "data"), ("ARTIFACT", "artifacts")):
+        os.environ.setdefault(f"WANDB_{name}_DIR", str(within / place))
+    sys.argv = [spec.program or "hf-monitor", *spec.argv]
+
+
+def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False) -> Opened:
+    """Open it.
+
+    Parameters
+    ----------
+    spec : MirrorSpec
+    continued : bool
+        Whether it was opened before.
+    offline : bool
+        Whether it is not to be online, whatever else is said.
+    """
+    missing = wandb_missing()
+    if missing:
+        return Opened(None, "none", missing, "pip install wandb")
+    asked = {"WANDB_MODE": str(spec.settings["mode"])} if spec.settings.get("mode") else {}
+    if offline:
+        asked = {"WANDB_MODE": "offline"}
+    state = wandb_state({**os.environ, **asked})
+    if state.mode == "disabled":
+        return Opened(None, "disabled", state.why, state.advice)
+    for name, value in usable_environment({**os.environ, **asked}, state).items():
+        os.environ[name] = value
+    if state.mode == "offline" and state.key_source and state.asked == "online":
+        os.environ.pop("WANDB_API_KEY", None)  # of no form that wandb takes; it breaks at it, also offline
+    folder = wandb_folder(spec)
+    trouble = _trouble_with(folder)
+    if trouble:
+        return Opened(None, "none", trouble, "WANDB_DIR=FOLDER names another one.")
+    why, advice = ("", "") if state.ready else (state.why, state.advice)
+    if state.mode == "online":
+        try:
+            return _opened(spec, "online", continued)
+        except Exception as error:  # noqa: BLE001 - whatever becomes of W&B, the folder is told offline
+            drop_core()
+            why, advice = _reason(error, state.host), ""
+    try:
+        found = _opened(spec, "offline", continued)
+    except Exception as error:  # noqa: BLE001 - as above: then there is none
+        drop_core()
+        return Opened(None, "none", _reason(error, state.host), advice)
+    found.why, found.advice = why, advice
+    return found
+
+
+def _opened(spec: MirrorSpec, mode: str, continued: bool) -> Opened:
+    import wandb
+
+    before = last_step(files_of(wandb_folder(spec), spec.wandb_id)) if mode == "offline" and continued else -1
+    run = wandb.init(
+        id=spec.wandb_id,
+        project=spec.project,
+        entity=spec.entity,
+        name=spec.name,
+        group=spec.group,
+        job_type=spec.job_type,
+        notes=spec.notes,
+        tags=list(spec.tags) or None,
+        dir=str(wandb_folder(spec).parent),
+        # Not "allow" at the first time: then `wandb sync` of the file may be done twice.
+        resume="allow" if continued else None,
+        mode=None if os.environ.get("WANDB_MODE") == "shared" else mode,  # type: ignore[arg-type]
+        settings=_settings(wandb.Settings, spec),
+    )
+    if mode == "online":
+        before = int(run.step) - 1  # of a continued run it is the step after the last
+    return Opened(run, mode, last_step=before, folder=str(Path(run.dir).parent))
+
+
+def _settings(kind: Any, spec: MirrorSpec) -> Any:
+    """Give ours, but for what a variable of the user sets; and the spec's, which win."""
+    known = kind.model_fields
+    git = _facts(spec).get("git")
+    folder = git.get("folder") if isinstance(git, dict) else None
+    ours = {
+        "init_timeout": INIT_TIMEOUT_S,
+        "x_transaction_log_flush_interval": _FLUSH_S,
+        "x_stats_pid": spec.parent_pid or os.getpid(),
+        "program": spec.program or None,
+        "git_root": folder if folder and Path(folder).is_dir() else None,
+        "git_remote_url": _remote(folder) if folder else None,
+    }
+    ours = {name: value for name, value in ours.items() if value is not None and _variable(name) not in os.environ}
+    theirs = {name: value for name, value in spec.settings.items() if name != "mode"}
+    chosen = {**ours, **theirs, "silent": True, "console": "off"}
+    return kind(**{name: value for name, value in chosen.items() if name in known})
+
+
+def _facts(spec: MirrorSpec) -> dict[str, Any]:
+    from hf_monitor.run.rows import decode_line
+
+    try:
+        return decode_line((spec.folder / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _variable(setting: str) -> str:
+    return f"WANDB_{setting[1:].upper()}" if setting.startswith("x_") else f"WANDB_{setting.upper()}"
+
+
+def _remote(folder: str) -> str | None:
+    """Give the address of the repository without user and password, where it has such; wandb leaves the user in."""
+    name = os.environ.get("WANDB_GIT_REMOTE") or "origin"
+    try:
+        command = ["git", "-C", folder, "config", "--get", f"remote.{name}.url"]
+        url = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        parts = urlsplit(url)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _trouble_with(folder: Path) -> str:
+    """Say why a folder cannot be written; wandb would take a temporary one without a word."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write_test.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"the folder {str(folder)!r} cannot be written: {error.strerror or error}"
+    return ""
+
+
+def _reason(error: Exception, host: str) -> str:
+    text = " ".join(str(error).split("\n")[0].split())[:200]
+    lower = text.lower()
+    if any(word in lower for word in ("timed out", "connection refused", "deadline", "no such host", "giving up")):
+        return f"{host} does not answer ({text[:120]})"
+    return text or type(error).__name__
+
+
+def find_core() -> psutil.Process | None:
+    """Give wandb's own helper of this process."""
+    with suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.name().startswith(_CORE) and child.status() != psutil.STATUS_ZOMBIE:
+                    return child
+    return None
+
+
+def drop_core(*, patient: bool = False) -> None:
+    """End wandb's helper: after that wandb can be used as if for the first time.
+
+    After an opening that failed the id is taken in it ("run ID in use"), and it may be waiting for a server.
+
+    Parameters
+    ----------
+    patient : bool
+        Whether it is let end by itself; else it is killed, in whatever state it is.
+    """
+    core = None if patient else find_core()
+    if core is not None:
+        with suppress(psutil.Error):
+            core.kill()
+    with suppress(BaseException):  # teardown of a helper that is gone raises what it finds, also SystemExit
+        sys.modules["wandb"].teardown()
