@@ -1,8 +1,10 @@
 """A mirror that keeps what it was told; the real one is a process that imports wandb."""
 
+from typing import ClassVar
+
 
 class FakeMirror:
-    made: list = []
+    made: ClassVar[list] = []
 
     def __init__(self, spec, *more):
         self.spec, self.run, self.announce = spec, more[0] if len(more) == 2 else None, more[-1]

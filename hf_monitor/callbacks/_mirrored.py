@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+import zlib
 from pathlib import Path
 
 from hf_monitor.callbacks._exit import before_exit, no_more_before_exit
@@ -63,7 +64,7 @@ class MirroredTraining:
         self.at_end: tuple[Path, int] | None = None
         self._step = 0
         self._began_ns = time.time_ns() - 10**9  # some file systems know no better time
-        self._shown: dict[Path, int] = {}
+        self._shown: dict[Path, tuple[int, int]] = {}  # when it was changed, and a checksum
         _all.add(self)
 
     @property
@@ -123,12 +124,17 @@ class MirroredTraining:
             self.link.order(orders.html("report", page, self._step))
 
     def _is_new(self, path: Path) -> bool:
+        """Whether a file is of this training and not as it was shown: the page is often written anew, the same."""
         try:
             changed = path.stat().st_mtime_ns
+            before, checksum = self._shown.get(path, (self._began_ns, -1))
+            if changed <= before:
+                return False
+            now = zlib.crc32(path.read_bytes())
         except OSError:
             return False
-        known, self._shown[path] = self._shown.get(path, self._began_ns), changed
-        return changed > known
+        self._shown[path] = changed, now
+        return now != checksum
 
     def settle(self, exit_code: int | None = None) -> None:
         """Show what is new and finish; never raises."""

@@ -17,6 +17,7 @@ from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_
 from hf_monitor.callbacks._report import report_once
 from hf_monitor.errors import InputError
 from hf_monitor.loggers.mirror.identity import mirrored_runs
+from hf_monitor.loggers.mirror.link import announce
 from hf_monitor.loggers.mirror.wishes import Wishes, require_wandb, switched_off
 
 __all__ = ["PROJECT", "WandBCallback"]
@@ -124,7 +125,7 @@ class WandBCallback(TrainerCallback):
         """Whether W&B is not told; said once."""
         if off := switched_off(self._wishes.settings):
             if not self._silent:
-                recorder.writer.announce(f"hf_monitor: W&B is switched off ({off}); the run folder has it all.")
+                announce(recorder.writer, f"hf_monitor: W&B is switched off ({off}); the run folder has it all.")
         elif not self.attended and "wandb" in (args.report_to or ()):
             report_once(
                 self,

@@ -69,6 +69,7 @@ def write_run(folder):
     writer.event("train_end", 4)
     writer.begin_attempt()  # another W&B run's
     writer.row("train", 1, {"loss": 9.0})
+    writer.row("log", 2, {"st*r": 1})  # define_metric refuses such a name
     writer.close()
     path = folder / "run.json"  # as if it had slipped through
     facts = json.loads(path.read_text())
@@ -140,10 +141,14 @@ def told(tmp_path_factory):
         again.order({"do": "html"})
         for i in range(12):
             again.order(orders.table(f"t{i}", ["n"], [[i]], 4))
+        for i in range(2):
+            again.order(orders.table("twice", ["n"], [[i]], 4))
         again.logs("first line\nzweite 줄\n")
         last = again.line
         again.close(run_dir)
-        guest = Applier(run, MirrorSpec(str(run_dir), "abc", (2,), config={"mine": 2, "fresh": 3}), numbered=False)
+        guest = Applier(
+            run, MirrorSpec(str(run_dir), "abc", (2,), config={"mine": 2, "fresh": 3}, rewrite=False), numbered=False
+        )
         guest.define()
         for number, row in lines:
             guest.row(number, row)
@@ -230,11 +235,13 @@ def test_pictures_pages_and_tables_are_there_and_what_is_missing_is_a_note(told)
     assert page == (told["folder"] / "report.html").read_text(encoding="utf-8")
     assert wandb_file.table(told["file"], shown["worst"]["worst"]) == (["text", "n"], [["a", 1], [None, 2.5]])
     assert [wandb_file.table(told["file"], shown[f"t{i}"][f"t{i}"])[1] for i in range(12)] == [[[i]] for i in range(12)]
+    assert wandb_file.table(told["file"], shown["twice"]["twice"])[1] == [[1]]
     assert [note.partition(":")[0] for note in told["notes"]] == [
         "a picture cannot be sent",
         "a checkpoint cannot be sent",
         "an order of an unknown kind ('dance') is passed over",
         "a page cannot be sent",
+        "of pictures with one name and no row between them only the last is shown",
     ]
 
 
@@ -298,12 +305,16 @@ def test_the_config_has_arguments_one_by_one_and_facts_nested_and_no_secret(told
 
 
 def test_in_a_run_that_the_user_has_opened_its_config_stays_and_wandb_counts(told):
-    assert told["guest"].notes == []
+    (note,) = told["guest"].notes
+    assert note.startswith("a name has no axis: Error:")
     config = wandb_file.config(told["file"])
     assert (config["mine"], config["fresh"]) == (1, 3)
-    (row,) = [row for row in told["history"] if row.get("attempt") == 2]
-    assert (row["train/loss"], row["train/global_step"]) == (9, 1)
-    assert row["_step"] == max(row["_step"] for row in told["history"])
+    rows = [row for row in told["history"] if row.get("attempt") == 2]
+    assert [(row.get("train/loss"), row.get("st*r"), row["train/global_step"]) for row in rows] == [
+        (9, None, 1),
+        (None, 1, 2),
+    ]
+    assert [row["_step"] for row in rows] == sorted(row["_step"] for row in told["history"])[-2:]
 
 
 def test_a_run_that_is_over_is_a_note_and_no_error(told):

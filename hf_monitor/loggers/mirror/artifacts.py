@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.loggers.mirror.media import said
+
 __all__ = ["Artifacts"]
 
 _LONGEST_NAME = 128  # characters; wandb's own limit
@@ -67,7 +69,7 @@ class Artifacts:
             except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises; the files stay
                 if type(error).__name__ == "WaitTimeoutError" or isinstance(error, TimeoutError):
                     return False
-                self._note("a checkpoint was not sent", f"{type(error).__name__}: {error}"[:500])
+                self._note("a checkpoint was not sent", said(error))
             else:
                 if staged is not None:
                     shutil.rmtree(staged, ignore_errors=True)

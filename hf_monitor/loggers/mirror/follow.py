@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.told import Told
 from hf_monitor.run.rows import decode_line
-from hf_monitor.run.tail import PIECE_BYTES, Tail
+from hf_monitor.run.tail import Tail
 
 __all__ = ["Follower", "Receiver"]
 
@@ -56,33 +56,34 @@ class Follower:
         Epoch seconds: lines of ``train.log`` from then on are told, unless `log_offset` is given.
     log_offset : int, optional
         Bytes of ``train.log`` that were told.
+    logs : bool
+        Whether ``train.log`` is told.
 
     Attributes
     ----------
     lines : int
         Lines of ``metrics.jsonl`` so far.
-    last_row : dict or None
-        The last row that was told.
     log_offset : int
         Bytes of ``train.log`` that are told; -1 before the first look.
     """
 
-    def __init__(self, spec: MirrorSpec, told: Told, *, since: float = 0.0, log_offset: int = -1) -> None:
+    def __init__(
+        self, spec: MirrorSpec, told: Told, *, since: float = 0.0, log_offset: int = -1, logs: bool = True
+    ) -> None:
         self.spec, self._told, self._since = spec, told, since
         self._attempts = frozenset(spec.attempts)
         self._metrics = Tail(spec.folder / "metrics.jsonl")
         self._beside = (_Predictions(spec.folder, self._attempts), _Orders(spec.folder, self._attempts))
-        self._log = _Log(spec.folder / "train.log", log_offset)
+        self._log = _Log(spec.folder / "train.log", log_offset) if logs else None
         self._restarts = 0
         self._shown = 0.0  # time of the last row that was told
+        self._emptied_at = 0.0
         self.lines = 0
-        self.last_row: dict[str, Any] | None = None
-        self.attempts_seen: dict[int, list[dict[str, Any]]] = {}
 
     @property
     def log_offset(self) -> int:
         """Bytes of ``train.log`` that are told; -1 before the first look."""
-        return self._log.offset
+        return -1 if self._log is None else self._log.offset
 
     def poll(self, to: Receiver, *, last: bool = False, while_: Callable[[], bool] = lambda: True) -> int:
         """Tell what is new.
@@ -119,15 +120,15 @@ class Follower:
                 count += self._tell_beside(to, _time_of(row))
                 to.row(self.lines, row)
                 self._shown = _time_of(row)
-                self.last_row = row
                 count += 1
             if not self._metrics.behind or not while_():
                 break
         if not self._metrics.behind:
             count += self._tell_beside(to, _LATER, last=last)
-        text = self._log.text(self._since)
-        if text:
+        while self._log is not None and (text := self._log.text(self._since)):
             to.logs(text)
+            if not while_():
+                break
         return count
 
     def _numbers_go_on(self) -> None:
@@ -135,8 +136,6 @@ class Follower:
         if self._metrics.restarts != self._restarts:
             self._restarts = self._metrics.restarts
             self._emptied_at = self._shown
-
-    _emptied_at = 0.0
 
     def _is_new(self, row: dict[str, Any]) -> bool:
         # Into a file that was deleted the rows of the last second are written again.
@@ -169,7 +168,7 @@ class _Beside:
         self._line = 0
 
     def look_again(self) -> None:
-        """A new poll has begun."""
+        """Read on at the next :meth:`head`: a new poll has begun."""
         self._dry = False
 
     def head(self, last: bool) -> tuple[float, str, Any] | None:
@@ -195,7 +194,7 @@ class _Beside:
         raise NotImplementedError
 
     def _after(self, came: bool, last: bool) -> None:
-        """The file was read to where it goes now."""
+        """Do what is to be done when the file was read to where it goes now."""
 
 
 class _Orders(_Beside):
@@ -287,6 +286,3 @@ def _earlier(lines: Iterator[bytes], since: float) -> Iterator[bytes]:
         if not since or (line[:2] == b"20" and line[4:5] == b"-" and line[: len(begin)] >= begin):
             return
         yield line
-
-
-PIECE = PIECE_BYTES

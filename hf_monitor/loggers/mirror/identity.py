@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hf_monitor.run.files import replace_file
+from hf_monitor.run.lock import folder_lock
 from hf_monitor.run.rows import decode_line, encode_row
 
 __all__ = ["IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "put"]
@@ -83,9 +84,12 @@ def put(run_dir: Path, run: MirroredRun) -> None:
     OSError
         If it cannot be written.
     """
-    others = [one for one in mirrored_runs(run_dir) if one.id != run.id]
-    entries = [asdict(one) for one in (*others, run)]
-    replace_file(run_dir / IDENTITY_FILE, encode_row({"format": _FORMAT, "runs": entries}))
+    with folder_lock(run_dir):  # another W&B run's mirror may still be sending
+        known = mirrored_runs(run_dir)
+        at = next((number for number, one in enumerate(known) if one.id == run.id), len(known))
+        known[at : at + 1] = [run]
+        entries = [asdict(one) for one in known]
+        replace_file(run_dir / IDENTITY_FILE, encode_row({"format": _FORMAT, "runs": entries}), sync=False)
 
 
 def choose(
@@ -120,7 +124,7 @@ def choose(
         if before is None and from_checkpoint is not None:  # the folder was moved or emptied, the checkpoint knows
             return MirroredRun(from_checkpoint, (attempt,)), True
         if before is None and known:
-            before = known[-1]
+            before = max(known, key=lambda one: max(one.attempts, default=0))
         if before is not None:
             attempts = tuple(sorted({*before.attempts, attempt}))
             return replace(before, attempts=attempts, state="opening", why=""), True

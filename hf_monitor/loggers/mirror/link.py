@@ -21,9 +21,17 @@ from hf_monitor.loggers.mirror.wishes import Wishes, open_run
 from hf_monitor.run.rows import plain
 from hf_monitor.run.writer import RunWriter, announce_by_logging
 
-__all__ = ["Link"]
+__all__ = ["Link", "announce"]
 
 log = logging.getLogger("hf_monitor")
+
+
+def announce(writer: RunWriter, message: str) -> None:
+    """Say something, where whoever sits there sees it; in the log, too, where there is one."""
+    if writer.announce is announce_by_logging:
+        say(message, INFO)
+    else:
+        writer.announce(message)
 
 
 class Link:
@@ -128,10 +136,7 @@ class Link:
 
     def announce(self, message: str) -> None:
         """Say what became known, where whoever sits there sees it. Never raises."""
-        if self.writer.announce is announce_by_logging:
-            say(message, INFO)
-        else:
-            self.writer.announce(message)
+        announce(self.writer, message)
 
     def say(self, topic: str, message: str) -> None:
         """Log a warning, once a topic."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
+from hf_monitor.loggers.apart import how_it_ended, start_apart
 from hf_monitor.loggers.mirror.spec import MirrorSpec
+from hf_monitor.run.forks import renew_in_children
 
-__all__ = ["Mirror", "ProcessMirror", "ThreadMirror"]
+__all__ = ["WAIT_S", "Mirror", "ProcessMirror", "ThreadMirror"]
 
 WAIT_S = 8.0
 """How long the end of a training waits for what is still being sent, where nothing moves."""
+_RESTARTS = 2
+_POLL_S = 0.5
+_PROCESS = "hf_monitor.loggers.mirror.process"
 
 
 class Mirror(Protocol):
@@ -31,14 +42,297 @@ class Mirror(Protocol):
 
 
 class ProcessMirror:
-    """A process of its own has the W&B run."""
+    """A process of its own has the W&B run.
 
-    def __init__(self, spec: MirrorSpec, announce: Callable[[str], None]) -> None:
-        raise NotImplementedError
+    Parameters
+    ----------
+    spec : MirrorSpec
+    announce : callable
+        Told, as a text, what the user is to know; from another thread.
+    **options
+        For the process: ``offline``, ``patience_s``, ``idle_s``.
+
+    Attributes
+    ----------
+    state : str
+        ``"finished"`` (all was sent, or is in the offline file), ``"unsent"``, ``"none"`` (there is no W&B run), and
+        ``""`` as long as it is not known.
+    said : dict
+        What the process said when the run was opened: ``mode``, ``url``, ``folder``, ``why``.
+    """
+
+    def __init__(self, spec: MirrorSpec, announce: Callable[[str], None], **options: Any) -> None:
+        self.spec, self.announce = spec, announce
+        self.state = ""
+        self.said: dict[str, Any] = {}
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = os.getpid()
+        self._starts = 0
+        self._finishing = False
+        self._left = False
+        self._shown: set[str] = set()
+        self._asked = self._drained = 0
+        self._exit_code: int | None = None
+        self._moved = 0.0
+        self._news = threading.Condition()
+        renew_in_children(self, ProcessMirror._in_child)
+
+    def _in_child(self) -> None:
+        """In a forked child: it is not its, and the parent's death must not be hidden by a pipe that stays open."""
+        process, self._process = self._process, None
+        self._news = threading.Condition()
+        if process is not None:
+            process.returncode = 0  # not its child
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError, ValueError, AttributeError):  # not close(): a thread may hold its lock
+                    os.dup2(nowhere, pipe.fileno(), inheritable=False)  # type: ignore[union-attr]
+            os.close(nowhere)
+
+    @property
+    def url(self) -> str | None:
+        """Of the W&B run; None before it is known, and offline."""
+        return self.said.get("url")
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 before it was started."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Start the process; it takes as long as that, some milliseconds. A second call does nothing."""
+        if self._pid != os.getpid() or self._starts:
+            return
+        self._start()
+
+    def _start(self) -> None:
+        self._starts += 1
+        try:
+            self._process = process = start_apart(_PROCESS, self.spec.to_dict(), self._options)
+        except (OSError, RuntimeError) as error:
+            self._end("none")
+            self._tell(f"hf_monitor: W&B: its process cannot be started: {error}; the run folder has everything.")
+            return
+        threading.Thread(target=self._listen, args=(process,), name="hf_monitor W&B", daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                with suppress(ValueError):  # a text of Python's own
+                    self._hear(json.loads(line))
+        if self.state:
+            process.wait()
+            return
+        ended = how_it_ended(process.wait())
+        if self._left:
+            return
+        if self._starts <= _RESTARTS:
+            self._tell(f"hf_monitor: W&B: its process ({process.pid}) {_was(ended)}; it is started again.")
+            with suppress(OSError, AttributeError):
+                process.stdin.close()  # type: ignore[union-attr]
+            self._start()
+            if self._finishing:
+                self._send({"finish": True, "exit_code": self._exit_code})
+            return
+        self._end("unsent")
+        self._tell(f"hf_monitor: W&B: its process {_was(ended)}. {self._afterwards()}")
+
+    def _hear(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            return
+        what = message.get("wandb")
+        if what == "opened":
+            self.said = message
+            self._tell(_opened(message))
+        elif what == "note":
+            self._tell(f"hf_monitor: W&B: {message.get('text')}")
+        elif what == "done":
+            if message.get("state") == "unsent":
+                self._tell(f"hf_monitor: W&B: not all was sent ({message.get('why')}). {self._afterwards(message)}")
+            self._end(str(message.get("state")))
+        with self._news:
+            if what == "drained":
+                self._drained = max(self._drained, int(message.get("number", 0)))
+            self._moved = time.monotonic()
+            self._news.notify_all()
+
+    def _end(self, state: str) -> None:
+        with self._news:
+            self.state = state
+            self._news.notify_all()
+
+    def _tell(self, text: str) -> None:
+        if text and text not in self._shown:
+            self._shown.add(text)
+            with suppress(Exception):  # a closed console: nobody is there to be told
+                self.announce(text)
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        process = self._process
+        with suppress(OSError, ValueError, AttributeError):  # it may have just ended
+            os.write(process.stdin.fileno(), json.dumps(message).encode() + b"\n")  # type: ignore[union-attr]
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until all that was written so far has been told to wandb.
+
+        Returns
+        -------
+        bool
+            False where time ran out, or there is no W&B run.
+        """
+        if self._pid != os.getpid() or self._process is None:
+            return False
+        with self._news:
+            self._asked += 1
+            number = self._asked
+        self._send({"drain": number})
+        with self._news:
+            self._news.wait_for(lambda: self._drained >= number or bool(self.state), seconds)
+            return self._drained >= number
+
+    def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
+        """End the W&B run: wait as long as something moves, and `seconds` where nothing does; the rest goes on alone.
+
+        Parameters
+        ----------
+        exit_code : int, optional
+            What W&B is told; by default as the rows say.
+        seconds : float
+        """
+        if self._pid != os.getpid() or self._process is None or self._left:
+            return
+        if not self._finishing:
+            self._finishing, self._exit_code = True, exit_code
+            self._send({"finish": True, "exit_code": exit_code})
+        with self._news:
+            self._moved = time.monotonic()
+            while not self.state and time.monotonic() - self._moved < seconds:
+                self._news.wait(max(seconds - (time.monotonic() - self._moved), 0.05))
+        process = self._process
+        if self.state:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(2.0)
+        if process.poll() is None:
+            self._left = not self.state
+            process.returncode = 0  # it goes on without us: no warning of a process that still runs
+        with suppress(OSError, AttributeError):
+            process.stdin.close()  # type: ignore[union-attr]
+        if self._left:
+            self._tell(
+                f"hf_monitor: W&B: still being sent by process {process.pid}, which goes on by itself. "
+                f"If it cannot: hf-monitor wandb {self.spec.run_dir}"
+            )
+
+    def _afterwards(self, message: Mapping[str, Any] | None = None) -> str:
+        told = (message or self.said).get("afterwards")
+        return f"Nothing is lost; afterwards: {told or f'hf-monitor wandb {self.spec.run_dir}'}"
+
+
+def _was(ended: str) -> str:
+    return f"was {ended}" if ended.startswith("ended") else f"ended with {ended}"
+
+
+def _opened(said: Mapping[str, Any]) -> str:
+    """Say in one line what becomes of W&B."""
+    mode, why, mend = said.get("mode"), str(said.get("why") or ""), str(said.get("mend") or "")
+    if mode == "online":
+        return f"hf_monitor: W&B: {said.get('url')}"
+    brackets = f" ({why}{': ' + mend if mend else ''})" if why else ""
+    if mode == "offline":
+        return f"hf_monitor: W&B: offline{brackets}; afterwards: {said.get('afterwards')}"
+    if mode == "disabled":
+        return f"hf_monitor: W&B: off{brackets}"
+    return f"hf_monitor: W&B: nothing is sent{brackets}; the run folder has everything."
 
 
 class ThreadMirror:
-    """A thread of this process tells a run that the user has opened; the run is never finished here."""
+    """A thread of this process tells a run that the user has opened; the run is never finished here.
+
+    Parameters
+    ----------
+    spec : MirrorSpec
+    run : wandb.Run
+    announce : callable
+        Told, as a text, what could not be told.
+    """
 
     def __init__(self, spec: MirrorSpec, run: Any, announce: Callable[[str], None]) -> None:
-        raise NotImplementedError
+        self.spec, self.run, self.announce = spec, run, announce
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._news = threading.Condition()
+        self._asked = self._drained = 0
+        self._stop = False
+
+    @property
+    def url(self) -> str | None:
+        """Of the user's run."""
+        found = getattr(self.run, "url", None)
+        return str(found) if found else None
+
+    def start(self) -> None:
+        """Start the thread. A second call does nothing."""
+        if self._pid == os.getpid() and self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="hf_monitor W&B", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001 - the policy: the training goes on, and the folder has everything
+            self._say(f"it is told no more: {type(error).__name__}: {error}")
+        with self._news:
+            self._thread = None
+            self._news.notify_all()
+
+    def _follow(self) -> None:
+        from hf_monitor.loggers.mirror.apply import Applier
+        from hf_monitor.loggers.mirror.follow import Follower
+        from hf_monitor.loggers.mirror.told import Told
+
+        applier = Applier(self.run, self.spec, numbered=False)
+        applier.define()
+        # The user's run has a log of its own; what is written down of it is of no use later: it has other steps.
+        follower = Follower(self.spec, Told(None, self.spec.wandb_id, -1), logs=False)
+        shown = 0
+        while True:
+            stop, asked = self._stop, self._asked  # before the poll: what was written before is told then
+            with suppress(OSError):
+                follower.poll(applier, last=stop)
+            for note in applier.notes[shown:]:
+                self._say(note)
+            shown = len(applier.notes)
+            if stop:
+                applier.close()
+            with self._news:
+                self._drained = asked
+                self._news.notify_all()
+                if stop:
+                    return
+                self._news.wait_for(lambda: self._stop or self._asked > self._drained, _POLL_S)
+
+    def _say(self, text: str) -> None:
+        with suppress(Exception):
+            self.announce(f"hf_monitor: W&B: {text}")
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until all that was written so far has been told to wandb; False where time ran out."""
+        if self._pid != os.getpid() or self._thread is None:
+            return False
+        with self._news:
+            self._asked += 1
+            number = self._asked
+            self._news.notify_all()
+            self._news.wait_for(lambda: self._drained >= number or self._thread is None, seconds)
+            return self._drained >= number
+
+    def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
+        """Tell the rest, in `seconds` at most; the run stays open, and `exit_code` is its owner's business."""
+        if self._pid != os.getpid() or self._thread is None:
+            return
+        with self._news:
+            self._stop = True
+            self._news.notify_all()
+            self._news.wait_for(lambda: self._thread is None, seconds)

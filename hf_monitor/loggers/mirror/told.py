@@ -22,16 +22,19 @@ class Told:
 
     Parameters
     ----------
-    run_dir : Path
+    run_dir : Path or None
+        None: it is kept in memory only.
     wandb_id : str
     last_step : int
         That W&B has of this run; -1: nothing.
     """
 
-    def __init__(self, run_dir: Path, wandb_id: str, last_step: int) -> None:
-        self._path = run_dir / "wandb" / _FILE
+    def __init__(self, run_dir: Path | None, wandb_id: str, last_step: int) -> None:
+        self._path = None if run_dir is None else run_dir / "wandb" / _FILE
         self._id = wandb_id
         self._known: set[str] = set()
+        if self._path is None:
+            return
         with suppress(OSError):
             for row in Tail(self._path).rows(most=1 << 30):
                 if row.get("id") == wandb_id and isinstance(row.get("step"), int) and row["step"] <= last_step:
@@ -44,6 +47,8 @@ class Told:
     def put(self, what: str, step: int) -> None:
         """Note what was told at a step."""
         self._known.add(what)
+        if self._path is None:
+            return
         with suppress(OSError):  # a full disk: then it may be told twice
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:

@@ -218,12 +218,17 @@ def find_core() -> psutil.Process | None:
     return None
 
 
-def drop_core() -> None:
-    """End wandb's helper, in whatever state it is: after that wandb can be used as if for the first time.
+def drop_core(*, patient: bool = False) -> None:
+    """End wandb's helper: after that wandb can be used as if for the first time.
 
     After an opening that failed the id is taken in it ("run ID in use"), and it may be waiting for a server.
+
+    Parameters
+    ----------
+    patient : bool
+        Whether it is let end by itself; else it is killed, in whatever state it is.
     """
-    core = find_core()
+    core = None if patient else find_core()
     if core is not None:
         with suppress(psutil.Error):
             core.kill()

@@ -1,0 +1,287 @@
+"""Host: has a W&B run of its own open, tells it what is in the run folder, and keeps its entry in ``wandb.json``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hf_monitor.loggers.mirror.apply import SLOTS, Applier
+from hf_monitor.loggers.mirror.course import Course
+from hf_monitor.loggers.mirror.follow import Follower
+from hf_monitor.loggers.mirror.identity import MirroredRun, mirrored_runs, put
+from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
+from hf_monitor.loggers.mirror.told import Told
+from hf_monitor.loggers.mirror.wandb_open import Opened, drop_core, find_core, open_run
+from hf_monitor.run.process import is_alive, process_identity
+
+__all__ = ["FORMER_S", "HelperGone", "Host", "is_at_work"]
+
+FORMER_S = 20.0
+"""How long a mirror waits for an earlier one of the same W&B run."""
+_CORE_S = 5.0
+_FILES = ("metrics.jsonl", "predictions.jsonl", ORDERS)
+
+
+class HelperGone(Exception):
+    """wandb's own process has ended: what it had not brought to the disk or the server is to be told again."""
+
+
+def is_at_work(entry: MirroredRun) -> bool:
+    """Say whether a mirror's process is (surely) telling this W&B run now."""
+    process = entry.more.get("process")
+    return isinstance(process, dict) and process.get("pid") != os.getpid() and is_alive(process) is True
+
+
+class Host:
+    """Opens the run, tells it what is new, closes it, opens it again where more comes.
+
+    Parameters
+    ----------
+    spec : MirrorSpec
+    say : callable
+        Told messages, as keywords.
+    offline : bool
+        Whether the run is to be offline, whatever the variables say.
+
+    Attributes
+    ----------
+    opened : Opened or None
+        While it is open.
+    core : psutil.Process or None
+        wandb's helper.
+    course : Course
+        How the training goes, by the rows so far.
+    """
+
+    def __init__(self, spec: MirrorSpec, say: Callable[..., None], *, offline: bool = False) -> None:
+        self.spec = spec
+        self.opened: Opened | None = None
+        self.core: psutil.Process | None = None
+        self.course = Course()
+        self.beats = 0
+        self._say, self._offline = say, offline
+        self._entry = MirroredRun(spec.wandb_id, spec.attempts)
+        self._applier: Applier | None = None
+        self._follower: Follower | None = None
+        self._files: list[Any] = []
+        self._notes = 0
+
+    def open(self) -> Opened:
+        """Open the run, or say why there is none."""
+        entry = self._await_former()
+        continued = self.spec.resumed or bool(entry.folders)
+        self._note(replace(entry, pid=os.getpid(), state="opening", more={**entry.more, "process": process_identity()}))
+        opened = open_run(self.spec, continued=continued, offline=self._offline)
+        self.beats += 1
+        if opened.run is not None:
+            self._begin(opened)
+        self._enter(opened)
+        advice = self.advice() if opened.mode == "offline" else ""
+        self._say(
+            wandb="opened",
+            mode=opened.mode,
+            url=opened.url,
+            folder=opened.folder,
+            why=opened.why,
+            mend=opened.advice,
+            afterwards=advice,
+        )
+        return opened
+
+    def _begin(self, opened: Opened) -> None:
+        self.opened = opened
+        self.core = find_core()
+        line, slot = divmod(max(opened.last_step, 0), SLOTS)
+        self._applier = Applier(opened.run, self.spec, numbered=True, first_line=line, first_slot=slot)
+        self._applier.define()
+        told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step)
+        begun = _begin_of(self.spec.folder, self.spec.attempts if line == 0 else self.spec.attempts[-1:])
+        offset = self._entry.more.get("log_bytes", -1) if line else -1
+        self._follower = Follower(self.spec, told, since=begun, log_offset=offset)
+        self._notes = 0
+
+    def _enter(self, opened: Opened) -> None:
+        changes: dict[str, Any] = {"mode": opened.mode, "why": opened.why, "state": "running"}
+        if opened.run is None:
+            changes["state"] = "finished" if opened.mode == "disabled" else "unsent"
+        else:
+            run = opened.run
+            changes |= {"project": run.project or None, "entity": run.entity or None, "name": run.name or None}
+            changes["url"] = opened.url or self._entry.url
+            folder = _within(Path(opened.folder), self.spec.folder)
+            changes["folders"] = (*(one for one in self._entry.folders if one != folder), folder)
+            core = [self.core.pid, self.core.create_time()] if self.core is not None else None
+            been_online = opened.mode == "online" or self._entry.more.get("been_online", False)
+            changes["more"] = {**self._entry.more, "core": core, "been_online": been_online}
+        self._note(replace(self._entry, **changes))
+
+    def _await_former(self) -> MirroredRun:
+        """Wait for an earlier mirror of this W&B run, and for the helper that it left: only then is its file whole."""
+        until = time.monotonic() + FORMER_S
+        while is_at_work(entry := self._known()) and time.monotonic() < until:
+            self.beats += 1
+            time.sleep(0.1)
+        until = time.monotonic() + _CORE_S
+        pid, created = entry.more.get("core") or (0, 0.0)
+        with suppress(psutil.Error, TypeError, ValueError):
+            core = psutil.Process(pid)
+            here = not is_at_work(entry) and abs(core.create_time() - created) < 1 and "wandb-core" in core.name()
+            while here and core.is_running() and core.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > until:
+                    core.kill()
+                    break
+                time.sleep(0.05)
+        return entry
+
+    def _known(self) -> MirroredRun:
+        mine = [one for one in mirrored_runs(self.spec.folder) if one.id == self.spec.wandb_id]
+        entry = mine[0] if mine else MirroredRun(self.spec.wandb_id)
+        return replace(entry, attempts=tuple(sorted({*entry.attempts, *self.spec.attempts})))
+
+    def _note(self, entry: MirroredRun) -> None:
+        self._entry = entry
+        with suppress(OSError):  # a full disk
+            put(self.spec.folder, entry)
+
+    def poll(self, *, last: bool = False) -> int:
+        """Tell what is new; how many rows and tables that were.
+
+        Raises
+        ------
+        HelperGone
+            If it is.
+        """
+        if self._applier is None or self._follower is None:
+            return 0
+        self._files = self._signature()
+        told = 0
+        with suppress(OSError):  # a network disk's bad moment: the next look may do
+            told = self._follower.poll(_Seen(self), last=last)
+        self.beats += told
+        if self._applier.pending():
+            self._applier.settle(0.05)
+        for note in self._applier.notes[self._notes :]:
+            self._say(wandb="note", text=note)
+        self._notes = len(self._applier.notes)
+        if self.core is not None and not _lives(self.core):
+            raise HelperGone
+        return told
+
+    def has_news(self) -> bool:
+        """Say whether the folder is another one than at the last poll."""
+        return self._signature() != self._files
+
+    def _signature(self) -> list[Any]:
+        found: list[Any] = []
+        for name in _FILES:
+            try:
+                stat = (self.spec.folder / name).stat()
+                found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+            except OSError:
+                found.append(None)
+        return found
+
+    def close(self, exit_code: int) -> None:
+        """Tell the rest, and finish the run; whoever calls it bounds it (:class:`Guard`).
+
+        Raises
+        ------
+        HelperGone
+            As :meth:`poll` does.
+        """
+        if self.opened is None or self._applier is None or self._follower is None:
+            return
+        while self.poll(last=True):
+            pass
+        self._applier.close()
+        while not self._applier.settle(1.0):
+            if self.core is not None and not _lives(self.core):
+                raise HelperGone
+        try:
+            self.opened.run.finish(exit_code=exit_code)
+        except Exception:
+            if self.core is not None and not _lives(self.core):
+                raise HelperGone from None
+            raise
+        self.beats += 1
+        more = {**self._entry.more, "log_bytes": self._follower.log_offset, "exit_code": exit_code}
+        self.forget()
+        self._note(replace(self._entry, state="finished", more={**more, "core": None}))
+
+    def forget(self) -> None:
+        """Let go of the run, and end wandb's helper if it does not end by itself."""
+        if self.opened is not None:
+            self.opened = self._applier = self._follower = None
+            drop_core(patient=True)
+            self.core = None
+
+    def fail(self, why: str) -> None:
+        """Note that not all was sent; nothing of wandb is asked."""
+        self._note(replace(self._known(), state="unsent", why=why, pid=os.getpid()))
+
+    def advice(self) -> str:
+        """Give the command that sends later what is not sent."""
+        entry = self._entry
+        if entry.more.get("been_online") or not entry.folders:
+            return f"hf-monitor wandb {_quoted(self.spec.folder)}"
+        return "wandb sync " + " ".join(_quoted(self.spec.folder / one) for one in entry.folders)
+
+
+class _Seen:
+    """Lets the course see the rows that the applier is told."""
+
+    def __init__(self, host: Host) -> None:
+        assert host._applier is not None
+        self._host, self._applier = host, host._applier
+
+    @property
+    def step(self) -> int:
+        return self._applier.step
+
+    def row(self, line: int, row: dict[str, Any]) -> None:
+        self._host.course.see(row)
+        self._applier.row(line, row)
+
+    def predictions(self, rows: list[dict[str, Any]]) -> None:
+        self._applier.predictions(rows)
+
+    def order(self, order: dict[str, Any]) -> None:
+        self._applier.order(order)
+
+    def logs(self, text: str) -> None:
+        self._applier.logs(text)
+
+
+def _begin_of(run_dir: Path, attempts: tuple[int, ...]) -> float:
+    """Give when the first of these attempts began, in epoch seconds; 0 where nobody knows."""
+    from hf_monitor.run.rows import decode_line
+
+    try:
+        entries = decode_line((run_dir / "run.json").read_bytes()).get("attempts") or []
+        return min(float(one["time"]) for one in entries if one.get("attempt") in attempts) - 1.0
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return 0.0
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _within(folder: Path, run_dir: Path) -> str:
+    return str(folder.relative_to(run_dir)) if folder.is_relative_to(run_dir) else str(folder)
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
