@@ -127,7 +127,7 @@ def test_where_it_records_without_being_told_and_what_it_says(tmp_path, monkeypa
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with WandBLogger() as logger:
         logger.log({"loss": 1.0})
-    assert "W&B is switched off (WANDB_MODE=disabled)" in capsys.readouterr().out
+    assert "W&B: it is switched off by WANDB_MODE;" in capsys.readouterr().out
     assert len(made) == 1
     assert len(load_run(logger.run_dir).rows.of("log")) == 1
 
@@ -169,7 +169,9 @@ def test_what_cannot_be_used_is_refused_in_words(tmp_path, call, words):
 
 def test_without_wandb_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: SimpleNamespace(origin=None))  # a folder of runs
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: SimpleNamespace(origin=None, submodule_search_locations=["./wandb"])
+    )  # a folder of runs
     with pytest.raises(MissingPackageError, match="pip install wandb"):
         WandBLogger("p", run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
