@@ -222,3 +222,12 @@ def test_where_nothing_can_be_linked_the_checkpoint_is_given_as_it_is(tmp_path, 
     assert list((tmp_path / "run" / "wandb" / "staging").iterdir()) == []
     (record,) = caplog.records
     assert "cannot be linked into the run folder (Invalid cross-device link)" in record.getMessage()
+
+
+def test_where_the_disk_is_nearly_full_no_checkpoint_is_kept_for_wandb(tmp_path, checkpoint, monkeypatch, caplog):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2 * staging._COPIED_BYTES))
+    with WandBLogger("p", run_dir=tmp_path / "run") as logger:
+        logger.log_checkpoint(checkpoint)
+    assert ordered(tmp_path / "run") == []
+    (record,) = caplog.records
+    assert "is not kept for W&B: the disk has no room for 2 more of 1 MiB" in record.getMessage()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from hf_monitor.run.writer import RunWriter, announce_by_logging
 
 __all__ = ["Link", "announce"]
 
+_SPARE = 2  # more checkpoints of that size must fit on the disk
 _THEIRS = "told_while_open"  # attempts, in `more` of an entry
 
 log = logging.getLogger("hf_monitor")
@@ -163,11 +165,22 @@ class Link:
     ) -> None:
         """Order a checkpoint to be kept, of its files as they are now.
 
+        Until they are sent (offline: until ``wandb sync``) they take room, whatever ``save_total_limit`` says: where
+        there is none for two more, the checkpoint is not kept for W&B, and that is said.
+
         Raises
         ------
         OSError
             If it cannot be read.
         """
+        needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if shutil.disk_usage(self.writer.run_dir).free < _SPARE * needed:
+            self.say(
+                "room",
+                f"{str(folder)!r} is not kept for W&B: the disk has no room for {_SPARE} more of {needed >> 20} MiB. "
+                "The training needs it for its own checkpoints.",
+            )
+            return
         staged: Staged = stage(
             folder, self.writer.run_dir, f"step-{step}-{self.writer.attempt}", weights_only=weights_only
         )
@@ -197,7 +210,9 @@ def _users_run(folder: Path, run: Any, attempt: int) -> MirroredRun:
     run_id = str(run.id)
     known = next((one for one in mirrored_runs(folder) if one.id == run_id), MirroredRun(run_id))
     known = replace(known, attempts=tuple(sorted({*known.attempts, attempt})), state="finished", why="")
-    texts: dict[str, Any] = {name: str(found) for name in ("url", "project", "entity", "name") if (found := getattr(run, name, None))}
+    texts: dict[str, Any] = {
+        name: str(found) for name in ("url", "project", "entity", "name") if (found := getattr(run, name, None))
+    }
     theirs = sorted({*known.more.get(_THEIRS, ()), attempt})
     return replace(known, **texts, more={**known.more, _THEIRS: theirs})
 
