@@ -156,8 +156,8 @@ class EvaluationLosses:
         self._warned = True
         if verdict.verdict == SCALED:
             log.warning(
-                "hf_monitor: %s is logged %d times too large (processes %d): %s. Recorded are the loss as it is and, as "
-                "%s_raw, what the Trainer logs; metric_for_best_model and the metrics that you get are the Trainer's.",
+                "hf_monitor: %s is logged %d times too large (processes %d): %s. Recorded are the loss as it is and, "
+                "as %s_raw, what the Trainer logs; what you get from it, and metric_for_best_model, are the Trainer's.",
                 *(name, processes, processes, verdict.reason, name),
             )
         else:
