@@ -103,7 +103,7 @@ def test_what_the_trainer_doubles_is_recorded_as_it_was(make, make_model, caplog
         ({"cls": OwnLoop}, "undetermined"),
         ({"cls": OwnLog}, "undetermined"),
     ],
-    ids=str,
+    ids=["generates", "heeds", "smoothed", "mended", "not averaged", "own loss", "own step", "own loop", "own log"],
 )
 def test_what_is_right_or_not_known_is_left(make, make_model, settings, verdict):
     model = make_model()
