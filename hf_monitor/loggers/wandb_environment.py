@@ -70,7 +70,10 @@ class WandBState:
 
 def wandb_missing() -> str:
     """Say why the package cannot be imported; empty where it can. A folder ``wandb`` of runs is not the package."""
-    spec = importlib.util.find_spec("wandb")
+    try:
+        spec = importlib.util.find_spec("wandb")
+    except ValueError:  # imported, and without a spec: somebody's own
+        return ""
     if spec is None:
         return "the package wandb is not installed"
     if spec.origin is None:  # a folder of that name, such as its runs leave, is found as a package without code
