@@ -30,6 +30,8 @@ def parts_to_sync(run_dir: Path) -> Iterator[tuple[Path, str]]:
         found = _RUN.fullmatch(path.name)
         if path.is_symlink():
             yield path, "a link of wandb's own"
+        elif path.name == "told.jsonl" and path.is_file():  # what W&B has beside the rows: it is not sent twice
+            yield path, ""
         elif path.name == "staging":
             yield path, "hard links to checkpoints on their way to W&B; --checkpoints packs checkpoints"
         elif found is None or not path.is_dir():

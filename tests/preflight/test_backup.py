@@ -194,7 +194,8 @@ def test_what_wandb_sync_needs_is_packed_and_links_to_checkpoints_are_not(runnin
     put(folder, MirroredRun("off", (3,), mode="offline", state="finished"))
     (folder / "wandb.jsonl").write_text('{"do": "summary"}\n')
     names = ["media/chart.png", "wandb/staging/checkpoint-1/model.safetensors", "wandb/cache/x", "wandb/debug.log"]
-    kept = ["media/chart.png", "wandb.json", "wandb.jsonl"]
+    kept = ["media/chart.png", "wandb.json", "wandb.jsonl", "wandb/told.jsonl"]
+    names.append("wandb/told.jsonl")
     for name in ("run-20261126_111604-sent", "run-20261126_111604-cut", "offline-run-20261126_111604-off"):
         inner = [f"wandb/{name}/{one}" for one in (f"run-{name[-4:]}.wandb", "files/media/table/a.json")]
         names += [*inner, f"wandb/{name}/files/diff.patch", f"wandb/{name}/logs/debug.log"]
