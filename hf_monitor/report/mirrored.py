@@ -51,7 +51,7 @@ def mirrored(run_dir: Path) -> list[Mirrored]:
 
 
 def _in_words(run_dir: Path, run: MirroredRun, several: bool) -> Mirrored:
-    name = _text(run.name) or _text(run.id)
+    name = _text(run.name) or _text(run.id) or "a run without a name"
     place = "/".join(part for part in (_text(run.entity), _text(run.project)) if part)
     name = f"{place}/{name}" if place else name
     if several:
