@@ -33,7 +33,7 @@ def check_run(run: Run) -> Iterator[Check]:
     yield _predictions(run)
     yield _charts(run)
     yield _report(run.path / "report.html")
-    yield from _wandb(run.path)
+    yield from _wandb(run)
 
 
 def _ending(run: Run) -> Check:
@@ -204,14 +204,13 @@ def _report(path: Path) -> Check:
     return ok("report", f"report.html, {size / 1024:,.0f} KiB.", bytes=size)
 
 
-def _wandb(run_dir: Path) -> Iterator[Check]:
+def _wandb(run: Run) -> Iterator[Check]:
     """Say what W&B lacks, of a run that is mirrored there."""
-    for one in mirrored(run_dir):
+    for one in mirrored(run.path):
         sentence = f"{one.name}: {one.sentence}{f' {one.url}' if one.url else ''}"
-        if one.complete:
-            yield ok("W&B", sentence, url=one.url)
-        else:
-            yield warning("W&B", sentence, f"cd {shlex.quote(str(run_dir))} && {one.command}", url=one.url)
+        suggestion = f"cd {shlex.quote(str(run.path))} && {one.command}" if one.command else ""
+        amiss = one.amiss and run.status != "running"  # then it is on its way
+        yield (warning if amiss else ok)("W&B", sentence, suggestion, url=one.url)
 
 
 def _size(path: Path) -> int | None:

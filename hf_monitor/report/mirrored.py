@@ -28,15 +28,15 @@ class Mirrored:
     sentence : str
     command : str
         For a shell **within the run folder**, which may be moved; empty where nothing is left to do.
-    complete : bool
-        Whether nothing is amiss: all was sent, or it is switched off.
+    amiss : bool
+        Whether W&B lacks something that it should have: not where the user asked for offline.
     """
 
     name: str
     url: str
     sentence: str
     command: str
-    complete: bool
+    amiss: bool
 
 
 def mirrored(run_dir: Path) -> list[Mirrored]:
@@ -59,20 +59,20 @@ def _in_words(run_dir: Path, run: MirroredRun, several: bool) -> Mirrored:
     why = f": {_text(run.why)}" if _text(run.why) else ""
     url = _link(run.url)
     if run.mode == "disabled":
-        return Mirrored(name, "", f"W&B was switched off{why}.", "", True)
+        return Mirrored(name, "", f"W&B was switched off{why}.", "", False)
     if run.mode == "offline":
         folders = [one for one in run.folders if isinstance(one, str) and PurePath(one).name.startswith("offline-run")]
         command = shlex.join(["wandb", "sync", *folders]) if folders else "hf-monitor wandb ."
         places = [run_dir / one for one in folders]
         if places and all(any(place.glob("*.wandb.synced")) for place in places):
-            return Mirrored(name, url, "Recorded offline; `wandb sync` has sent it.", "", True)
-        return Mirrored(name, url, f"Recorded offline{why}; what W&B lacks is kept on this disk.", command, False)
+            return Mirrored(name, url, "Recorded offline; `wandb sync` has sent it.", "", False)
+        return Mirrored(name, url, f"Recorded offline{why}; what W&B lacks is kept on this disk.", command, bool(why))
     if run.state == "finished":
-        return Mirrored(name, url, f"All of it was sent{why}.", "", True)
+        return Mirrored(name, url, f"All of it was sent{why}.", "", False)
     if run.state == "unsent":
-        return Mirrored(name, url, f"Not all of it was sent{why}.", "hf-monitor wandb .", False)
+        return Mirrored(name, url, f"Not all of it was sent{why}.", "hf-monitor wandb .", True)
     # The page is made while the last rows are on their way, and a mirror that was killed wrote nothing more.
-    return Mirrored(name, url, f"That all of it was sent is not recorded{why}.", "hf-monitor wandb .", False)
+    return Mirrored(name, url, f"That all of it was sent is not recorded{why}.", "hf-monitor wandb .", True)
 
 
 def _text(value: object) -> str:
