@@ -35,7 +35,7 @@ def finish_those_that_ended(writer: RunWriter) -> None:
         if one.owed and one.link.writer is writer:
             one.forget()
         elif one.ended:
-            one.settle()
+            one.settle(for_good=one.link.writer is writer)
 
 
 class MirroredTraining:
@@ -91,6 +91,13 @@ class MirroredTraining:
         self.owed = False
         no_more_before_exit(self)
 
+    def goes_on(self, known: str | None) -> bool:
+        """Whether a training that begins is in this run: an evaluation before it, in its attempt, has opened it."""
+        mine = self.link.is_open and self.link.attempt == self.link.writer.attempt and known in (None, self.link.id)
+        if mine:
+            self.ended = False
+        return mine
+
     def saved(self, checkpoint: Path, step: int, *, send: bool) -> None:
         """Hear of a checkpoint to be sent, now or at the end, where it takes the place of the one before."""
         if send:
@@ -136,8 +143,11 @@ class MirroredTraining:
         self._shown[path] = changed, now
         return now != checksum
 
-    def settle(self, exit_code: int | None = None) -> None:
-        """Show what is new and finish; never raises."""
+    def settle(self, exit_code: int | None = None, *, for_good: bool = False) -> None:
+        """Show what is new and finish; never raises.
+
+        A run that the user has open is told on, unless it is `for_good`: nobody could say later what it was told.
+        """
         no_more_before_exit(self)
         try:
             if self.owed:
@@ -151,4 +161,7 @@ class MirroredTraining:
             self.link.say("show", f"not all of the run can be shown in W&B: {described(error)}.")
             log.debug("hf_monitor: traceback", exc_info=True)
         self.link.drain()
-        self.link.finish(exit_code)
+        if self.link.run is None or for_good:
+            self.link.finish(exit_code)
+        elif self.link.is_open:
+            before_exit(self, last=True)

@@ -125,7 +125,7 @@ class WandBCallback(TrainerCallback):
         """Whether W&B is not told; said once."""
         if off := switched_off(self._wishes.settings):
             if not self._silent:
-                announce(recorder.writer, f"hf_monitor: W&B is switched off ({off}); the run folder has it all.")
+                announce(recorder.writer, f"hf_monitor: W&B: {off}; the run folder has it all.")
         elif not self.attended and "wandb" in (args.report_to or ()):
             report_once(
                 self,
@@ -164,16 +164,21 @@ class WandBCallback(TrainerCallback):
     @guarded
     def _begin(self, args: Any, state: Any, control: Any) -> None:
         recorder = self._open(args)
-        before, self._told = self._told, None
-        if before is not None:
-            before.ended = True  # by an error, of which no callback hears
+        known = (recorder.resumed.get("callbacks") or {}).get("wandb") or {}
+        told, self._told = self._told, None
+        if told is not None and not told.goes_on(known.get("id")):
+            told.ended = True  # by an error, of which no callback hears
+            told = None
         finish_those_that_ended(recorder.writer)
         recorder.told_run = None
         if self._is_silent(recorder, args, state):
             return
-        told = self._make(recorder, args, state)
-        known = (recorder.resumed.get("callbacks") or {}).get("wandb") or {}
-        told.open(resumed=state.global_step > 0, from_checkpoint=known.get("id"))
+        if told is None:
+            told = self._make(recorder, args, state)
+            told.open(resumed=state.global_step > 0, from_checkpoint=known.get("id"))
+        self._note(recorder, told)
+
+    def _note(self, recorder: Recorder, told: MirroredTraining) -> None:
         recorder.kept["wandb"] = {"id": told.link.id}
         recorder.told_run = told.link.run
         self._told = told
@@ -184,13 +189,14 @@ class WandBCallback(TrainerCallback):
             return
         known = mirrored_runs(recorder.writer.run_dir)
         mine = any(recorder.writer.attempt in one.attempts for one in known)
-        self._told = self._make(recorder, args, state)
-        self._told.ended = not recorder.is_training
+        told = self._make(recorder, args, state)
+        told.ended = not recorder.is_training
         if known and not mine and not recorder.is_training:
-            self._told.owe()
+            told.owe()
+            self._told = told
         else:
-            self._told.open(resumed=True)
-            recorder.told_run = self._told.link.run
+            told.open(resumed=True)
+            self._note(recorder, told)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Record what was logged, where no other callback does."""

@@ -131,7 +131,7 @@ class WandBLogger:
         self._writer.begin_attempt({"arguments": dict(config)} if config else {})
         self._writer.event("train_begin", max(self._step, 0))
         if off:
-            say(f"hf_monitor: W&B is switched off ({off}); recording to {self.run_dir}", INFO)
+            say(f"hf_monitor: W&B: {off}; recording to {self.run_dir}", INFO)
         else:
             self._link.open(resumed=resume)
             say(f"hf_monitor: recording to {self.run_dir}, W&B run {self._link.id}", INFO)

@@ -129,7 +129,7 @@ def test_an_error_is_shown_and_a_run_that_is_open_is_told_but_not_finished(
         trainer.train()
     (mirror,) = made
     assert (mirror.run, mirror.spec.wandb_id) == (run, "mine")
-    assert mirror.calls == ["start", "drain", "drain", ("finish", 1)]
+    assert mirror.calls == ["start", "drain", "drain"]
     assert len(ordered(run_dir, "html")) == 1
     assert load_run(run_dir).rows.of("alert")
     assert alerts == []  # the mirror tells of them
@@ -213,7 +213,7 @@ def test_switched_off_and_twice_in_a_trainer(make_trainer, made, monkeypatch, ca
     off.train()
     off.train()
     assert len(made) == 1
-    assert capsys.readouterr().out.count("W&B is switched off (WANDB_MODE=disabled)") == 1
+    assert capsys.readouterr().out.count("W&B: it is switched off by WANDB_MODE;") == 1
     assert load_run(tmp_path / "other" / "monitor").rows.of("train")
 
 

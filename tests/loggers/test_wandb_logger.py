@@ -127,7 +127,7 @@ def test_where_it_records_without_being_told_and_what_it_says(tmp_path, monkeypa
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with WandBLogger() as logger:
         logger.log({"loss": 1.0})
-    assert "W&B is switched off (WANDB_MODE=disabled)" in capsys.readouterr().out
+    assert "W&B: it is switched off by WANDB_MODE;" in capsys.readouterr().out
     assert len(made) == 1
     assert len(load_run(logger.run_dir).rows.of("log")) == 1
 
@@ -169,7 +169,9 @@ def test_what_cannot_be_used_is_refused_in_words(tmp_path, call, words):
 
 def test_without_wandb_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: SimpleNamespace(origin=None))  # a folder of runs
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: SimpleNamespace(origin=None, submodule_search_locations=["./wandb"])
+    )  # a folder of runs
     with pytest.raises(MissingPackageError, match="pip install wandb"):
         WandBLogger("p", run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -220,3 +222,12 @@ def test_where_nothing_can_be_linked_the_checkpoint_is_given_as_it_is(tmp_path, 
     assert list((tmp_path / "run" / "wandb" / "staging").iterdir()) == []
     (record,) = caplog.records
     assert "cannot be linked into the run folder (Invalid cross-device link)" in record.getMessage()
+
+
+def test_where_the_disk_is_nearly_full_no_checkpoint_is_kept_for_wandb(tmp_path, checkpoint, monkeypatch, caplog):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2 * staging._COPIED_BYTES))
+    with WandBLogger("p", run_dir=tmp_path / "run") as logger:
+        logger.log_checkpoint(checkpoint)
+    assert ordered(tmp_path / "run") == []
+    (record,) = caplog.records
+    assert "is not kept for W&B: the disk has no room for 2 more of 1 MiB" in record.getMessage()

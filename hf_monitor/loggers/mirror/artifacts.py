@@ -34,8 +34,9 @@ class Artifacts:
     def send(self, order: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
         """Begin to send a checkpoint.
 
-        Its files are read where they are ("immutable", "skip_cache"): no copy is made, neither in wandb's staging
-        folder nor in its cache. So they have to stay as they are until they are sent; offline, until ``wandb sync``.
+        Files that were staged are read where they are ("immutable", "skip_cache"): no copy is made, neither in wandb's
+        staging folder nor in its cache. So they have to stay as they are until they are sent; offline, until ``wandb
+        sync``. Others may be deleted any moment (``save_total_limit``): wandb copies them now ("mutable").
         """
         import wandb
 
@@ -48,9 +49,10 @@ class Artifacts:
         aliases = [re.sub(r"[/:\s]", "-", str(alias)) for alias in order.get("aliases", ())]
         metadata = {**scores, "global_step": order.get("step")}
         artifact = wandb.Artifact(name, type="model", metadata=metadata)
+        policy: Any = "immutable" if order.get("staged") else "mutable"
         for path in files:
             inside = path.relative_to(folder).as_posix()
-            artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
+            artifact.add_file(str(path), name=inside, policy=policy, skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
         if not self._run.offline:
             self._sent.append((artifact, folder if order.get("staged") else None))

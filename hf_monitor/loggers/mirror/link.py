@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,9 @@ from hf_monitor.run.rows import plain
 from hf_monitor.run.writer import RunWriter, announce_by_logging
 
 __all__ = ["Link", "announce"]
+
+_SPARE = 2  # more checkpoints of that size must fit on the disk
+_THEIRS = "told_while_open"  # attempts, in `more` of an entry
 
 log = logging.getLogger("hf_monitor")
 
@@ -49,6 +53,8 @@ class Link:
         Of the W&B run; empty before :meth:`open`.
     run : wandb.Run or None
         The user's, where that is told.
+    attempt : int
+        Which was opened last.
     failed : bool
         Whether telling W&B could not even begin.
     """
@@ -58,6 +64,7 @@ class Link:
         self.wishes = wishes
         self.id = ""
         self.run: Any = None
+        self.attempt = 0
         self.failed = False
         self._mirror: Mirror | None = None
         self._pid = os.getpid()
@@ -94,10 +101,11 @@ class Link:
             chosen, continued = choose(
                 folder, self.writer.run_id, attempt, resumed=resumed, from_checkpoint=from_checkpoint
             )
+            chosen = replace(chosen, state="opening", why="")
         else:
-            chosen, continued = _users_run(folder, str(self.run.id), attempt), True
-        self.id = chosen.id
-        put(folder, replace(chosen, state="opening", why=""))
+            chosen, continued = _users_run(folder, self.run, attempt), True
+        self.id, self.attempt = chosen.id, attempt
+        put(folder, chosen)
         spec = self._spec(chosen, continued)
         try:
             mirror: Mirror
@@ -116,7 +124,7 @@ class Link:
         return MirrorSpec(
             run_dir=str(self.writer.run_dir),
             wandb_id=chosen.id,
-            attempts=chosen.attempts,
+            attempts=_ours(chosen, self.run) or chosen.attempts[-1:],
             resumed=continued,
             project=wishes.project,
             entity=wishes.entity,
@@ -157,11 +165,22 @@ class Link:
     ) -> None:
         """Order a checkpoint to be kept, of its files as they are now.
 
+        Until they are sent (offline: until ``wandb sync``) they take room, whatever ``save_total_limit`` says: where
+        there is none for two more, the checkpoint is not kept for W&B, and that is said.
+
         Raises
         ------
         OSError
             If it cannot be read.
         """
+        needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if shutil.disk_usage(self.writer.run_dir).free < _SPARE * needed:
+            self.say(
+                "room",
+                f"{str(folder)!r} is not kept for W&B: the disk has no room for {_SPARE} more of {needed >> 20} MiB. "
+                "The training needs it for its own checkpoints.",
+            )
+            return
         staged: Staged = stage(
             folder, self.writer.run_dir, f"step-{step}-{self.writer.attempt}", weights_only=weights_only
         )
@@ -186,6 +205,21 @@ class Link:
             mirror.finish(exit_code, seconds)
 
 
-def _users_run(folder: Path, run_id: str, attempt: int) -> MirroredRun:
+def _users_run(folder: Path, run: Any, attempt: int) -> MirroredRun:
+    """Give the entry of a run that the user has open: what it is told is in it, and is not to be sent again."""
+    run_id = str(run.id)
     known = next((one for one in mirrored_runs(folder) if one.id == run_id), MirroredRun(run_id))
-    return replace(known, attempts=tuple(sorted({*known.attempts, attempt})))
+    known = replace(known, attempts=tuple(sorted({*known.attempts, attempt})), state="finished", why="")
+    texts: dict[str, Any] = {
+        name: str(found) for name in ("url", "project", "entity", "name") if (found := getattr(run, name, None))
+    }
+    theirs = sorted({*known.more.get(_THEIRS, ()), attempt})
+    return replace(known, **texts, more={**known.more, _THEIRS: theirs})
+
+
+def _ours(chosen: MirroredRun, run: Any) -> tuple[int, ...]:
+    """Give the attempts that are to be told: a run that the user opened has what it was told while it was open."""
+    theirs = set(chosen.more.get(_THEIRS, ()))
+    if run is not None:
+        return chosen.attempts[-1:]
+    return tuple(one for one in chosen.attempts if one not in theirs)

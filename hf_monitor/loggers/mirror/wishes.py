@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_monitor.errors import InputError, MissingPackageError
+from hf_monitor.loggers.wandb_environment import wandb_missing, wandb_state
 
 __all__ = ["Wishes", "open_run", "require_wandb", "switched_off"]
 
-_ON = {"true", "1", "yes", "on"}
 _TEXTS = ("project", "entity", "name", "group", "notes", "job_type")
 
 
@@ -23,12 +21,12 @@ def open_run() -> Any:
 
 
 def switched_off(settings: Mapping[str, Any] | None = None) -> str:
-    """Say by what W&B is switched off (``"WANDB_MODE=disabled"``); empty where it is not."""
-    for name in ("WANDB_DISABLED", "WANDB_MODE"):
-        value = os.environ.get(name, "")
-        if value.strip().lower() in (_ON if name == "WANDB_DISABLED" else {"disabled"}):
-            return f"{name}={value}"
-    return "settings: mode 'disabled'" if (settings or {}).get("mode") == "disabled" else ""
+    """Say by what W&B is switched off; empty where it is not."""
+    mode = (settings or {}).get("mode")
+    if mode is not None:
+        return "it is switched off by settings" if mode == "disabled" else ""
+    state = wandb_state()
+    return state.why if state.mode == "disabled" else ""
 
 
 def require_wandb(who: str) -> None:
@@ -37,13 +35,11 @@ def require_wandb(who: str) -> None:
     Raises
     ------
     MissingPackageError
-        If it is not. A folder of runs that is called ``wandb`` is found as a package without code, and is none.
+        If it is not.
     """
-    if "wandb" in sys.modules:
-        return
-    spec = importlib.util.find_spec("wandb")
-    if spec is None or spec.origin is None:
-        raise MissingPackageError(f"{who} needs the package wandb, which is not installed: pip install wandb")
+    missing = "" if "wandb" in sys.modules else wandb_missing()
+    if missing:
+        raise MissingPackageError(f"{who} needs W&B: {missing}. pip install wandb")
 
 
 @dataclass(frozen=True)
