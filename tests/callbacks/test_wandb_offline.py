@@ -68,7 +68,9 @@ def test_every_row_is_in_wandbs_file_over_a_resume_and_another_training(
         losses = {(c["attempt"], c["train/global_step"]): c["train/loss"] for c in calls if c.get("kind") == "train"}
         train = [row for row in load_run(run_dir).rows.of("train") if row["attempt"] in run.attempts]
         assert losses == {(row["attempt"], row["step"]): row["loss"] for row in train}
-        assert any("report" in name for call in calls for name in call)
+        pages = {call["report/sha256"] for call in calls if "report/sha256" in call}
+        assert len(pages) == (3 if run is one else 1)  # two trainings and a prediction; the same page is shown once
+    assert "cannot be" not in (run_dir / "train.log").read_text()
     saved = [
         (record.request.log_artifact.artifact if record.HasField("request") else record.artifact)
         for run in (one, other)
