@@ -14,6 +14,7 @@ from typing import Any
 from hf_monitor._version import __version__
 from hf_monitor.diagnosis.command import add_diagnose
 from hf_monitor.errors import HfMonitorError
+from hf_monitor.loggers.mirror.command import add_wandb
 from hf_monitor.preflight.backup_command import add_backup
 from hf_monitor.preflight.command import add_check
 from hf_monitor.report.command import add_report
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does; ``check``: 0
         nothing failed, 1 something did; ``diagnose``: 0 nothing found, 1 a warning or an error; ``report``,
         ``compare``: 0 made; ``watch``: 0 it finished, 1 it ended otherwise; ``backup``: 0 packed, 1 ``--verify`` found
-        damage), 2 for wrong usage and for a report that cannot be written, 130 after Ctrl-C.
+        damage; ``wandb``: 0 all was sent, 1 not all), 2 for wrong usage and for a report that cannot be written, 130 after Ctrl-C.
 
     Raises
     ------
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add_compare(commands)
     add_watch(commands)
     add_backup(commands)
+    add_wandb(commands)
     return parser
 
 

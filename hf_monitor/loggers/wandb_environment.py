@@ -70,7 +70,10 @@ class WandBState:
 
 def wandb_missing() -> str:
     """Say why the package cannot be imported; empty where it can. A folder ``wandb`` of runs is not the package."""
-    spec = importlib.util.find_spec("wandb")
+    try:
+        spec = importlib.util.find_spec("wandb")
+    except ValueError:  # imported, and without a spec: somebody's own
+        return ""
     if spec is None:
         return "the package wandb is not installed"
     if spec.origin is None:  # a folder of that name, such as its runs leave, is found as a package without code
@@ -99,8 +102,7 @@ def wandb_state(environ: Mapping[str, str] | None = None, home: Path | None = No
     home = Path(os.path.expanduser("~")) if home is None else home  # noqa: PTH111 - Path.home() raises where there is none
     settings = _settings(environ, home)
     server = environ.get("WANDB_BASE_URL") or settings.get("base_url") or _SERVER
-    parts = _split(server)
-    host = parts[0] or server
+    host, place = _split(server)
 
     def state(mode: str, asked: str, why: str, advice: str = "", key_source: str | None = None) -> WandBState:
         return WandBState(_MODES[mode], _MODES[asked], why, advice, host, key_source)  # type: ignore[arg-type]
@@ -126,7 +128,8 @@ def wandb_state(environ: Mapping[str, str] | None = None, home: Path | None = No
         return state(asked, asked, f"it is switched off by {said_by}", mend)
     if asked == "offline":
         return state(asked, asked, f"offline mode: {said_by} asks for it")
-    login = "wandb login" if server == _SERVER else f"wandb login --host={server}"
+    shown = re.sub(r"^(\w+://)?.*@", r"\1", server)  # a proxy's user and password are no one's business
+    login = "wandb login" if server == _SERVER else f"wandb login --host={shown}"
     advice = f"{login}; or WANDB_MODE=offline, and wandb sync later."
     token = environ.get("WANDB_IDENTITY_TOKEN_FILE")
     key, source = environ.get("WANDB_API_KEY"), "WANDB_API_KEY"
@@ -139,7 +142,7 @@ def wandb_state(environ: Mapping[str, str] | None = None, home: Path | None = No
             return state("offline", asked, f"{name} names no file that exists", advice)
         return state("online", asked, f"an identity token for {host} is there", key_source=name)
     if not key:
-        key, source = _from_netrc(parts[1] or host, environ, home)
+        key, source = _from_netrc(place, environ, home)
     if not key and settings.get("api_key"):
         key, source = settings["api_key"], "the settings of wandb"
     if not key:
@@ -147,7 +150,9 @@ def wandb_state(environ: Mapping[str, str] | None = None, home: Path | None = No
         return state("offline", asked, why, advice)
     if not _is_key(key):
         why = f"the API key in {source} is not of the form of one ({len(key)} characters, blanks at its ends count)"
-        return state("offline", asked, why, f"{advice} Keys: {server.replace('//api.', '//')}/authorize", source)
+        return state(
+            "offline", asked, why, f"{advice} Keys: {shown.replace('//api.', '//').rstrip('/')}/authorize", source
+        )
     return state("online", asked, f"a key for {host} is in {source}", key_source=source)
 
 
@@ -175,13 +180,15 @@ def _is_key(key: str) -> bool:
     return len(bare) >= _SHORTEST_KEY and re.fullmatch(r"[\w-]+", bare) is not None
 
 
-def _split(server: str) -> tuple[str | None, str]:
-    """Give host, and host with port as ``.netrc`` has it."""
+def _split(server: str) -> tuple[str, str]:
+    """Give the host, and the host with its port as ``.netrc`` has it."""
     try:
         found = urlsplit(server)
-        return found.hostname, found.netloc
+        host, place = found.hostname, found.netloc
     except ValueError:  # "http://[": wandb will say so
-        return None, ""
+        host, place = None, ""
+    bare = server.rpartition("@")[2]
+    return host or bare, place or bare
 
 
 def _settings(environ: Mapping[str, str], home: Path) -> dict[str, str]:

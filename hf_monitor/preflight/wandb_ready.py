@@ -68,6 +68,6 @@ def check_wandb(
         sentence = "offline mode: runs are kept on this disk; `wandb sync` sends them later."
         return ok(name, sentence, mode="offline")
     if not state.ready:
-        waits = "" if state.key_source else "; the training would wait for one, or break"
+        waits = "" if state.key_source else "; wandb would ask for one, or break (attach goes on offline)"
         return failed(name, f"{state.why}{waits}.", state.advice, mode=state.asked)
     return ok(name, f"{state.why}; whether the server takes it was not asked.", mode=state.mode)

@@ -32,6 +32,8 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         ({"WANDB_IDENTITY_TOKEN_FILE": "/none"}, "offline", "online", "names no file"),
         ({"WANDB_IDENTITY_TOKEN_FILE": "/none", "WANDB_API_KEY": KEY}, "offline", "online", "both set"),
         ({"WANDB_BASE_URL": "http://["}, "offline", "online", "no API key for http://["),
+        ({"WANDB_BASE_URL": f"https://me:{KEY}@w.local/"}, "offline", "online", "no API key for w.local"),
+        ({"WANDB_BASE_URL": f"me:{KEY}@["}, "offline", "online", "no API key for ["),
     ],
 )
 def test_what_the_variables_say(tmp_path, environ, mode, asked, words):

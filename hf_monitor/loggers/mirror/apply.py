@@ -12,9 +12,10 @@ from typing import Any
 
 from hf_monitor.loggers.mirror.artifacts import Artifacts
 from hf_monitor.loggers.mirror.endresult import config_of, final_summary
+from hf_monitor.loggers.mirror.media import ordered_page, ordered_pictures, ordered_table, said, table
 from hf_monitor.loggers.mirror.prediction_table import table_of
 from hf_monitor.loggers.mirror.spec import STEP_AXIS, MirrorSpec
-from hf_monitor.loggers.mirror.translate import HIDDEN, log_name, plain_value, single_values, translate
+from hf_monitor.loggers.mirror.translate import HIDDEN, plain_value, single_values, translate
 from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["SLOTS", "Applier"]
@@ -24,6 +25,7 @@ SLOTS = 10
 _WANDB_LEVELS = {"error": "ERROR", "warning": "WARN"}
 _FRESH_S = 3600.0  # an alert that is older rings nobody any more
 _LONGEST_TITLE = 63  # characters; wandb's own limit
+_DEFINED = frozenset((STEP_AXIS, *HIDDEN))
 _MOST_NAMES = 2000  # of metrics without a prefix that get the axis
 
 
@@ -59,6 +61,7 @@ class Applier:
         self._first_line = first_line
         self._slot = first_slot
         self._numbered = numbered
+        self._crowded: set[str] = set()  # names in the last slot of a line
         self._defined: set[str] = set()
         self._noted: set[str] = set()
         self._scores: dict[str, Any] = {}
@@ -109,7 +112,7 @@ class Applier:
     def _tell(self, line_number: int, row: Mapping[str, Any]) -> None:
         values = translate(row, rewrite=self.spec.rewrite)
         kind = row.get("kind")
-        self._define(values, hidden=kind in ("event", "alert"))
+        self._guarded("a name has no axis", lambda: self._define(values, hidden=kind in ("event", "alert")))
         if self._numbered:
             self.line, self._slot = line_number, 0
             self.run.log(values, step=SLOTS * line_number, commit=True)
@@ -135,7 +138,7 @@ class Applier:
         for name in values:
             head, slash, _ = name.partition("/")
             pattern = f"{head}/*" if slash else name.replace("\\", "\\\\").replace(".", "\\.")
-            if pattern in self._defined or name in HIDDEN or name.startswith("_") or len(self._defined) > _MOST_NAMES:
+            if name in _DEFINED or name.startswith("_") or pattern in self._defined or len(self._defined) > _MOST_NAMES:
                 continue
             self._defined.add(pattern)
             kept = {"hidden": True, "summary": "none"} if hidden else {}
@@ -156,14 +159,20 @@ class Applier:
 
     def _show(self, values: Mapping[str, Any], step: Any) -> None:
         """Log media into the free slots after the last row; the last one takes all that is left."""
-        self._define(values)
+        if not values:
+            return
+        self._guarded("a name has no axis", lambda: self._define(values))
         told = {**values, **({} if step is None else {STEP_AXIS: step})}
         if not self._numbered:
             self.run.log(told, commit=True)
             return
-        last = self._slot >= SLOTS - 2
-        self._slot = min(self._slot + 1, SLOTS - 1)
-        self.run.log(told, step=SLOTS * self.line + self._slot, commit=not last)
+        if self._slot < SLOTS - 1:
+            self._slot += 1
+            self._crowded = set()
+        elif again := sorted(self._crowded & values.keys()):
+            self._note("of pictures with one name and no row between them only the last is shown", ", ".join(again))
+        self._crowded |= values.keys()
+        self.run.log(told, step=SLOTS * self.line + self._slot, commit=self._slot < SLOTS - 1)
 
     def predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the texts of one evaluation as a table ``predictions/<name>``.
@@ -180,7 +189,7 @@ class Applier:
         def show() -> None:
             name = str(rows[0].get("name", "eval"))
             columns, data = table_of(rows, self.spec.most_predictions)
-            self._show({f"predictions/{name}": _table(columns, data)}, rows[0].get("step"))
+            self._show({f"predictions/{name}": table(columns, data)}, rows[0].get("step"))
             if len(data) < len(rows):
                 told = f"{len(data):,} of {len(rows):,}, evenly spread; predictions.jsonl has all"
                 self.run.summary.update({f"predictions_shown/{name}": told})
@@ -190,10 +199,10 @@ class Applier:
     def order(self, order: Mapping[str, Any]) -> None:
         """Do what an order says (``orders.py``); a missing file is a note."""
         known: dict[str, Callable[[Mapping[str, Any]], None]] = {
-            "images": self._images,
-            "html": self._html,
-            "table": self._order_table,
-            "checkpoint": self._checkpoint,
+            "images": lambda order: self._show(ordered_pictures(order, self._note), order.get("step")),
+            "html": lambda order: self._show(ordered_page(order, self._note), order.get("step")),
+            "table": lambda order: self._show(ordered_table(order, self._note), order.get("step")),
+            "checkpoint": lambda order: self._artifacts.send(order, plain_value(self._scores)),
             "summary": lambda order: self.run.summary.update(plain_value(order["values"])),
             "config": lambda order: self._set_config(order["values"]),
             "alert": lambda order: self._alert(str(order["title"]), str(order["text"]), str(order["level"])),
@@ -203,38 +212,6 @@ class Applier:
             self._guarded(f"{_WORDS[kind]} cannot be sent", lambda: known[kind](order))
         else:
             self._note(f"an order of an unknown kind ({kind!r}) is passed over", "another hf_monitor wrote it")
-
-    def _images(self, order: Mapping[str, Any]) -> None:
-        import wandb
-
-        shown = {}
-        for name, path in order["pictures"].items():
-            if not Path(path).is_file():
-                self._note("a picture cannot be sent", f"there is no file {path!r}")
-                continue
-            try:
-                shown[_free(name)] = wandb.Image(path)
-            except Exception as error:  # noqa: BLE001 - the policy: one broken picture, and the others are shown
-                self._note("a picture cannot be sent", f"{path}: {_said(error)}")
-        if shown:
-            self._show(shown, order.get("step"))
-
-    def _html(self, order: Mapping[str, Any]) -> None:
-        import wandb
-
-        path = Path(order["path"])
-        if not path.is_file():
-            self._note("a page cannot be sent", f"there is no file {str(path)!r}")
-            return
-        # as a text: a path has to end with .html
-        page = wandb.Html(path.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
-        self._show({_free(order["name"]): page}, order.get("step"))
-
-    def _order_table(self, order: Mapping[str, Any]) -> None:
-        self._show({_free(order["name"]): _table(order["columns"], order["rows"])}, order.get("step"))
-
-    def _checkpoint(self, order: Mapping[str, Any]) -> None:
-        self._artifacts.send(order, plain_value(self._scores))
 
     def logs(self, text: str) -> None:
         """Add lines to the Logs tab."""
@@ -274,7 +251,7 @@ class Applier:
         try:
             act()
         except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises is a note, the training goes on
-            self._note(trouble, _said(error))
+            self._note(trouble, said(error))
 
     def _note(self, trouble: str, why: str) -> None:
         if trouble not in self._noted:
@@ -291,18 +268,3 @@ _WORDS = {
     "config": "a config",
     "alert": "an alert",
 }
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".strip().rstrip(":")[:500]
-
-
-def _free(name: Any) -> str:
-    """Give a name of media that is none of W&B's own."""
-    return log_name("log", str(name), rewrite=False)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
-    import wandb
-
-    return wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)

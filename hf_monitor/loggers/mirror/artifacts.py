@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.loggers.mirror.media import said
+
 __all__ = ["Artifacts"]
 
 _LONGEST_NAME = 128  # characters; wandb's own limit
@@ -52,7 +54,7 @@ class Artifacts:
             inside = path.relative_to(folder).as_posix()
             artifact.add_file(str(path), name=inside, policy=policy, skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
-        if self._run.settings.mode not in ("offline", "dryrun"):
+        if not self._run.offline:
             self._sent.append((artifact, folder if order.get("staged") else None))
 
     def pending(self) -> int:
@@ -69,7 +71,7 @@ class Artifacts:
             except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises; the files stay
                 if type(error).__name__ == "WaitTimeoutError" or isinstance(error, TimeoutError):
                     return False
-                self._note("a checkpoint was not sent", f"{type(error).__name__}: {error}"[:500])
+                self._note("a checkpoint was not sent", said(error))
             else:
                 if staged is not None:
                     shutil.rmtree(staged, ignore_errors=True)

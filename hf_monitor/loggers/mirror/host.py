@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +19,8 @@ from hf_monitor.loggers.mirror.follow import Follower
 from hf_monitor.loggers.mirror.identity import MirroredRun, mirrored_runs, put
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.told import Told
-from hf_monitor.loggers.mirror.wandb_open import Opened, drop_core, find_core, open_run
+from hf_monitor.loggers.mirror.wandb_file import files_of
+from hf_monitor.loggers.mirror.wandb_open import Opened, drop_core, find_core, open_run, wandb_folder
 from hf_monitor.run.process import is_alive, process_identity
 
 __all__ = ["FORMER_S", "HelperGone", "Host", "is_at_work"]
@@ -26,6 +28,7 @@ __all__ = ["FORMER_S", "HelperGone", "Host", "is_at_work"]
 FORMER_S = 20.0
 """How long a mirror waits for an earlier one of the same W&B run."""
 _CORE_S = 5.0
+_SYNCED = ".synced"  # ending of the file by which wandb knows that one was sent
 _FILES = ("metrics.jsonl", "predictions.jsonl", ORDERS)
 
 
@@ -167,11 +170,11 @@ class Host:
         self.beats += told
         if self._applier.pending():
             self._applier.settle(0.05)
+        if self.core is not None and not _lives(self.core):
+            raise HelperGone
         for note in self._applier.notes[self._notes :]:
             self._say(wandb="note", text=note)
         self._notes = len(self._applier.notes)
-        if self.core is not None and not _lives(self.core):
-            raise HelperGone
         return told
 
     def has_news(self) -> bool:
@@ -211,6 +214,8 @@ class Host:
                 raise HelperGone from None
             raise
         self.beats += 1
+        if self.opened.mode == "online":
+            self._mark_synced()
         more = {**self._entry.more, "log_bytes": self._follower.log_offset, "exit_code": exit_code}
         self.forget()
         self._note(replace(self._entry, state="finished", more={**more, "core": None}))
@@ -222,16 +227,33 @@ class Host:
             drop_core(patient=True)
             self.core = None
 
+    def _mark_synced(self) -> None:
+        """Mark the offline files as sent, as ``wandb sync`` does: what they hold is there now."""
+        for file in self._offline_files():
+            with suppress(OSError):
+                file.with_name(f"{file.name}{_SYNCED}").touch()
+
+    def _offline_files(self) -> list[Path]:
+        files = files_of(wandb_folder(self.spec), self.spec.wandb_id)
+        offline = [file for file in files if file.parent.name.startswith("offline-")]
+        return [file for file in offline if not file.with_name(f"{file.name}{_SYNCED}").exists()]
+
     def fail(self, why: str) -> None:
         """Note that not all was sent; nothing of wandb is asked."""
         self._note(replace(self._known(), state="unsent", why=why, pid=os.getpid()))
 
     def advice(self) -> str:
-        """Give the command that sends later what is not sent."""
-        entry = self._entry
-        if entry.more.get("been_online") or not entry.folders:
-            return f"hf-monitor wandb {_quoted(self.spec.folder)}"
-        return "wandb sync " + " ".join(_quoted(self.spec.folder / one) for one in entry.folders)
+        """Give the command that sends later what is not sent; empty where all is.
+
+        Files of wandb hold all of it only where the run has never been online, and nothing went amiss: `wandb sync`
+        puts what is in a file behind what the server has.
+        """
+        if self._entry.mode == "online" and self._entry.state == "finished":
+            return ""
+        files = self._offline_files()
+        if self._entry.more.get("been_online") or self._entry.state == "unsent" or not files:
+            return f"hf-monitor wandb {shlex.quote(str(self.spec.folder))}"
+        return shlex.join(["wandb", "sync", *(str(file.parent) for file in files)])
 
 
 class _Seen:
@@ -279,9 +301,3 @@ def _lives(process: psutil.Process) -> bool:
 
 def _within(folder: Path, run_dir: Path) -> str:
     return str(folder.relative_to(run_dir)) if folder.is_relative_to(run_dir) else str(folder)
-
-
-def _quoted(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))

@@ -72,6 +72,7 @@ class ProcessMirror:
         self._finishing = False
         self._left = False
         self._shown: set[str] = set()
+        self._command: str | None = None
         self._asked = self._drained = 0
         self._exit_code: int | None = None
         self._moved = 0.0
@@ -144,13 +145,18 @@ class ProcessMirror:
             return
         what = message.get("wandb")
         if what == "opened":
-            self.said = message
-            self._tell(_opened(message))
+            again = [self.said.get(name) == message.get(name) for name in ("mode", "url", "why")]
+            first, self.said = not self.said, message
+            if first or not all(again):
+                self._command = message.get("afterwards")
+                self._tell(_opened(message))
         elif what == "note":
             self._tell(f"hf_monitor: W&B: {message.get('text')}")
         elif what == "done":
             if message.get("state") == "unsent":
                 self._tell(f"hf_monitor: W&B: not all was sent ({message.get('why')}). {self._afterwards(message)}")
+            elif message.get("afterwards") not in (None, "", self._command):
+                self._tell(f"hf_monitor: W&B: offline; afterwards: {message['afterwards']}")
             self._end(str(message.get("state")))
         with self._news:
             if what == "drained":

@@ -105,7 +105,7 @@ class _Mirror:
             life.wait(_POLL_S)
         code = life.exit_code
         host.close(host.course.exit_code(orderly=life.orderly) if code is None else code)
-        self._wire.say(wandb="done", state="finished")
+        self._wire.say(wandb="done", state="finished", afterwards=host.advice())
         return 0
 
     def asked_to_end(self) -> None:

@@ -3,7 +3,8 @@
 What wandb 0.31 would alter is given to it so that it comes back as it was, or as a text. NaN and infinities stay
 numbers in the history (in config and summary wandb makes null of a NaN: there it is the text ``"NaN"``). An empty
 mapping would be missing in the history, an integer outside of 64 bits would be rounded: both become texts. A row of
-more than 10 MB is refused by the server: what is long in it is cut.
+more than 10 MB is refused by the server: what is long in it is cut. Of a config's names wandb takes
+dashes at both ends away.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def fit(values: dict[str, Any]) -> dict[str, Any]:
         kept = value[:_KEPT] if isinstance(value, str) else ""
         values = {
             **values,
-            name: f"{kept}... ({long[name]:,} bytes; W&B takes no such row, metrics.jsonl has it whole)",
+            name: f"{kept}... ({long[name]:,} bytes: too long for W&B, metrics.jsonl has it whole)",
         }
         total -= long[name]
     return values

@@ -138,7 +138,7 @@ def _opened(spec: MirrorSpec, mode: str, continued: bool) -> Opened:
         settings=_settings(wandb.Settings, spec),
     )
     if mode == "online":
-        before = int(run.step) - 1  # of a continued run it is the step after the last
+        before = int(run.starting_step) - 1  # run.step is 0 until the first row
     return Opened(run, mode, last_step=before, folder=str(Path(run.dir).parent))
 
 

@@ -1,0 +1,121 @@
+"""``hf-monitor wandb``: send a run folder to W&B, or what W&B lacks of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_monitor.errors import InputError
+from hf_monitor.loggers.mirror.identity import MirroredRun, choose, mirrored_runs
+from hf_monitor.loggers.mirror.spec import MirrorSpec
+
+if TYPE_CHECKING:
+    from hf_monitor.run.reader import Run
+
+__all__ = ["add_wandb", "run_wandb"]
+
+_DAY_S = 86400.0
+
+
+def add_wandb(commands: Any) -> None:
+    """Add the command to the parser of ``hf-monitor``."""
+    parser = commands.add_parser(
+        "wandb",
+        help="send a run folder to Weights & Biases, or what is missing there",
+        description=(
+            "Send a run folder to Weights & Biases: one that was never there, or what could not be sent while it was "
+            "trained. What is there already is not sent twice, whoever sent it."
+        ),
+        epilog="Exit code: 0 all is there (offline: in the file), 1 not all was sent, 2 wrong usage or no such run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the run folder, or the output_dir it lies in")
+    parser.add_argument("--project", metavar="NAME", help="where it was never sent (default: WANDB_PROJECT)")
+    parser.add_argument("--entity", metavar="NAME", help="user or team (default: WANDB_ENTITY, or that of the key)")
+    parser.add_argument("--offline", action="store_true", help="write a file for `wandb sync` instead")
+    parser.set_defaults(command=run_wandb)
+
+
+def run_wandb(options: argparse.Namespace) -> int:
+    """Do the command, and give its exit code.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of `add_wandb`.
+
+    Raises
+    ------
+    InputError
+        If a mirror is sending the run at this moment.
+    RunFolderError
+        If there is no run.
+    """
+    from hf_monitor.loggers.mirror.host import is_at_work
+    from hf_monitor.loggers.mirror.mirror import ProcessMirror
+    from hf_monitor.run.reader import load_run
+
+    run = load_run(Path(options.run).absolute())
+    busy = next((one for one in mirrored_runs(run.path) if is_at_work(one)), None)
+    if busy is not None:
+        raise InputError(f"process {busy.pid} is sending this run at this moment; it ends by itself.")
+    all_there = True
+    for entry, opened_before in list(_entries(run)):
+        spec = _spec(run, entry, options, resumed=opened_before)
+        mirror = ProcessMirror(spec, _say, offline=options.offline)
+        mirror.start()
+        mirror.finish(seconds=_DAY_S)  # the process has its own bounds
+        online = options.offline or mirror.said.get("mode") == "online"
+        all_there = all_there and mirror.state == "finished" and online
+    return 0 if all_there else 1
+
+
+def _say(text: str) -> None:
+    from hf_monitor.gpu.report_text import encodable
+
+    print(encodable(text.removeprefix("hf_monitor: "), sys.stdout), flush=True)
+
+
+def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
+    """Give the W&B runs of a folder, and whether each was opened before; those it had none of are made up.
+
+    An attempt that goes on from a checkpoint, or only evaluates, is in the run of the attempt before it.
+    """
+    known = mirrored_runs(run.path)
+    yield from ((one, bool(one.folders)) for one in known)
+    mirrored = {number for one in known for number in one.attempts}
+    made: list[MirroredRun] = []
+    first = {row["attempt"]: row for row in reversed(run.rows) if row.get("event") == "train_begin"}
+    numbers = sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored)
+    for number in numbers:
+        goes_on = number not in first or (first[number].get("step") or 0) > 0
+        if goes_on and made:
+            made[-1] = replace(made[-1], attempts=(*made[-1].attempts, number))
+        else:
+            made.append(choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0])
+    yield from ((one, False) for one in made)
+
+
+def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed: bool) -> MirrorSpec:
+    try:
+        _, program, *argv = shlex.split(str(run.facts.get("command") or ""))
+    except ValueError:
+        program, argv = "", []
+    return MirrorSpec(
+        str(run.path),
+        entry.id,
+        entry.attempts,
+        resumed=resumed,
+        project=entry.project or options.project,
+        entity=entry.entity or options.entity,
+        name=entry.name,
+        program=program,
+        argv=tuple(argv),
+        parent_pid=os.getpid(),
+    )
