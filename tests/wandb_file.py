@@ -113,3 +113,12 @@ def _put(found, items):
     for name, value in _items(items).items():
         both = isinstance(value, dict) and isinstance(found.get(name), dict)
         found[name] = found[name] | value if both else value
+
+
+def finished_records(path):
+    """Give the records of the file of a finished run: wandb's helper writes its end after ``finish()`` has returned."""
+    until = time.monotonic() + 60
+    while not [one for one in (found := records(path)) if one.HasField("exit")]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return found

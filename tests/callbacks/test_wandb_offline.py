@@ -23,7 +23,7 @@ def told(files):
     """Give what ``run.log`` was called with: one dict a call."""
     found = []
     for file in files:
-        for record in wandb_file.records(file):
+        for record in wandb_file.finished_records(file):
             if record.HasField("history"):
                 items = {}
                 for item in record.history.item:
