@@ -118,7 +118,7 @@ def _put(found, items):
 def finished_records(path):
     """Give the records of the file of a finished run: wandb's helper writes its end after ``finish()`` has returned."""
     until = time.monotonic() + 60
-    while not [one for one in (found := records(path)) if one.HasField("exit")]:
+    while not any(one.HasField("exit") for one in records(path)):
         assert time.monotonic() < until
         time.sleep(0.05)
-    return found
+    return records(path)
