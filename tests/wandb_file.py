@@ -113,12 +113,3 @@ def _put(found, items):
     for name, value in _items(items).items():
         both = isinstance(value, dict) and isinstance(found.get(name), dict)
         found[name] = found[name] | value if both else value
-
-
-def finished_records(path):
-    """Give the records of the file of a finished run: wandb's helper writes its end after ``finish()`` has returned."""
-    until = time.monotonic() + 60
-    while not any(one.HasField("exit") for one in records(path)):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return records(path)

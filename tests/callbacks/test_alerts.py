@@ -258,7 +258,8 @@ def test_the_wandb_run_that_is_open_is_told(make_trainer, make_model, tmp_path):
         trainer.train()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert file.name == f"run-{run.id}.wandb"
-    found = [record.alert for record in wandb_file.finished_records(file) if record.HasField("alert")]
+    wandb_file.wait_for_exit(file)
+    found = [record.alert for record in wandb_file.records(file) if record.HasField("alert")]
     assert [(alert.title, alert.level) for alert in found] == [("hf_monitor: nan", "ERROR")]
     assert "Try: " in found[0].text
 
