@@ -15,6 +15,7 @@ from hf_monitor.callbacks._exit import before_exit, no_more_before_exit
 from hf_monitor.callbacks._report import described
 from hf_monitor.loggers.mirror import orders
 from hf_monitor.loggers.mirror.link import Link
+from hf_monitor.loggers.mirror.staging import as_it_is
 from hf_monitor.loggers.mirror.wishes import Wishes
 from hf_monitor.run.trouble import reason_of
 from hf_monitor.run.writer import RunWriter
@@ -35,7 +36,7 @@ def finish_those_that_ended(writer: RunWriter) -> None:
         if one.owed and one.link.writer is writer:
             one.forget()
         elif one.ended:
-            one.settle(for_good=one.link.writer is writer)
+            one.settle(for_good=one.link.writer is writer or one.link.is_over)
 
 
 class MirroredTraining:
@@ -123,12 +124,18 @@ class MirroredTraining:
             (checkpoint, step), self.at_end = self.at_end, None
             self._send(checkpoint, step, ["best"], weights_only=True)
         folder = self.link.writer.run_dir
-        pictures = [path for path in sorted(folder.glob("plots/*.png")) if self._is_new(path)]
-        if pictures:
-            self.link.order(orders.images({path.stem: path for path in pictures}, self._step))
+        plots = folder / "plots"
+        found = [path for path in sorted(plots.rglob("*.png")) if self._is_new(path)]
+        if found:
+            pictures = {path.relative_to(plots).with_suffix("").as_posix(): self._kept(path) for path in found}
+            self.link.order(orders.images(pictures, self._step))
         page = folder / "report.html"
         if self._is_new(page):
-            self.link.order(orders.html("report", page, self._step))
+            self.link.order(orders.html("report", self._kept(page), self._step))
+
+    def _kept(self, path: Path) -> Path:
+        writer = self.link.writer
+        return as_it_is(path, writer.run_dir, f"{self.link.attempt}-{self._step}")
 
     def _is_new(self, path: Path) -> bool:
         """Whether a file is of this training and not as it was shown: the page is often written anew, the same."""

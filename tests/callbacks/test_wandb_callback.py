@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from mirrors import FakeMirror
 from transformers import TrainerCallback
 
 from hf_monitor import WandBCallback, attach, default_callbacks, load_run
-from hf_monitor.callbacks import _exit
+from hf_monitor.callbacks import _exit, _mirrored
 from hf_monitor.errors import InputError
 from hf_monitor.loggers.mirror.identity import mirrored_runs
 
@@ -23,6 +24,7 @@ def made(monkeypatch):
     for name in ("ProcessMirror", "ThreadMirror"):
         monkeypatch.setattr(f"hf_monitor.loggers.mirror.link.{name}", FakeMirror)
     monkeypatch.setattr(_exit, "_last", {})
+    monkeypatch.setattr(_mirrored, "_all", weakref.WeakSet())
     for name in ("WANDB_PROJECT", "WANDB_LOG_MODEL", "WANDB_WATCH", "WANDB_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     return FakeMirror.made

@@ -156,6 +156,7 @@ def test_where_it_records_without_being_told_and_what_it_says(tmp_path, monkeypa
         (lambda logger: WandBLogger("p", run_dir=3), "run_dir must be the path of a folder"),
         (lambda logger: WandBLogger("p", resume=True), "name its folder"),
         (lambda logger: WandBLogger("p", settings=3), "settings must be a mapping"),
+        (lambda logger: WandBLogger("p", settings={"api_key": "k"}), "set WANDB_API_KEY"),
         (lambda logger: (logger.finish(), logger.log({"a": 1})), "has finished"),
     ],
 )

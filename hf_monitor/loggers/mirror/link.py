@@ -76,6 +76,11 @@ class Link:
         return self._mirror is not None and self._pid == os.getpid()
 
     @property
+    def is_over(self) -> bool:
+        """Whether the run that the user had open is none any more."""
+        return self.run is not None and self.wishes.run is None and open_run() is not self.run
+
+    @property
     def url(self) -> str | None:
         """Of the W&B run; None before it is known, and offline."""
         return None if self._mirror is None else self._mirror.url

@@ -15,10 +15,13 @@ from typing import NamedTuple
 
 from hf_monitor.run.trouble import reason_of
 
-__all__ = ["STAGING", "Staged", "stage"]
+__all__ = ["SHOWN", "STAGING", "Staged", "as_it_is", "stage"]
 
 STAGING = Path("wandb") / "staging"
 """Within the run folder."""
+
+SHOWN = Path("wandb") / "shown"
+"""Within the run folder: pictures and pages as they were when they were to be shown."""
 
 _COPIED_BYTES = 2**20
 _FOR_A_RESUME = ("optimizer*", "scheduler*", "scaler*", "rng_state*")
@@ -88,6 +91,41 @@ def stage(checkpoint: Path, run_dir: Path, name: str, *, weights_only: bool = Fa
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Staged(folder, True)
+
+
+def as_it_is(path: Path, run_dir: Path, name: str) -> Path:
+    """Keep a file as it is now, of those that are replaced and never changed in place: pictures, the page.
+
+    Parameters
+    ----------
+    path, run_dir : Path
+    name : str
+        Of what it is kept for; a number is added where it is taken.
+
+    Returns
+    -------
+    Path
+        A link to it, or a copy, in ``<run_dir>/wandb/shown``.
+
+    Raises
+    ------
+    OSError
+        If neither can be made.
+    """
+    folder = run_dir / SHOWN
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        place = folder / f"{path.stem}-{name}{f'-{number}' if number > 1 else ''}{path.suffix}"
+        try:
+            os.link(path.resolve(), place)
+        except FileExistsError:
+            continue
+        except OSError:
+            if place.exists():
+                continue
+            shutil.copyfile(path, place)
+        return place
+    raise AssertionError
 
 
 def _new_folder(parent: Path, name: str) -> Path:

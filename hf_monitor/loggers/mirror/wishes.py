@@ -93,6 +93,8 @@ class Wishes:
             if value is not None and not isinstance(value, Mapping):
                 hint = "vars(args), say" if name == "config" else 'such as {"x_stats_sampling_interval": 5}'
                 raise InputError(f"{name} must be a mapping of names to values ({hint}), got {type(value).__name__}.")
+        if "api_key" in (self.settings or {}):
+            raise InputError("settings cannot hold an api_key: set WANDB_API_KEY, or run `wandb login` once.")
         if self.run is not None and not all(hasattr(self.run, name) for name in ("log", "id", "summary")):
             raise InputError(f"run must be a run that wandb.init() gave, got {type(self.run).__name__}.")
         most = self.most_predictions
