@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.errors import InputError
-from hf_monitor.loggers.mirror.identity import MirroredRun, choose, mirrored_runs
+from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 
 if TYPE_CHECKING:
@@ -107,15 +107,9 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
         _, program, *argv = shlex.split(str(run.facts.get("command") or ""))
     except ValueError:
         program, argv = "", []
-    return MirrorSpec(
-        str(run.path),
-        entry.id,
-        entry.attempts,
-        resumed=resumed,
-        project=entry.project or options.project,
-        entity=entry.entity or options.entity,
-        name=entry.name,
-        program=program,
-        argv=tuple(argv),
-        parent_pid=os.getpid(),
-    )
+    asked = entry.more.get(ASKED)
+    values = dict(asked) if isinstance(asked, dict) else {}
+    values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
+    values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
+    values |= {"project": entry.project or options.project, "entity": entry.entity or options.entity}
+    return MirrorSpec.from_dict(values)
