@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import untraced
 
+from hf_monitor import load_run
+from hf_monitor.loggers.mirror.identity import mirrored_runs
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -30,6 +33,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch, recorded_once):
     from hf_monitor import TextMetrics, attach
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
     if not recorded_once.exists():
         recorded = make_trainer(compute_metrics=TextMetrics(tokenizer), output_dir=recorded_once)
         attach(recorded)
@@ -49,7 +53,7 @@ def names(make_trainer, tokenizer, tmp_path, monkeypatch, recorded_once):
 
 
 def test_there_are_blocks():
-    assert len(PYTHON) == 9
+    assert len(PYTHON) == 10
     assert len(SHELL) == 1
 
 
@@ -73,7 +77,11 @@ def test_python_block(number, names, tmp_path, capsys):
     if "plan_training" in PYTHON[number]:
         assert "= 128 samples an update" in capsys.readouterr().out
         assert names["args"].per_device_train_batch_size * names["args"].gradient_accumulation_steps == 128
-    if "Logger" in PYTHON[number]:
+    if "WandBLogger" in PYTHON[number]:
+        (folder,) = (tmp_path / "wandb").glob("hf_monitor-*")
+        assert load_run(folder).curve("loss") == ([0, 1, 2], [2.5, 1.5, 1.0])
+        assert mirrored_runs(folder)
+    elif "Logger" in PYTHON[number]:
         log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
         assert "epoch 1" in log
         assert "this line is in the file too" in log
@@ -99,8 +107,6 @@ def commands():
 @pytest.mark.parametrize("number", range(3))
 def test_shell_command(number, make_model, tokenizer, dialogues, tmp_path):
     """The commands as they stand but shorter, and with a T5 on disk where the README names one from the hub."""
-    from hf_monitor import load_run
-
     assert len(commands()) == 3
     make_model().save_pretrained(tmp_path / "t5")
     tokenizer.save_pretrained(tmp_path / "t5")

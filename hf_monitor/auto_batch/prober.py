@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from hf_monitor.auto_batch.oom import is_out_of_memory
 from hf_monitor.auto_batch.remedies import Remedy, does_not_fit, remedies
 from hf_monitor.auto_batch.search import Found, search
 from hf_monitor.auto_batch.shapes import ProbeResult, StepSettings, Trial
-from hf_monitor.auto_batch.steady import EXPANDABLE, largest_steady, micro_steps
+from hf_monitor.auto_batch.steady import EXPANDABLE, WORST, batch_of, largest_steady, updates
 from hf_monitor.auto_batch.step import TrainingStep
 from hf_monitor.auto_batch.untouched import uninterrupted, untouched
 from hf_monitor.seq2seq.batches import Lengths, MakeBatch
@@ -137,17 +138,29 @@ class Prober:
         self._step.restart()
         self._meter.settle()
         flushes = self._meter.flushes()
-        for samples, is_last in micro_steps(size, self._settings.accumulation):
-            run = self._step.update if is_last else self._step.backward
-            # Of the smaller batch no peak is known: the blocks of the larger one are still there.
-            self._trial(run, make(samples), samples, None, "steady", told=samples == size)
-            trial = self.trials[-1]
-            # No device holds more than there is: what would have taken more shows as a cache that had to be given back.
-            if trial.fits and self._meter.flushes() > flushes:
-                trial = self.trials[-1] = replace(trial, fits=False)
-            if not trial.fits:
-                return False
+        can_cut = bool(getattr(getattr(self._model, "config", None), "is_encoder_decoder", False))
+        for update in updates(self._settings.accumulation):
+            waiting = [batch_of(shape, make, size, can_cut=can_cut) for shape in update]
+            for number, shape in enumerate(update):
+                batch = waiting[number]
+                samples = len(next(iter(batch.values())))
+                # Of another shape no peak is known: the blocks of the worst batch are still there.
+                self._trial(
+                    partial(self._micro_step, waiting, number), batch, samples, None, "steady", told=shape == WORST
+                )
+                trial = self.trials[-1]
+                # No device holds more than there is: what would take more shows as a cache that had to be given back.
+                if trial.fits and self._meter.flushes() > flushes:
+                    trial = self.trials[-1] = replace(trial, fits=False)
+                if not trial.fits:
+                    return False
         return True
+
+    def _micro_step(self, waiting: list[Mapping[str, Any]], number: int, batch: Mapping[str, Any]) -> None:
+        if number == 0:  # the Trainer has all batches of an update on the device before the first of them
+            waiting[:] = [self._step.moved(one) for one in waiting]
+        run = self._step.update if number == len(waiting) - 1 else self._step.backward
+        run(waiting[number])
 
     def _afresh(self) -> None:
         """Have the optimizer's state where it was before, in a cache that was empty."""

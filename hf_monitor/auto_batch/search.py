@@ -114,7 +114,9 @@ class _Curve:
         slope = self.estimate(high) - self.estimate(high - 1)
         if slope <= 0:
             return high - 1
-        return max(self.largest_by_ceiling(), high - math.ceil((self.peaks[high] - self.limit) / slope))
+        # Less what an allocator's steps may have added: above 50, where 2 % will do, nobody looks above again.
+        excess = max(1, self.peaks[high] - self.limit - self.noise)
+        return max(self.largest_by_ceiling(), high - math.ceil(excess / slope))
 
     def is_sure_not_to_fit(self, size: int) -> bool:
         if size >= self.high:

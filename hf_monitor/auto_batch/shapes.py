@@ -70,8 +70,8 @@ class Trial:
     batch_size : int
         Samples.
     peak_bytes : int or None
-        Peak of the device; None where it ran out of memory, and for the smaller batch of a proof (``"steady"``), which
-        has the blocks of the larger one around it.
+        Peak of the device; None where it ran out of memory, and for those batches of a proof (``"steady"``) that are
+        not the worst: they have its blocks around them.
     fits : bool
         Whether the peak is within ``safe_factor`` times the budget; in ``"steady"`` within the budget itself, without
         that the allocator had to give back its cache.

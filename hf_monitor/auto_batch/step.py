@@ -141,10 +141,13 @@ class TrainingStep:
 
     def backward(self, batch: Mapping[str, Any]) -> None:
         """Add a batch's gradients to those that are there: a micro-step of an update."""
-        inputs = {
+        self._loss(self.moved(batch)).backward()  # type: ignore[no-untyped-call] # torch does not type it
+
+    def moved(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the batch on the model's device."""
+        return {
             name: value.to(self.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()
         }
-        self._loss(inputs).backward()  # type: ignore[no-untyped-call] # torch does not type it
 
     def update(self, batch: Mapping[str, Any]) -> None:
         """Make an update with the last of its batches, and let its gradients go, as a training does."""

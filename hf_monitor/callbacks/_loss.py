@@ -19,8 +19,10 @@ from hf_monitor.callbacks._loss_verdict import (
     Verdict,
     by_use,
     decide,
+    first_sample,
     is_own,
     n_processes,
+    name_of,
 )
 from hf_monitor.seq2seq.loss_scaling import uses_num_items
 
@@ -142,6 +144,12 @@ class LossRecord:
         self._warn()
         return self.verdict.facts()
 
+    def is_unseen(self, state: Any) -> bool:
+        """Say whether losses of this training's evaluations may be multiplied, and nobody sees how (no ``attach``)."""
+        if state is not self._state or self.verdict is None or self._trainer is not None:
+            return False
+        return self.verdict.verdict == UNDETERMINED and n_processes(self._args) > 1
+
     def end(self) -> None:
         """Hear of no more steps."""
         self._trainer, self._pending = None, []
@@ -190,15 +198,13 @@ class LossRecord:
         if verdict is None or not verdict.may_probe or not self._is_training(trainer):
             return None
         try:
-            uses = uses_num_items(trainer.model, trainer._prepare_inputs(_first_sample(inputs)))
+            uses = uses_num_items(trainer.model, trainer._prepare_inputs(first_sample(inputs)))
         except Exception:  # noqa: BLE001 - the user's own batch
             uses = None
         if uses is None:
             self.verdict = Verdict(UNDETERMINED, verdict.reason)
         else:
-            base = trainer.model
-            name = type(base.get_base_model() if hasattr(base, "get_base_model") else base).__name__
-            self.verdict = by_use(name, uses, seen=True)
+            self.verdict = by_use(name_of(trainer.model), uses, seen=True)
         self._warn()
         return self.verdict
 
@@ -387,11 +393,3 @@ class LossRecord:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _first_sample(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Cut a batch to its first sample, where all its tensors agree on what that is."""
-    lengths = {value.shape[0] for value in inputs.values() if hasattr(value, "shape") and len(value.shape)}
-    if len(lengths) != 1:
-        return dict(inputs)
-    return {key: value[:1] if hasattr(value, "shape") and len(value.shape) else value for key, value in inputs.items()}

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hf_monitor.seq2seq.loss_scaling import takes_num_items, uses_num_items
 
-__all__ = ["AS_LOGGED", "SCALED", "UNDETERMINED", "Verdict", "by_use", "decide", "is_own", "n_processes"]
+__all__ = [
+    "AS_LOGGED",
+    "SCALED",
+    "UNDETERMINED",
+    "Verdict",
+    "by_use",
+    "decide",
+    "first_sample",
+    "is_own",
+    "n_processes",
+    "name_of",
+]
 
 AS_LOGGED, SCALED, UNDETERMINED = "as logged", "scaled", "undetermined"
 
@@ -45,6 +57,19 @@ def n_processes(args: Any, trainer: Any = None) -> int:
     return int(trainer.accelerator.num_processes // trainer.get_tp_size())
 
 
+def name_of(model: Any) -> str:
+    """Give the class of a model, under an adapter of PEFT's."""
+    return type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
+
+
+def first_sample(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Cut a batch to its first sample, where all its tensors agree on what that is."""
+    lengths = {value.shape[0] for value in inputs.values() if hasattr(value, "shape") and len(value.shape)}
+    if len(lengths) != 1:
+        return dict(inputs)
+    return {key: value[:1] if hasattr(value, "shape") and len(value.shape) else value for key, value in inputs.items()}
+
+
 def is_own(trainer: Any, name: str, wrapper: Any = None) -> bool:
     """Say whether a method is the Trainer's of transformers (or `wrapper`, which calls it), not a subclass's."""
     from transformers.trainer import Trainer
@@ -74,7 +99,7 @@ def decide(args: Any, model: Any, trainer: Any = None, *, own_step: bool = True)
     k, n = args.gradient_accumulation_steps, max(args.world_size, args.n_gpu)
     if k == 1 and n <= 1:
         return Verdict(AS_LOGGED, "no accumulation, one process: nothing to scale")
-    name = type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
+    name = name_of(model)
     if trainer is None:
         if model is None:
             return Verdict(UNDETERMINED, "no model is seen")

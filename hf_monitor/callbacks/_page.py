@@ -14,6 +14,7 @@ from pathlib import Path
 from hf_monitor.callbacks._exit import before_exit, no_more_before_exit
 from hf_monitor.callbacks._report import described
 from hf_monitor.loggers.apart import how_it_ended, start_apart
+from hf_monitor.loggers.mirror.spec import ORDERS
 from hf_monitor.run.trouble import reason_of
 from hf_monitor.run.writer import RunWriter
 
@@ -132,7 +133,7 @@ class Page:
         self._seconds = 0.0 if imports else self._ended - began
 
     def _rows_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self._writer.run_dir.glob("*.jsonl"))
+        return sum(path.stat().st_size for path in self._writer.run_dir.glob("*.jsonl") if path.name != ORDERS)
 
     def _write(self) -> str:
         """Write it; give what went wrong in the other process, empty where nothing did."""

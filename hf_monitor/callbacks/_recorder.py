@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_monitor.callbacks._eval_loss import EvaluationLosses
 from hf_monitor.callbacks._exit import disarm, watch_exit
 from hf_monitor.callbacks._facts import training_facts
 from hf_monitor.callbacks._loss import LossRecord, is_summary
@@ -96,6 +97,7 @@ class Recorder:
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
         self.before_end: weakref.WeakMethod[Any] | None = None  # whoever writes rows on its own, and must have ended
         self.loss = LossRecord()
+        self.evaluation_losses = EvaluationLosses(self.loss)
         self._told: tuple[Any, int, Any] = (None, 0, None)  # what was logged, at which step, what it was
 
     def first_to_watch(self, callback: Any, state: Any) -> Any:
@@ -246,6 +248,14 @@ class Recorder:
         self._told = logs, state.global_step, told
         return told
 
+    def told_evaluation(self, state: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give what is to be shown and recorded of an evaluation's or a prediction's metrics, as :meth:`told` does."""
+        try:
+            return self.evaluation_losses.row(state, values)
+        except Exception as error:  # noqa: BLE001 - the policy: the row is worth more than its correction
+            report_once(self, "eval_loss", f"the evaluation's loss is recorded as logged: {described(error)}")
+            return values
+
     def before_step(self, trainer: Any, inputs: Any) -> None:
         """Hear of a micro-batch of a training (:func:`hf_monitor.attach`); never raises."""
         try:
@@ -276,7 +286,9 @@ class Recorder:
         recorded: Mapping[str, Any] = values
         if kind in ("eval", "predict"):
             outside = self.outside(state)
-            recorded = {**values, **outside}
+            recorded = {**self.told_evaluation(state, values), **outside}
+            if facts := self.evaluation_losses.facts(self.writer.attempt):
+                self.writer.update_facts(facts)
             if kind == "eval" and not outside:
                 self.loss.look_at_evaluation(values)
         elif kind in ("train", "train_summary"):

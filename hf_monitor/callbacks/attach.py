@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from hf_monitor.callbacks._loss_verdict import is_own
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.defaults import default_callbacks
@@ -158,6 +159,7 @@ class Monitor:
         trainer = self._trainer
         call = {name: _earlier(trainer, name) for name in _WRAPPED}
         gpu_monitor = self.find(GpuMonitorCallback)
+        own_loop = is_own(trainer, "evaluation_loop")
 
         @functools.wraps(type(trainer).train)
         def train(*args: Any, **kwargs: Any) -> Any:
@@ -189,9 +191,14 @@ class Monitor:
 
         @functools.wraps(type(trainer).evaluation_loop)
         def evaluation_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
-            self._announce(dataloader, kwargs.get("metric_key_prefix", "eval"))
+            prefix = kwargs.get("metric_key_prefix", args[3] if len(args) > 3 else "eval")
+            self._announce(dataloader, prefix)
             gpu_monitor.turn("evaluate")
-            return call["evaluation_loop"](dataloader, *args, **kwargs)
+            losses = self._recorder.evaluation_losses
+            with losses.watching(self._trainer, prefix, own_loop=own_loop) as metrics:
+                output = call["evaluation_loop"](dataloader, *args, **kwargs)
+                metrics.update(output.metrics)
+            return output
 
         @functools.wraps(type(trainer).get_eval_dataloader)
         def get_eval_dataloader(eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:

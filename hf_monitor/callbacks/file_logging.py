@@ -224,7 +224,11 @@ class FileLoggingCallback(TrainerCallback):
         weights_step = recorder.outside(state).get("weights_step", step)
         if kind == "eval" and weights_step != step:
             head += f" (weights of step {weights_step})"
-        shown = recorder.told(state, logs) if kind in ("train", "train_summary") else logs
+        shown = logs
+        if kind in ("train", "train_summary"):
+            shown = recorder.told(state, logs)
+        elif kind == "eval":
+            shown = recorder.told_evaluation(state, logs)
         logger.write(_line(head, recorder.writer.mask.values(shown), kind))  # which goes by their names, too
         if self._redirecting or self._held:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
@@ -252,7 +256,8 @@ class FileLoggingCallback(TrainerCallback):
             return
         recorder, logger = self._open(args, kwargs.get("model"))
         recorder.values(self, "predict", "predict", state, metrics)
-        shown = [f"{name} {_shown(value)}" for name, value in metrics.items() if not name.endswith(_QUIET_ENDINGS)]
+        told = recorder.told_evaluation(state, metrics)
+        shown = [f"{name} {_shown(value)}" for name, value in told.items() if not name.endswith(_QUIET_ENDINGS)]
         logger.write("  ".join([f"step {state.global_step}", "prediction", *shown]))
 
     @guarded

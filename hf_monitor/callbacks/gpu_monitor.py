@@ -16,6 +16,7 @@ from hf_monitor.callbacks._recorder import Recorder, kind_of, recorder_for, run_
 from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._step_clock import StepClock
 from hf_monitor.gpu.sampler import SystemSampler, check_interval
+from hf_monitor.loggers.mirror.spec import ORDERS
 from hf_monitor.run.ranks import RankSamples
 from hf_monitor.run.writer import announce_by_logging
 
@@ -224,7 +225,8 @@ class GpuMonitorCallback(TrainerCallback):
     def _conclude(writer: RunWriter, said: Collection[str] = ()) -> None:
         """Say what stood out, apart from what alerts have said while there was still something to be done about it."""
         say = log.warning if writer.announce is announce_by_logging else writer.announce
-        size = sum(path.stat().st_size for path in writer.run_dir.glob("*.jsonl") if path.name != "predictions.jsonl")
+        files = (path for path in writer.run_dir.glob("*.jsonl") if path.name not in ("predictions.jsonl", ORDERS))
+        size = sum(path.stat().st_size for path in files)
         if size > MOST_BYTES:
             say(
                 f"hf_monitor: {size / 2**20:.0f} MiB were recorded, too much to judge in a moment: "

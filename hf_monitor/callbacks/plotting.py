@@ -200,10 +200,22 @@ class PlottingCallback(TrainerCallback):
 def _honest(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:
     """Put the recorded loss where the Trainer logged another (too large, 0.0 for NaN)."""
     try:
-        recorded = load_run(folder).rows.of("train")
+        recorded = load_run(folder).rows
     except (RunFolderError, OSError):
         return list(rows)
-    known = {(row.get("step"), row["loss_raw"]): row.get("loss") for row in recorded if "loss_raw" in row}
+    known = {
+        (row.get("step"), name[:-4], row[name]): row.get(name[:-4])
+        for row in recorded
+        if row.get("kind") in ("train", "eval")
+        for name in row
+        if name.endswith("loss_raw")
+    }
+    if not known:
+        return list(rows)
     return [
-        {**row, "loss": known[key]} if (key := (row.get("step"), row.get("loss"))) in known else row for row in rows
+        {
+            name: known.get((row.get("step"), name, value), value) if name.endswith("loss") else value
+            for name, value in row.items()
+        }
+        for row in rows
     ]

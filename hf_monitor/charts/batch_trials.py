@@ -32,7 +32,7 @@ class BatchTrial:
     fits : bool or None
         None where the row does not say.
     peak_mib : float or None
-        None where it ran out of memory, and for the smaller batch of a proof (phase ``"steady"``).
+        None where it ran out of memory, and for the smaller and shorter batches of a proof (phase ``"steady"``).
     samples_per_second : float or None
     settings : dict of str to object
         What it was tried with: phase, precision, gradient_checkpointing, accumulation, device, rank, run.

@@ -31,7 +31,7 @@ __all__ = ["FoldResults", "FoldSeries"]
 
 _SCORE = re.compile(r"f1|acc|rouge|bleu|precision|recall|exact_match|score|chrf|meteor|bertscore")
 _NOT_SCORES = re.compile(
-    r"^(n_\w+|seed|kind|attempt|step|epoch|total_flos|run|run_dir)$|(^|_)(time|runtime|seconds|per_second)$"
+    r"^(n_\w+|seed|kind|attempt|step|epoch|total_flos|run|run_dir)$|(^|_)(time|runtime|seconds|per_second|loss_raw|loss_scale)$"
 )
 _PANEL_LABELS = {"0-1": "score (0-1)", "0-100": "score (0-100)", "loss": "loss"}
 

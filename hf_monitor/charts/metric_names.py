@@ -11,7 +11,7 @@ from hf_monitor.charts.curves import Curve
 
 __all__ = ["is_bookkeeping", "is_loss", "is_share", "is_text_score", "score_of", "set_of"]
 
-_BOOKKEEPING = re.compile(r"_(runtime|per_second|samples|gen_len|steps)$|^(loss_raw|loss_scale|nonfinite_steps)$")
+_BOOKKEEPING = re.compile(r"_(runtime|per_second|samples|gen_len|steps)$|^((\w+_)?loss_(raw|scale)|nonfinite_steps)$")
 _SCORES = ("score", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu")
 
 

@@ -13,7 +13,7 @@ __all__ = ["named_metric", "usual_metric"]
 
 _FAVOURITES = ("eval_rougeL", "eval_rouge1", "eval_bleu", "eval_loss")
 _NO_SCORES = ("time", "step", "epoch", "attempt")
-_NO_SCORE_ENDINGS = ("_runtime", "_per_second", "_samples")
+_NO_SCORE_ENDINGS = ("_runtime", "_per_second", "_samples", "_loss_raw", "_loss_scale")
 
 
 def named_metric(runs: Sequence[Run], metric: str) -> str:

@@ -12,6 +12,7 @@ from hf_monitor.diagnosis.finding import Finding, Severity
 from hf_monitor.diagnosis.findings import diagnose
 from hf_monitor.preflight.checklist import Check, State, failed, ok, skipped, warning
 from hf_monitor.preflight.thresholds import SHARED_AFTER_FAILED
+from hf_monitor.report.mirrored import mirrored
 from hf_monitor.run.reader import Run
 
 __all__ = ["check_run", "png_problem"]
@@ -32,6 +33,7 @@ def check_run(run: Run) -> Iterator[Check]:
     yield _predictions(run)
     yield _charts(run)
     yield _report(run.path / "report.html")
+    yield from _wandb(run)
 
 
 def _ending(run: Run) -> Check:
@@ -200,6 +202,15 @@ def _report(path: Path) -> Check:
     if not path.read_bytes()[-200:].rstrip().lower().endswith(b"</html>"):
         return warning("report", f"report.html is cut off ({size:,} bytes).", make, bytes=size)
     return ok("report", f"report.html, {size / 1024:,.0f} KiB.", bytes=size)
+
+
+def _wandb(run: Run) -> Iterator[Check]:
+    """Say what W&B lacks, of a run that is mirrored there."""
+    for one in mirrored(run.path):
+        sentence = f"{one.name}: {one.sentence}{f' {one.url}' if one.url else ''}"
+        suggestion = f"cd {shlex.quote(str(run.path))} && {one.command}" if one.command else ""
+        amiss = one.amiss and run.status != "running"  # then it is on its way
+        yield (warning if amiss else ok)("W&B", sentence, suggestion, url=one.url)
 
 
 def _size(path: Path) -> int | None:

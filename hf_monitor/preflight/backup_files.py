@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal
 
 from hf_monitor.diagnosis.checkpoint_files import checkpoint_step
 from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.preflight.backup_wandb import parts_to_sync
 from hf_monitor.preflight.checkpoints import Checkpoints
 from hf_monitor.run.reader import Run
 
@@ -22,7 +23,7 @@ Selection = Literal["none", "best", "all"]
 Kind = Literal["source", "derived", "checkpoint"]
 
 _SOURCES = re.compile(
-    r"run\.json(\.broken-.*)?|(metrics|predictions|trials)\.jsonl|system(\.rank\d+)?\.jsonl"
+    r"run\.json(\.broken-.*)?|wandb\.jsonl?|(metrics|predictions|trials)\.jsonl|system(\.rank\d+)?\.jsonl"
     r"|rank\d+\.(jsonl|log)|train\.log"
 )
 _DERIVED = re.compile(r"plan\.json|report\.html|plots")
@@ -169,12 +170,27 @@ def _of_run(run_dir: Path, left_out: list[tuple[str, str]]) -> Iterator[_Found]:
         name = f"{RUN_FOLDER}/{path.name}"
         if path.name == "signals" and path.is_dir() and not path.is_symlink():
             yield from (one for one in _of_folder(path, name, "source", left_out, run_dir) if one[1].stat().st_size)
+        elif path.name == "media" and path.is_dir() and not path.is_symlink():
+            yield from _of_folder(path, name, "source", left_out, run_dir)
+        elif path.name == "wandb" and path.is_dir() and not path.is_symlink():
+            yield from _of_wandb(run_dir, left_out)
         elif path.name == "plots" and path.is_dir() and not path.is_symlink():
             yield from _of_folder(path, name, "derived", left_out, run_dir)
         elif _SOURCES.fullmatch(path.name) or _DERIVED.fullmatch(path.name):
             yield from _one(path, name, "source" if _SOURCES.fullmatch(path.name) else "derived", left_out, run_dir)
         elif not path.name.startswith(".") and checkpoint_step(path) is None:
             left_out.append((name, "not written by hf_monitor into its run folder"))
+
+
+def _of_wandb(run_dir: Path, left_out: list[tuple[str, str]]) -> Iterator[_Found]:
+    for path, why in parts_to_sync(run_dir):
+        name = f"{RUN_FOLDER}/{path.relative_to(run_dir).as_posix()}"
+        if why:
+            left_out.append((name, why))
+        elif path.is_dir() and not path.is_symlink():
+            yield from _of_folder(path, name, "source", left_out, run_dir)
+        else:
+            yield from _one(path, name, "source", left_out, run_dir)
 
 
 def _of_folder(folder: Path, name: str, kind: Kind, left_out: list[tuple[str, str]], root: Path) -> Iterator[_Found]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import configparser
-import importlib.util
-import netrc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from hf_monitor.errors import close_names
+from hf_monitor.loggers.wandb_environment import wandb_missing, wandb_state
 from hf_monitor.preflight.checklist import Check, failed, ok, skipped, warning
 
 __all__ = ["check_trackers", "check_wandb"]
 
-_SERVER = "https://api.wandb.ai"
-_SHORTEST_KEY = 40  # characters; https://docs.wandb.ai/support/find_api_key
 _ASKING = ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_RUN_ID")
-_OFF = {"true", "1", "yes", "on"}
 
 
 def check_trackers(report_to: Sequence[str] | None) -> Check | None:
@@ -59,84 +53,21 @@ def check_wandb(
     """
     name = "W&B"
     environment = os.environ if environment is None else environment
-    home = Path.home() if home is None else home
     found = [variable for variable in _ASKING if environment.get(variable)]
     if report_to is None and not found:
         return skipped(name, "it is not asked for: --report_to is not given.")
     if report_to is not None and "wandb" not in report_to:
         return skipped(name, "it is not asked for.", f"--report_to wandb, since {found[0]} is set." if found else "")
-    spec = importlib.util.find_spec("wandb")
-    if spec is None:
-        return failed(name, "the package wandb is not installed.", "pip install wandb")
-    if spec.origin is None:  # a folder of that name, such as its runs leave, is found as a package without code
-        place = next(iter(spec.submodule_search_locations or []), "wandb")
-        return failed(name, f"the package wandb is not installed: {place!r} is a folder of runs.", "pip install wandb")
-    settings = _settings(environment, home)
-    mode = (environment.get("WANDB_MODE") or settings.get("mode") or "online").lower()
-    if mode in {"disabled", "dryrun"} or environment.get("WANDB_DISABLED", "").lower() in _OFF:
-        if mode == "dryrun":
-            return _offline(name)
-        return warning(
-            name,
-            "it is asked for, and switched off by WANDB_MODE or WANDB_DISABLED.",
-            "unset WANDB_MODE WANDB_DISABLED",
-        )
-    if mode == "offline" or settings.get("disabled", "").lower() in _OFF:
-        return _offline(name)
-    server = environment.get("WANDB_BASE_URL") or settings.get("base_url") or _SERVER
-    host = urlsplit(server).hostname or server
-    login = "wandb login" if server == _SERVER else f"wandb login --host={server}"
-    advice = f"{login}; or WANDB_MODE=offline, and wandb sync later."
-    if environment.get("WANDB_IDENTITY_TOKEN_FILE"):
-        path = Path(environment["WANDB_IDENTITY_TOKEN_FILE"])
-        if path.is_file():
-            return ok(
-                name, f"an identity token for {host} is there; whether the server takes it was not asked.", mode=mode
-            )
-        return failed(name, "WANDB_IDENTITY_TOKEN_FILE names no file that exists.", advice, mode=mode)
-    key, source = environment.get("WANDB_API_KEY"), "WANDB_API_KEY"
-    if not key:
-        key, source = _from_netrc(host, environment, home)
-    if key is None:
-        return failed(
-            name,
-            f"no API key for {host}: neither WANDB_API_KEY nor {source}; the training would wait for one, or break.",
-            advice,
-            mode=mode,
-        )
-    bare = key.rpartition("-")[2]  # "local-..." of a server of one's own
-    if key != key.strip() or len(bare.strip()) < _SHORTEST_KEY:
-        sentence = (
-            f"the API key in {source} is not of the form of one ({len(key)} characters, blanks at its ends count)."
-        )
-        return failed(name, sentence, f"{advice} Keys: {server.replace('//api.', '//')}/authorize", mode=mode)
-    return ok(name, f"a key for {host} is in {source}; whether the server takes it was not asked.", mode=mode)
-
-
-def _offline(name: str) -> Check:
-    return ok(name, "offline mode: runs are kept in ./wandb; `wandb sync` sends them later.", mode="offline")
-
-
-def _settings(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Read what ``wandb login``, ``wandb offline`` and ``wandb disabled`` write down, the folder's after the user's."""
-    user = Path(environment.get("WANDB_CONFIG_DIR") or home / ".config" / "wandb")
-    here = Path(environment.get("WANDB_DIR") or ".") / "wandb"
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read([user / "settings", here / "settings"], encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError):  # wandb itself will say so
-        return {}
-    return dict(parser["default"]) if parser.has_section("default") else {}
-
-
-def _from_netrc(host: str, environment: Mapping[str, str], home: Path) -> tuple[str | None, str]:
-    named = environment.get("NETRC")
-    places = [Path(named).expanduser()] if named else [home / ".netrc", home / "_netrc"]
-    for place in places:
-        try:
-            found = netrc.netrc(str(place)).authenticators(host)
-        except (OSError, netrc.NetrcParseError):
-            continue
-        if found is not None and found[2]:
-            return found[2], str(place)
-    return None, str(places[0])
+    missing = wandb_missing()
+    if missing:
+        return failed(name, f"{missing}.", "pip install wandb")
+    state = wandb_state(environment, home)
+    if state.asked == "disabled":
+        return warning(name, "it is asked for, and switched off by WANDB_MODE or WANDB_DISABLED.", state.advice)
+    if state.asked == "offline":
+        sentence = "offline mode: runs are kept on this disk; `wandb sync` sends them later."
+        return ok(name, sentence, mode="offline")
+    if not state.ready:
+        waits = "" if state.key_source else "; wandb would ask for one, or break (attach goes on offline)"
+        return failed(name, f"{state.why}{waits}.", state.advice, mode=state.asked)
+    return ok(name, f"{state.why}; whether the server takes it was not asked.", mode=state.mode)

@@ -37,6 +37,7 @@ NOISE: dict[str, str] = {
     "model.config.transformers_version": "packages.transformers says it",
     "model.config._name_or_path": "model.name_or_path says it",
     "loss_scaling.reason": "words; the verdict says it",
+    "eval_loss_scaling.reason": "words; the verdict says it",
 }
 _IN_TEXT_METRICS = "hf_monitor"  # packages.hf-monitor says it
 _FOLD = re.compile(r"fold[_\- ]?(\d+)$", re.IGNORECASE)

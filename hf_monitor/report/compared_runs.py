@@ -18,7 +18,7 @@ from hf_monitor.run.rows import iter_lines
 __all__ = ["ComparedRun", "NotFinite", "Scored", "greater_is_better", "main_metric", "peak_and_energy", "read_side"]
 
 _FAVOURITES = ("eval_rougeL", "eval_rouge1", "eval_bleu", "eval_accuracy", "eval_f1", "eval_loss")
-_NOT_SCORES = re.compile(r".*(_runtime|_per_second|_samples|_gen_len|_time|_mem_.*|_epoch)|epoch")
+_NOT_SCORES = re.compile(r".*(_runtime|_per_second|_samples|_gen_len|_time|_mem_.*|_epoch|_loss_raw|_loss_scale)|epoch")
 _SET_BACK = 60  # seconds that a clock is set back by; less is rows that are not in order
 _ENDS = 1 << 16  # bytes at each end of system.jsonl that hold every card of a machine
 

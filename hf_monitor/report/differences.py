@@ -43,6 +43,7 @@ _FOLLOWS = [
     (r"model\.(n_parameters|n_trainable)", rf"{_MODEL}|model\.trained"),
     (r"model\.trained", rf"{_MODEL}"),
     (r"loss_scaling(\..*)?", rf"{_MODEL}|{_BATCH}|arguments\.label_smoothing_factor"),
+    (r"eval_loss_scaling(\..*)?", rf"{_MODEL}|devices\.world_size|arguments\.(label_smoothing|predict_with|average).*"),
     (r"command\.--.*(file|data|corpus).*", r"data\..*"),
     (r"devices\.cuda", r"packages\.torch"),
     (r"devices\.device", r"devices\.(gpus|cuda)|arguments\.use_cpu"),

@@ -12,7 +12,8 @@ __all__ = ["is_unfinished", "scored_otherwise", "scoring_of", "why_incomparable"
 _TEXT_METRICS = "text_metrics."
 _NAMED = 3
 #: A loss with smoothing is larger, that of texts depends on the vocabulary, and the Trainer multiplies it by the number
-#: of processes where it averages over tokens (``Trainer.compute_loss``, transformers 5).
+#: of processes where it averages over tokens (``Trainer.compute_loss``, transformers 5). That is taken out of what is
+#: recorded where ``eval_loss_scaling`` says so; older records do not say.
 _OF_LOSS = ("arguments.label_smoothing_factor", "model.config.vocab_size", "devices.world_size")
 
 
@@ -24,8 +25,9 @@ def is_unfinished(run: ComparedRun) -> bool:
 def scoring_of(run: ComparedRun, metric: str) -> dict[str, str]:
     """Give what a run records of how a metric is computed: ``"rouge.tokenizer.en"``, ``"label_smoothing_factor"``."""
     if metric.endswith("loss"):
+        is_known = run.facts.get("eval_loss_scaling.verdict") in ("as logged", "scaled")
         return {
-            name.rpartition(".")[2]: canonical(run.facts[name])
+            name.rpartition(".")[2]: canonical(1 if is_known and name == "devices.world_size" else run.facts[name])
             for name in _OF_LOSS
             if run.facts.get(name) is not None and not isinstance(run.facts[name], Absent)
         }

@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 #: Ends of names of what is no score, in the Trainer's own rows.
-_SPEEDS = ("_runtime", "_per_second", "_gen_len")
+_SPEEDS = ("_runtime", "_per_second", "_gen_len", "_loss_raw", "_loss_scale")
 
 _KEPT_AS = {
     "metrics.jsonl": "rows",

@@ -11,10 +11,24 @@ from typing import Any
 
 from hf_monitor.errors import InputError
 
-__all__ = ["Lengths", "MakeBatch", "check_lengths", "default_lengths", "dummy_batch", "positions"]
+__all__ = [
+    "OF_SOURCE",
+    "OF_TARGET",
+    "Lengths",
+    "MakeBatch",
+    "check_lengths",
+    "default_lengths",
+    "dummy_batch",
+    "positions",
+    "shorter",
+]
 
 MakeBatch = Callable[[int], Mapping[str, Any]]
 """From a number of samples to a batch: name -> tensor on the CPU."""
+
+OF_SOURCE = frozenset({"input_ids", "attention_mask", "token_type_ids", "global_attention_mask"})
+OF_TARGET = frozenset({"labels", "label", "label_ids", "decoder_input_ids", "decoder_attention_mask"})
+"""Usual columns of a batch, each as long as the source, or as the target."""
 
 _USUAL_SOURCE, _USUAL_TARGET = 512, 128
 _LEGACY_MAX_LENGTH = 20  # transformers' old default of generation: nobody chose it
@@ -185,3 +199,27 @@ def _tokens(size: int, length: int, vocabulary: int) -> Any:
 
     first = min(3, vocabulary - 1)
     return torch.arange(size * length).remainder(vocabulary - first).add(first).view(size, length)
+
+
+def shorter(batch: Mapping[str, Any], source: float, target: float) -> dict[str, Any] | None:
+    """Give a batch of as many samples, its sources and targets cut to a share of their length.
+
+    Parameters
+    ----------
+    batch : mapping
+        Name -> tensor, of an encoder-decoder model.
+    source, target : float
+        In (0, 1]. What they lead to is made odd: real lengths are seldom multiples of 8, for which kernels are made.
+
+    Returns
+    -------
+    dict or None
+        None where the batch has other things than tokens in the usual columns, of which nobody knows what may be cut.
+    """
+    found = {}
+    for name, value in batch.items():
+        if name not in OF_SOURCE | OF_TARGET or getattr(value, "ndim", 0) != 2:
+            return None
+        share = target if name in OF_TARGET else source
+        found[name] = value if share == 1 else value[:, : int(share * value.shape[1]) | 1].contiguous()
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_monitor.errors import InputError
-from hf_monitor.seq2seq.batches import Lengths
+from hf_monitor.seq2seq.batches import OF_SOURCE, OF_TARGET, Lengths
 from hf_monitor.seq2seq.row_lengths import RowLengths, row_lengths
 
 __all__ = ["WorstBatches", "activation_cost", "dataset_lengths", "worst_batches"]
@@ -18,8 +18,6 @@ Cost = Callable[[RowLengths, RowLengths], Any]
 """From source and target lengths, (rows,) each, to what only ranks them: (rows,)."""
 
 _TILTS = (1.0, 0.5, 2.0)  # how wrong the cost of a target token may be against that of a source token
-_OF_TARGET = frozenset({"labels", "label", "label_ids", "decoder_input_ids", "decoder_attention_mask"})
-_USUAL_COLUMNS = _OF_TARGET | {"input_ids", "attention_mask", "token_type_ids", "global_attention_mask"}
 
 
 def activation_cost(model: Any = None) -> Cost:
@@ -235,7 +233,7 @@ class WorstBatches:
     def _cut(self, name: str, value: Any, source: int) -> Any:
         if isinstance(value, str) or not hasattr(value, "__len__") or getattr(value, "shape", (1,)) == ():
             return value
-        if name in _OF_TARGET:
+        if name in OF_TARGET:
             return value[: self._most[1]] if len(value) > self._most[1] else value
         return value[: self._most[0]] if len(value) == source > self._most[0] else value
 
@@ -243,7 +241,7 @@ class WorstBatches:
 def _columns(model: Any) -> frozenset[str]:
     """Give the columns that ``Trainer._set_signature_columns_if_needed`` would keep."""
     if model is None:
-        return _USUAL_COLUMNS
+        return OF_SOURCE | OF_TARGET
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return frozenset(inspect.signature(base.forward).parameters) | {"label", "label_ids", "labels"}
 

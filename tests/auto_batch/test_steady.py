@@ -11,7 +11,7 @@ from tiny_models import t5
 from hf_monitor import BatchDoesNotFit, probe_batch_size
 from hf_monitor.auto_batch import prober
 from hf_monitor.auto_batch.meters import CpuMeter
-from hf_monitor.auto_batch.steady import largest_steady
+from hf_monitor.auto_batch.steady import Shape, batch_of, largest_steady
 
 MIB = 2**20
 LIMIT = 6 * MIB
@@ -85,12 +85,13 @@ def test_a_size_that_fits_alone_but_not_in_the_step_after_is_not_the_answer(monk
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize(("accumulation", "sizes"), [(False, [1, 0, 1, 1]), (True, [1, 1, 0, 1, 1, 1])])
-def test_a_size_that_goes_through_costs_a_handful_of_steps_more(monkeypatch, alone, accumulation, sizes):
+@pytest.mark.parametrize(("accumulation", "steps"), [(False, 9), (True, 10)])
+def test_a_size_that_goes_through_costs_a_handful_of_steps_more(monkeypatch, alone, accumulation, steps):
     found = probed(monkeypatch, 1024, accumulation=accumulation, max_batch_size=6)
     steady = [trial for trial in found.trials if trial.phase == "steady"]
-    assert [trial.batch_size for trial in steady] == [6 if whole else 3 for whole in sizes]
-    assert [trial.peak_bytes is None for trial in steady] == [not whole for whole in sizes]
+    assert len(steady) == steps
+    assert sorted(trial.batch_size for trial in steady) == [3, *[6] * (steps - 1)]
+    assert sum(trial.peak_bytes is None for trial in steady) == 4  # not the worst: another's blocks are around them
     assert all(trial.fits and not trial.out_of_memory for trial in steady)
     assert (found.batch_size, found.at_most_wrong_by, found.notes) == (6, 0, ())
     assert not any(trial.phase == "steady" for trial in alone.trials)  # on the CPU nothing wears
@@ -102,14 +103,19 @@ def test_updates_in_a_row_are_those_of_a_training(monkeypatch):
 
     def see(step, batch):
         gradients = any(p.grad is not None for p in step.model.parameters())
-        seen.append((len(batch["labels"]), gradients, bool(step.optimizer.state)))
+        shape = (*batch["input_ids"].shape, batch["labels"].shape[1])
+        seen.append((shape, gradients, bool(step.optimizer.state)))
         real(step, batch)
 
     real = prober.TrainingStep.backward
     monkeypatch.setattr(prober.TrainingStep, "backward", see)
     found = probed(monkeypatch, 1024, max_batch_size=2)
-    proof = seen[-6:]
-    assert proof == [(2, 0, 0), (2, 1, 0), (1, 0, 1), (2, 1, 1), (2, 0, 1), (2, 1, 1)]
+    proof, worst = seen[-10:], (2, 16, 8)
+    assert [shape for shape, _, _ in proof[1::2]] == [worst] * 5
+    # Half of the samples, then other lengths, odd ones.
+    assert [shape for shape, _, _ in proof[::2]] == [worst, (1, 16, 8), (2, 7, 3), (2, 13, 7), (2, 11, 8)]
+    assert [gradients for _, gradients, _ in proof] == [False, True] * 5
+    assert [state for _, _, state in proof] == [False] * 2 + [True] * 8
     assert len(found.trials) == len(seen)
 
 
@@ -142,3 +148,14 @@ def test_what_goes_through_is_found_in_few_proofs(found, share):
     if most >= 0.84 * found:
         assert len(asked) <= 7
         assert size >= most - 0.04 * found - 1
+
+
+@pytest.mark.parametrize(("can_cut", "beside"), [(True, {"input_features": torch.ones(10, 4)}), (False, {})])
+def test_a_batch_of_which_nobody_knows_what_may_be_cut_has_fewer_samples_instead(can_cut, beside):
+    def make(size):
+        return {name: torch.ones(size, 4) for name in ("labels", "input_ids")} | {
+            n: v[:size] for n, v in beside.items()
+        }
+
+    batch = batch_of(Shape(source=0.4, target=0.3), make, 10, can_cut=can_cut)
+    assert {tuple(value.shape) for value in batch.values()} == {(4, 4)}

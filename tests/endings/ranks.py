@@ -6,6 +6,7 @@ import gc
 
 gc.disable()  # a second of the six that the imports take
 
+import json
 import os
 import signal
 import sys
@@ -59,8 +60,13 @@ args = TrainingArguments(
     disable_tqdm=True,
     dataloader_pin_memory=False,
     ddp_find_unused_parameters=False,
+    per_device_eval_batch_size=2,
+    eval_steps=3,
+    eval_strategy="steps" if WHAT == "fine" else "no",
 )
-trainer = Trainer(model=T5ForConditionalGeneration(config), args=args, train_dataset=Data(), callbacks=[At3()])
+trainer = Trainer(
+    model=T5ForConditionalGeneration(config), args=args, train_dataset=Data(), eval_dataset=Data(), callbacks=[At3()]
+)
 if WHAT == "nan":
     trainer.add_callback(AlertCallback(stop_on={"nan", "divergence"}))
     forward = trainer.model.forward
@@ -74,9 +80,26 @@ if WHAT == "nan":
 
     trainer.model.forward = broken
 attach(trainer)
+if WHAT == "fine":  # evaluations within, after, of several sets, a prediction, and what heeds the number of items
+    few, many = torch.utils.data.Subset(Data(), range(8)), Data()
+    trainer.eval_dataset = {"few": few, "many": many}
 if WHAT == "term" and args.process_index == 0:
     Path(FOLDER + ".pid").write_text(str(os.getppid()))
 if WHAT == "term":
     trainer.add_callback(type("Slow", (TrainerCallback,), {"on_step_end": lambda *a, **k: time.sleep(2)})())
 trainer.train()
+if WHAT == "fine":
+    got = trainer.evaluate(many) | trainer.predict(few).metrics
+    got |= {
+        f"logged_{row['step']}": row["eval_few_loss"] for row in trainer.state.log_history if "eval_few_loss" in row
+    }
+    plain = trainer.model.eval()
+    for name, data in (("few", few), ("many", many)):
+        with torch.no_grad():
+            batch = torch.utils.data.default_collate([data[i] for i in range(len(data))])
+            got[f"true_{name}"] = float(plain(**batch).loss)
+    trainer.model.accepts_loss_kwargs = trainer.model_accepts_loss_kwargs = False
+    got |= trainer.evaluate(few, metric_key_prefix="mended")
+    if args.process_index == 0:
+        Path(FOLDER + ".json").write_text(json.dumps(got | {"has_own": "compute_loss" in vars(trainer)}))
 print(f"world size {args.world_size}, ended at step {trainer.state.global_step}")

@@ -1,5 +1,6 @@
 """Several processes under the real launcher: which one died first, and who writes where."""
 
+import json
 import os
 import shutil
 import signal
@@ -53,8 +54,28 @@ def test_each_rank_has_its_log_and_rank_0_the_metrics(tmp_path):
     assert [(row["rank"], row["attempt"], row["step"]) for row in samples.of("timing")] == [
         (1, 1, k) for k in range(1, 7)
     ]
+    _check_losses_of_evaluations(run, json.loads((tmp_path / "out.json").read_text()))
     row = run.metrics.of("timing")[0]
     assert row["samples_per_second"] * row["seconds"] == pytest.approx(4, rel=1e-3)  # 2 x 2 processes
+
+
+def _check_losses_of_evaluations(run, got):
+    """The Trainer multiplies them by the number of processes; recorded are the model's own over the whole set."""
+    within = [row for row in run.rows.of("eval") if "standalone" not in row]
+    assert [(row["step"], "eval_few_loss" in row) for row in within] == [(3, True), (3, False), (6, True), (6, False)]
+    outside = run.rows.of("eval")[4], run.rows.of("predict")[0]
+    names = ("eval_few_loss", "few"), ("eval_many_loss", "many"), ("eval_loss", "many"), ("test_loss", "few")
+    for row, (name, data) in zip((*within[2:], *outside), names, strict=True):
+        assert row[name] == pytest.approx(got[f"true_{data}"])
+        assert row[f"{name}_raw"] == pytest.approx(2 * row[name])
+    # What the user and the Trainer itself go by is the Trainer's.
+    assert (got["eval_loss"], got["test_loss"]) == (outside[0]["eval_loss_raw"], outside[1]["test_loss_raw"])
+    assert [got["logged_3"], got["logged_6"]] == [row["eval_few_loss_raw"] for row in within[::2]]
+    mended = run.rows.of("eval")[-1]
+    assert mended["mended_loss"] == got["mended_loss"] == pytest.approx(got["true_few"])
+    assert "mended_loss_raw" not in mended
+    assert run.facts["eval_loss_scaling"]["verdict"] == "scaled"
+    assert not got["has_own"]  # the Trainer is as it was
 
 
 def test_the_rank_that_failed_is_named_with_its_error(tmp_path):

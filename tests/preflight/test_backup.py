@@ -18,6 +18,7 @@ from hf_monitor import RunWriter, load_run
 from hf_monitor.cli import main
 from hf_monitor.diagnosis.checkpoint_files import checkpoint_files_problem
 from hf_monitor.errors import InputError, RunFolderError
+from hf_monitor.loggers.mirror.identity import MirroredRun, put
 from hf_monitor.preflight import backup_archive
 from hf_monitor.preflight.backup_archive import backup
 from hf_monitor.preflight.backup_manifest import MANIFEST, SUMS, verify_backup
@@ -184,6 +185,31 @@ def test_within_the_run_folder_it_does_not_hold_itself_nor_what_others_put_there
     for archive in (first, second):
         assert names_in(archive)[2:] == ["monitor/metrics.jsonl", "monitor/run.json", "monitor/signals/rank0.fault.txt"]
     assert {one["path"] for one in manifest_of(second)["left_out"]} == {"monitor/notes.txt", f"monitor/{first.name}"}
+
+
+def test_what_wandb_sync_needs_is_packed_and_links_to_checkpoints_are_not(running, tmp_path):
+    folder = running.run_dir
+    put(folder, MirroredRun("sent", (1,), mode="online", state="finished"))
+    put(folder, MirroredRun("cut", (2,), mode="online", state="running"))
+    put(folder, MirroredRun("off", (3,), mode="offline", state="finished"))
+    (folder / "wandb.jsonl").write_text('{"do": "summary"}\n')
+    names = ["media/chart.png", "wandb/staging/checkpoint-1/model.safetensors", "wandb/cache/x", "wandb/debug.log"]
+    kept = ["media/chart.png", "wandb.json", "wandb.jsonl", "wandb/told.jsonl"]
+    names.append("wandb/told.jsonl")
+    for name in ("run-20261126_111604-sent", "run-20261126_111604-cut", "offline-run-20261126_111604-off"):
+        inner = [f"wandb/{name}/{one}" for one in (f"run-{name[-4:]}.wandb", "files/media/table/a.json")]
+        names += [*inner, f"wandb/{name}/files/diff.patch", f"wandb/{name}/logs/debug.log"]
+        kept += [] if name.endswith("sent") else inner
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    (folder / "wandb" / "latest-run").symlink_to("run-20261126_111604-cut")
+    archive = backup(folder, tmp_path)
+    packed = {name.removeprefix("monitor/") for name in names_in(archive)[2:]}
+    assert packed - {"metrics.jsonl", "run.json"} - {one for one in packed if one.startswith("signals")} == set(kept)
+    left = {one["path"].removeprefix("monitor/wandb/"): one["reason"] for one in manifest_of(archive)["left_out"]}
+    assert {"staging", "cache", "latest-run", "run-20261126_111604-sent"} <= left.keys()
+    assert "--checkpoints" in left["staging"]
 
 
 def test_links_are_followed_only_within_the_folder(running, tmp_path):

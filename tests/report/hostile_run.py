@@ -74,6 +74,14 @@ def hostile_run(folder: Path, turn: int = 0) -> Path:
     kept = {name: facts[name] for name in ("created", "format", "attempts", "max_steps", "seed")}
     (folder / "run.json").write_bytes(orjson.dumps(poison.of(facts) | kept))
 
+    runs = [
+        {"id": one, "project": one, "entity": one, "name": one, "url": one, "why": one, "mode": mode, "folders": [one]}
+        for one in EVERY
+        for mode in ("online", "offline")
+    ]
+    runs.append({"id": 5, "attempts": 7, "url": ["x"]})
+    (folder / "wandb.json").write_bytes(orjson.dumps({"format": 1, "runs": runs}))
+
     head = {"time": 1_790_000_070.0, "attempt": 1, "step": 60}
     alert = {
         **head,

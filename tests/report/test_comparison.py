@@ -285,6 +285,20 @@ def test_it_warns_of_whatever_makes_numbers_incomparable(tmp_path):
     assert codes == expected
 
 
+@pytest.mark.parametrize("verdict", ["as logged", "scaled", "undetermined", None])
+def test_losses_of_several_processes_compare_where_they_are_known_to_be_right(tmp_path, verdict):
+    """Records of before do not say, and the Trainer multiplies such losses by the number of processes."""
+    one = made(tmp_path / "one", devices={"world_size": 1})
+    said = {} if verdict is None else {"eval_loss_scaling": {"verdict": verdict, "reason": "words"}}
+    two = made(tmp_path / "two", devices={"world_size": 2}, **said)
+    found = compare_runs([one, two], metric="eval_loss")
+    warned = [caution.text for caution in found.warnings if caution.code == "scores"]
+    assert bool(warned) == (verdict in ("undetermined", None))
+    assert all("world_size" in text for text in warned)
+    assert "devices.world_size" in names(found)
+    assert "eval_loss_scaling.verdict" not in [row.name for row in found.differences if row.parts]
+
+
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """Three learning rates with three seeds each: two that are alike, and one that is far better."""

@@ -56,9 +56,11 @@ class Page(HTMLParser):
             self.values.append(value or "")
             if name == "id":
                 self.ids.append(value)
-            if name == "href":
-                assert value.startswith("#"), value
+            if name == "href" and value.startswith("#"):
                 self.links.append(value)
+            elif name == "href":  # it leads out of the page, and nothing else of the page's address goes with it
+                assert value.startswith(("https://", "http://")), value
+                assert dict(attrs).get("rel") == "noreferrer"
         if tag not in VOID:
             self.open.append(tag)
 

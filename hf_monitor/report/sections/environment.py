@@ -10,6 +10,7 @@ from hf_monitor.diagnosis.rows import entries, number
 from hf_monitor.report import words
 from hf_monitor.report.commands import Commands, commands_of
 from hf_monitor.report.material import Material
+from hf_monitor.report.mirrored import Mirrored, mirrored
 from hf_monitor.report.plots import Table
 from hf_monitor.run.process import IDENTITY
 
@@ -69,6 +70,7 @@ class Environment:
     """What the template shows."""
 
     commands: Commands
+    mirrored: tuple[Mirrored, ...]
     telling: tuple[tuple[str, str], ...]
     groups: tuple[Group, ...]
 
@@ -94,6 +96,7 @@ def environment(material: Material) -> Environment | None:
     ]
     return Environment(
         commands=commands_of(material),
+        mirrored=tuple(mirrored(material.run.path)),
         telling=tuple(first),
         groups=tuple(group for group in groups if group.table.rows),
     )

@@ -54,6 +54,7 @@ def _of_rows(material: Material) -> Iterator[str]:
         yield f"{gone:,.0f} rows could not be kept: the disk was full or gone."
     if material.curves.unusable:
         yield f"In no curve is: {'; '.join(material.curves.unusable)}."
-    scaling = material.fact("loss_scaling")
-    if scaling.get("verdict") == "undetermined":
-        yield f"Whether the loss is the true one is not known: {scaling.get('reason')}."
+    for fact, what in (("loss_scaling", "the loss"), ("eval_loss_scaling", "the loss of evaluations")):
+        scaling = material.fact(fact)
+        if scaling.get("verdict") == "undetermined":
+            yield f"Whether {what} is the true one is not known: {scaling.get('reason')}."

@@ -14,7 +14,7 @@ from hf_monitor.run.ending import Ending
 __all__ = ["Alert", "State", "finite"]
 
 _HEAD = frozenset({"time", "attempt", "step", "kind", "epoch", "standalone", "weights_step", "name"})
-_ABOUT_COST = ("_runtime", "_per_second", "_time", "_flos")  # of an evaluation: no quality of the model
+_ABOUT_COST = ("_runtime", "_per_second", "_time", "_flos", "_loss_raw", "_loss_scale")  # no quality of the model
 _KEPT_ATTEMPTS = 8  # from an earlier one's checkpoint hardly anybody goes on
 _KEPT_ALERTS = 20
 _CURVES = 64  # metrics of one attempt: what somebody logs under ever new names must not fill the memory
