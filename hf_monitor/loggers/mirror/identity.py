@@ -19,8 +19,7 @@ __all__ = ["ASKED", "IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "
 
 IDENTITY_FILE = "wandb.json"
 ASKED = "asked"
-"""In :attr:`MirroredRun.more`: what :class:`~hf_monitor.loggers.mirror.spec.MirrorSpec` holds of the user's wishes, for a
-later ``hf-monitor wandb``."""
+"""In :attr:`MirroredRun.more`: those of the user's wishes that a later ``hf-monitor wandb`` must know."""
 _FORMAT = 1
 
 
