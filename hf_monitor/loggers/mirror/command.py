@@ -111,5 +111,5 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     values = dict(asked) if isinstance(asked, dict) else {}
     values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
     values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
-    values |= {"project": entry.project or options.project, "entity": entry.entity or options.entity}
+    values |= {"project": options.project or entry.project, "entity": options.entity or entry.entity}
     return MirrorSpec.from_dict(values)
