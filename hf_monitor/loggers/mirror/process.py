@@ -104,9 +104,9 @@ class _Mirror:
                 host.close(host.course.exit_code(orderly=True))
             life.wait(_POLL_S)
         code = life.exit_code
-        host.close(host.course.exit_code(orderly=life.orderly) if code is None else code)
-        self._wire.say(wandb="done", state="finished", afterwards=host.advice())
-        return 0
+        why = host.close(host.course.exit_code(orderly=life.orderly) if code is None else code)
+        self._wire.say(wandb="done", state="unsent" if why else "finished", why=why, afterwards=host.advice())
+        return 1 if why else 0
 
     def asked_to_end(self) -> None:
         if self._over:
