@@ -23,7 +23,7 @@ chain
     missing, 0 with other values, 0 twice.
 secrets
     Planted in the environment, the arguments, the config, the URL of the git remote, and in texts. Goal: 0 in all bytes
-    of ``.wandb`` files and of what the server received.
+    of ``.wandb`` files and of what the server received. With ``--unmasked`` as a control: then they must be found.
 
 Processes are forked from this one, which has imported everything and computed nothing. Linux only. The exit code is 1
 where a goal is missed.
@@ -100,6 +100,7 @@ class Task:
     argv: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)  # of the model, and of a loop of one's own after it
     texts: Mapping[str, str] = field(default_factory=dict)  # printed, and logged under their names
+    unmasked: bool = False
 
     @property
     def run_dir(self) -> Path:
@@ -184,6 +185,16 @@ def train(task: Task) -> None:
             logger.log({"loss": 1.0, **task.texts})
 
 
+def _unmask() -> None:
+    from hf_monitor.run.secrets import SecretMask
+
+    mask: Any = SecretMask
+    mask.text = mask.data = mask.values = lambda self, value: value
+    mask.key = lambda self, key: key
+    mask._value = lambda self, value, name: value
+    mask.__call__ = lambda self, text: str(text)
+
+
 def _callback(task: Task) -> Any:
     from hf_monitor import WandBCallback
 
@@ -215,6 +226,8 @@ class Training:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.environ.update({**self.task.environment, MARK: self.mark})
             os.chdir(self.task.folder)
+            if self.task.unmasked:
+                _unmask()
             if self.task.argv:
                 sys.argv = ["train.py", *self.task.argv]
             train(self.task)
@@ -621,7 +634,7 @@ def secrets(folder: Path, options: argparse.Namespace) -> Result:
                 server.start()
                 environment |= {"WANDB_MODE": "online", **server.environment}
             task = Task(home, 20, 0.05, then=("evaluate", "predict"), argv=argv, config=config, texts=texts)
-            task.environment = environment
+            task.environment, task.unmasked = environment, options.unmasked
             with ended_in_the_end(Training(task)) as training:
                 training.wait()
                 training.wait_for_others(options.linger)
@@ -712,6 +725,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=_some(CASES), default=list(CASES), help=f"some of {','.join(CASES)}")
     parser.add_argument("--linger", type=float, default=60.0, help="seconds that a mirror may go on after a training")
     parser.add_argument("--chains", type=int, default=2, help="offline, and as many with a server (default 2)")
+    parser.add_argument("--unmasked", action="store_true", help="a control of the part secrets: nothing is masked")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="leave everything there; must be empty or not exist"
     )
