@@ -172,7 +172,7 @@ class Applier:
         elif again := sorted(self._crowded & values.keys()):
             self._note("of pictures with one name and no row between them only the last is shown", ", ".join(again))
         self._crowded |= values.keys()
-        self.run.log(told, step=SLOTS * self.line + self._slot, commit=self._slot < SLOTS - 1)
+        self.run.log(told, step=self.step, commit=self._slot < SLOTS - 1)
 
     def _table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: Any) -> None:
         name = free_name(name)
@@ -182,7 +182,7 @@ class Applier:
         except Exception as error:  # noqa: BLE001 - the policy: wandb sends a table as an artifact, too, and has no server
             self._note("a table is sent as a file only, not as an artifact", said(error))
             shown = table(columns, rows)
-            shown.bind_to_run(self.run, name, SLOTS * self.line + self._slot)
+            shown.bind_to_run(self.run, name, self.step)
             self._show({name: shown}, step)
 
     def predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
