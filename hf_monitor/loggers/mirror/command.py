@@ -117,5 +117,7 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
         name=entry.name,
         program=program,
         argv=tuple(argv),
+        # The load of this machine is not that of the training, nor need it be the same machine.
+        settings={"x_disable_stats": True, "x_disable_meta": resumed},
         parent_pid=os.getpid(),
     )
