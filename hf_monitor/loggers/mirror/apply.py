@@ -12,7 +12,7 @@ from typing import Any
 
 from hf_monitor.loggers.mirror.artifacts import Artifacts
 from hf_monitor.loggers.mirror.endresult import config_of, final_summary
-from hf_monitor.loggers.mirror.media import ordered_page, ordered_pictures, ordered_table, said, table
+from hf_monitor.loggers.mirror.media import free_name, ordered_page, ordered_pictures, said, table
 from hf_monitor.loggers.mirror.prediction_table import table_of
 from hf_monitor.loggers.mirror.spec import STEP_AXIS, MirrorSpec
 from hf_monitor.loggers.mirror.translate import HIDDEN, plain_value, single_values, translate
@@ -172,7 +172,18 @@ class Applier:
         elif again := sorted(self._crowded & values.keys()):
             self._note("of pictures with one name and no row between them only the last is shown", ", ".join(again))
         self._crowded |= values.keys()
-        self.run.log(told, step=SLOTS * self.line + self._slot, commit=self._slot < SLOTS - 1)
+        self.run.log(told, step=self.step, commit=self._slot < SLOTS - 1)
+
+    def _table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: Any) -> None:
+        name = free_name(name)
+        shown = table(columns, rows)
+        try:
+            self._show({name: shown}, step)
+        except Exception as error:  # noqa: BLE001 - the policy: wandb sends a table as an artifact, too, and has no server
+            self._note("a table is sent as a file only, not as an artifact", said(error))
+            shown = table(columns, rows)
+            shown.bind_to_run(self.run, name, self.step)
+            self._show({name: shown}, step)
 
     def predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the texts of one evaluation as a table ``predictions/<name>``.
@@ -189,7 +200,7 @@ class Applier:
         def show() -> None:
             name = str(rows[0].get("name", "eval"))
             columns, data = table_of(rows, self.spec.most_predictions)
-            self._show({f"predictions/{name}": table(columns, data)}, rows[0].get("step"))
+            self._table(f"predictions/{name}", columns, data, rows[0].get("step"))
             if len(data) < len(rows):
                 told = f"{len(data):,} of {len(rows):,}, evenly spread; predictions.jsonl has all"
                 self.run.summary.update({f"predictions_shown/{name}": told})
@@ -201,7 +212,7 @@ class Applier:
         known: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "images": lambda order: self._show(ordered_pictures(order, self._note), order.get("step")),
             "html": lambda order: self._show(ordered_page(order, self._note), order.get("step")),
-            "table": lambda order: self._show(ordered_table(order, self._note), order.get("step")),
+            "table": lambda order: self._table(order["name"], order["columns"], order["rows"], order.get("step")),
             "checkpoint": lambda order: self._artifacts.send(order, plain_value(self._scores)),
             "summary": lambda order: self.run.summary.update(plain_value(order["values"])),
             "config": lambda order: self._set_config(order["values"]),
@@ -223,7 +234,9 @@ class Applier:
         return self._artifacts.pending()
 
     def settle(self, seconds: float) -> bool:
-        """Wait until all checkpoints are sent; hard links that were staged for them are deleted then.
+        """Wait until all checkpoints are sent (offline: written down); what was staged is deleted as it is sent.
+
+        To be called before the run is finished, or they are lost.
 
         Returns
         -------

@@ -1,10 +1,16 @@
-"""Checkpoints as artifacts of W&B, without a second copy of the weights on this disk."""
+"""Checkpoints as artifacts of W&B, without a second copy of the weights on this disk.
+
+In a thread of their own: to read a large checkpoint for its checksums takes long, and where the server is gone wandb
+0.31 looks for it for 19 s each time. Meanwhile rows go on. The thread waits without a limit: a wait of wandb's that
+runs out of time cancels the upload.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
-import time
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +20,11 @@ from hf_monitor.loggers.mirror.media import said
 __all__ = ["Artifacts"]
 
 _LONGEST_NAME = 128  # characters; wandb's own limit
+_PAUSES_S = (30.0, 120.0)  # before the second and the third try
 
 
 class Artifacts:
-    """Sends checkpoints, and deletes what was staged for it.
+    """Sends checkpoints one after the other, and deletes what was staged for it.
 
     Parameters
     ----------
@@ -29,49 +36,72 @@ class Artifacts:
     def __init__(self, run: Any, note: Callable[[str, str], None]) -> None:
         self._run = run
         self._note = note
-        self._sent: list[tuple[Any, Path | None]] = []
+        self._waiting: deque[tuple[Mapping[str, Any], dict[str, Any]]] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
     def send(self, order: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
-        """Begin to send a checkpoint.
+        """Begin to send a checkpoint, with the scores that it has.
 
         Its files are read where they are ("immutable", "skip_cache"): no copy is made, neither in wandb's staging
         folder nor in its cache. So they have to stay as they are until they are sent; offline, until ``wandb sync``.
         """
+        with self._changed:
+            self._waiting.append((order, {**scores, "global_step": order.get("step")}))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._send_all, name="hf_monitor-artifacts", daemon=True)
+                self._thread.start()
+
+    def pending(self) -> int:
+        """Tell how many are still being sent."""
+        return len(self._waiting)
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until none is; False where time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting, seconds)
+
+    def _send_all(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                order, metadata = self._waiting[0]
+            for pause in (*_PAUSES_S, None):
+                try:
+                    self._send(order, metadata)
+                    break
+                except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises; the files stay
+                    if pause is None or self._is_over(error):
+                        self._note("a checkpoint was not sent", f"{order.get('folder')}: {said(error)}")
+                        break
+                threading.Event().wait(pause)
+            with self._changed:
+                self._waiting.popleft()
+                self._changed.notify_all()
+
+    @staticmethod
+    def _is_over(error: Exception) -> bool:
+        """Whether it is of no use to try again: no such files, or the run was finished."""
+        return isinstance(error, OSError | KeyError) or type(error).__name__ == "UsageError"
+
+    def _send(self, order: Mapping[str, Any], metadata: dict[str, Any]) -> None:
         import wandb
 
         folder = Path(order["folder"])
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files:
-            self._note("a checkpoint cannot be sent", f"there are no files in {str(folder)!r}")
-            return
+            raise FileNotFoundError("there are no files in it")
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", str(order["name"]))[:_LONGEST_NAME]
         aliases = [re.sub(r"[/:\s]", "-", str(alias)) for alias in order.get("aliases", ())]
-        metadata = {**scores, "global_step": order.get("step")}
         artifact = wandb.Artifact(name, type="model", metadata=metadata)
         for path in files:
             inside = path.relative_to(folder).as_posix()
             artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
-        if not self._run.offline:
-            self._sent.append((artifact, folder if order.get("staged") else None))
-
-    def pending(self) -> int:
-        """Tell how many are still being sent."""
-        return len(self._sent)
-
-    def settle(self, seconds: float) -> bool:
-        """Wait for them, one after the other; False where time ran out."""
-        end = time.monotonic() + seconds
-        while self._sent:
-            artifact, staged = self._sent[0]
-            try:
-                artifact.wait(timeout=max(end - time.monotonic(), 0.05))
-            except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises; the files stay
-                if type(error).__name__ == "WaitTimeoutError" or isinstance(error, TimeoutError):
-                    return False
-                self._note("a checkpoint was not sent", said(error))
-            else:
-                if staged is not None:
-                    shutil.rmtree(staged, ignore_errors=True)
-            del self._sent[0]
-        return True
+        if self._run.offline:
+            return
+        artifact.wait()
+        if order.get("staged"):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_monitor.loggers.mirror.translate import log_name
 
-__all__ = ["ordered_page", "ordered_pictures", "ordered_table", "said", "table"]
+__all__ = ["free_name", "ordered_page", "ordered_pictures", "said", "table"]
 
 _Note = Callable[[str, str], None]
 
@@ -23,7 +23,7 @@ def ordered_pictures(order: Mapping[str, Any], note: _Note) -> dict[str, Any]:
             note("a picture cannot be sent", f"there is no file {path!r}")
             continue
         try:
-            shown[_free(name)] = wandb.Image(path)
+            shown[free_name(name)] = wandb.Image(path)
         except Exception as error:  # noqa: BLE001 - the policy: whatever wandb and Pillow raise
             note("a picture cannot be sent", f"{path}: {said(error)}")
     return shown
@@ -39,12 +39,7 @@ def ordered_page(order: Mapping[str, Any], note: _Note) -> dict[str, Any]:
         return {}
     # As a text: of paths wandb only knows those that end with .html.
     page = wandb.Html(path.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
-    return {_free(order["name"]): page}
-
-
-def ordered_table(order: Mapping[str, Any], note: _Note) -> dict[str, Any]:
-    """Make the table of an order."""
-    return {_free(order["name"]): table(order["columns"], order["rows"])}
+    return {free_name(order["name"]): page}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
@@ -59,6 +54,6 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().rstrip(":")[:500]
 
 
-def _free(name: Any) -> str:
+def free_name(name: Any) -> str:
     """Give a name that is none of W&B's own."""
     return log_name("log", str(name), rewrite=False)
