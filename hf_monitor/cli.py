@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         What the command says (``hf-monitor gpu``: 0 usable, 1 not; ``plan``: 0 a batch fits, 1 none does; ``check``: 0
         nothing failed, 1 something did; ``diagnose``: 0 nothing found, 1 a warning or an error; ``report``,
         ``compare``: 0 made; ``watch``: 0 it finished, 1 it ended otherwise; ``backup``: 0 packed, 1 ``--verify`` found
-        damage; ``wandb``: 0 all was sent, 1 not all), 2 for wrong usage and for a report that cannot be written, 130 after Ctrl-C.
+        damage; ``wandb``: 0 all was sent, 1 not all), 2 for wrong usage and for a report that cannot be written, 130
+        after Ctrl-C.
 
     Raises
     ------

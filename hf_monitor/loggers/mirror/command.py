@@ -36,8 +36,8 @@ def add_wandb(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="the run folder, or the output_dir it lies in")
-    parser.add_argument("--project", metavar="NAME", help="where it was never sent (default: WANDB_PROJECT)")
-    parser.add_argument("--entity", metavar="NAME", help="user or team (default: WANDB_ENTITY, or that of the key)")
+    parser.add_argument("--project", metavar="NAME", help="default: where it was sent, else WANDB_PROJECT")
+    parser.add_argument("--entity", metavar="NAME", help="user or team; default: as for the project")
     parser.add_argument("--offline", action="store_true", help="write a file for `wandb sync` instead")
     parser.set_defaults(command=run_wandb)
 
@@ -112,10 +112,12 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
         entry.id,
         entry.attempts,
         resumed=resumed,
-        project=entry.project or options.project,
-        entity=entry.entity or options.entity,
+        project=options.project or entry.project,
+        entity=options.entity or entry.entity,
         name=entry.name,
         program=program,
         argv=tuple(argv),
+        # The load of this machine is not that of the training, nor need it be the same machine.
+        settings={"x_disable_stats": True, "x_disable_meta": resumed},
         parent_pid=os.getpid(),
     )

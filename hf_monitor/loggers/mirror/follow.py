@@ -58,6 +58,8 @@ class Follower:
         Bytes of ``train.log`` that were told.
     logs : bool
         Whether ``train.log`` is told.
+    emptied : pair of int and float
+        What :attr:`emptied` was when the folder was followed before.
 
     Attributes
     ----------
@@ -65,10 +67,20 @@ class Follower:
         Lines of ``metrics.jsonl`` so far.
     log_offset : int
         Bytes of ``train.log`` that are told; -1 before the first look.
+    emptied : pair of int and float
+        Where the folder was emptied during the run: how many lines had come by then, and the time of the last one.
+        W&B's steps go on from there.
     """
 
     def __init__(
-        self, spec: MirrorSpec, told: Told, *, since: float = 0.0, log_offset: int = -1, logs: bool = True
+        self,
+        spec: MirrorSpec,
+        told: Told,
+        *,
+        since: float = 0.0,
+        log_offset: int = -1,
+        logs: bool = True,
+        emptied: tuple[int, float] = (0, 0.0),
     ) -> None:
         self.spec, self._told, self._since = spec, told, since
         self._attempts = frozenset(spec.attempts)
@@ -77,8 +89,8 @@ class Follower:
         self._log = _Log(spec.folder / "train.log", log_offset) if logs else None
         self._restarts = 0
         self._shown = 0.0  # time of the last row that was told
-        self._emptied_at = 0.0
-        self.lines = 0
+        self.emptied = emptied
+        self.lines = emptied[0]
 
     @property
     def log_offset(self) -> int:
@@ -135,11 +147,11 @@ class Follower:
         """Where the file has become another one (it was deleted, and is filled again), W&B's steps still ascend."""
         if self._metrics.restarts != self._restarts:
             self._restarts = self._metrics.restarts
-            self._emptied_at = self._shown
+            self.emptied = self.lines, self._shown
 
     def _is_new(self, row: dict[str, Any]) -> bool:
         # Into a file that was deleted the rows of the last second are written again.
-        return not self._emptied_at or _time_of(row) > self._emptied_at
+        return _time_of(row) > self.emptied[1]
 
     def _tell_beside(self, to: Receiver, before: float, *, last: bool = False) -> int:
         count = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ FORMER_S = 20.0
 """How long a mirror waits for an earlier one of the same W&B run."""
 _CORE_S = 5.0
 _SYNCED = ".synced"  # ending of the file by which wandb knows that one was sent
+_FATAL = '"msg":"filestream: fatal error'
+_STATUS = re.compile(r"failed to upload: (\d{3}.*?) url=")
 _FILES = ("metrics.jsonl", "predictions.jsonl", ORDERS)
 
 
@@ -107,7 +110,9 @@ class Host:
         told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step)
         begun = _begin_of(self.spec.folder, self.spec.attempts if line == 0 else self.spec.attempts[-1:])
         offset = self._entry.more.get("log_bytes", -1) if line else -1
-        self._follower = Follower(self.spec, told, since=begun, log_offset=offset)
+        lines, when = self._entry.more.get("emptied") or (0, 0.0)
+        emptied = (lines, when if line else 0.0)  # without it nothing is there yet that would come twice
+        self._follower = Follower(self.spec, told, since=begun, log_offset=offset, emptied=emptied)
         self._notes = 0
 
     def _enter(self, opened: Opened) -> None:
@@ -129,7 +134,6 @@ class Host:
         """Wait for an earlier mirror of this W&B run, and for the helper that it left: only then is its file whole."""
         until = time.monotonic() + FORMER_S
         while is_at_work(entry := self._known()) and time.monotonic() < until:
-            self.beats += 1
             time.sleep(0.1)
         until = time.monotonic() + _CORE_S
         pid, created = entry.more.get("core") or (0, 0.0)
@@ -168,6 +172,8 @@ class Host:
         with suppress(OSError):  # a network disk's bad moment: the next look may do
             told = self._follower.poll(_Seen(self), last=last)
         self.beats += told
+        if self._follower.emptied[0] != (self._entry.more.get("emptied") or (0,))[0]:
+            self._note(replace(self._entry, more={**self._entry.more, "emptied": list(self._follower.emptied)}))
         if self._applier.pending():
             self._applier.settle(0.05)
         if self.core is not None and not _lives(self.core):
@@ -191,8 +197,13 @@ class Host:
                 found.append(None)
         return found
 
-    def close(self, exit_code: int) -> None:
+    def close(self, exit_code: int) -> str:
         """Tell the rest, and finish the run; whoever calls it bounds it (:class:`Guard`).
+
+        Returns
+        -------
+        str
+            Why not all was sent; empty where it was, or is in the offline file.
 
         Raises
         ------
@@ -200,7 +211,7 @@ class Host:
             As :meth:`poll` does.
         """
         if self.opened is None or self._applier is None or self._follower is None:
-            return
+            return ""
         while self.poll(last=True):
             pass
         self._applier.close()
@@ -214,11 +225,14 @@ class Host:
                 raise HelperGone from None
             raise
         self.beats += 1
-        if self.opened.mode == "online":
+        why = _refused(Path(self.opened.folder)) if self.opened.mode == "online" else ""
+        if self.opened.mode == "online" and not why:
             self._mark_synced()
         more = {**self._entry.more, "log_bytes": self._follower.log_offset, "exit_code": exit_code}
         self.forget()
-        self._note(replace(self._entry, state="finished", more={**more, "core": None}))
+        state = "unsent" if why else "finished"
+        self._note(replace(self._entry, state=state, why=why or self._entry.why, more={**more, "core": None}))
+        return why
 
     def forget(self) -> None:
         """Let go of the run, and end wandb's helper if it does not end by itself."""
@@ -290,6 +304,18 @@ def _begin_of(run_dir: Path, attempts: tuple[int, ...]) -> float:
         return min(float(one["time"]) for one in entries if one.get("attempt") in attempts) - 1.0
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return 0.0
+
+
+def _refused(folder: Path) -> str:
+    """Say why the server took no more; wandb gives up then, and ``finish`` returns as if all were well."""
+    try:
+        for line in (folder / "logs" / "debug-internal.log").read_text("utf-8", "replace").splitlines():
+            if _FATAL in line:
+                found = _STATUS.search(line)
+                return f"the server refused it{f' ({found[1]})' if found else ''}"
+    except OSError:
+        pass
+    return ""
 
 
 def _lives(process: psutil.Process) -> bool:

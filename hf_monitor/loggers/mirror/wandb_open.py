@@ -102,7 +102,9 @@ def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False) -> Ope
     trouble = _trouble_with(folder)
     if trouble:
         return Opened(None, "none", trouble, "WANDB_DIR=FOLDER names another one.")
-    why, advice = ("", "") if state.ready else (state.why, state.advice)
+    # In one line: where a key was looked for, and what else could be done, is for `hf-monitor check`.
+    why = "" if state.ready else state.why.partition(": neither")[0]
+    advice = "" if state.ready else state.advice.partition("; or ")[0]
     if state.mode == "online":
         try:
             return _opened(spec, "online", continued)
@@ -204,7 +206,7 @@ def _reason(error: Exception, host: str) -> str:
     text = " ".join(str(error).split("\n")[0].split())[:200]
     lower = text.lower()
     if any(word in lower for word in ("timed out", "connection refused", "deadline", "no such host", "giving up")):
-        return f"{host} does not answer ({text[:120]})"
+        return f"{host} does not answer"
     return text or type(error).__name__
 
 
