@@ -50,7 +50,8 @@ def begin(folder, announce, *, resumed=False, **options):
     spec = MirrorSpec(
         str(folder), run.id, run.attempts, continued, project="p", program="train.py", parent_pid=os.getpid()
     )
-    spec = MirrorSpec.from_dict({**spec.to_dict(), "settings": options.pop("settings", {"mode": "offline"})})
+    changes = {"settings": options.pop("settings", {"mode": "offline"}), "config": options.pop("config", {})}
+    spec = MirrorSpec.from_dict({**spec.to_dict(), **changes})
     writer.event("train_begin", 0)
     return writer, ProcessMirror(spec, announce, **options)
 
@@ -174,7 +175,7 @@ def test_without_a_server_it_is_offline_and_the_command_sends_the_rest(tmp_path,
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")  # a user's variable wins over ours
     said = []
-    writer, mirror = begin(tmp_path, said.append, settings={})
+    writer, mirror = begin(tmp_path, said.append, settings={}, config={"long": "x" * 200_000})
     mirror.start()
     train(writer, 1, 10)
     writer.event("train_end", 10)
@@ -184,6 +185,7 @@ def test_without_a_server_it_is_offline_and_the_command_sends_the_rest(tmp_path,
     assert (entry.mode, entry.state, entry.why) == ("offline", "finished", "127.0.0.1 does not answer")
     assert said[0].startswith("hf_monitor: W&B: offline (127.0.0.1 does not answer); afterwards: wandb sync ")
     assert told(tmp_path) == written(tmp_path)
+    assert len(wandb_file.config(files_of(tmp_path / "wandb", entry.id)[0])["long"]) == 200_000
 
     with RunWriter(tmp_path).file("metrics.jsonl").path.open("a") as file:  # what came after the mirror's end
         file.write(json.dumps({"time": time.time(), "attempt": 1, "step": 10, "kind": "predict", "test_loss": 1.5}))

@@ -22,7 +22,7 @@ def made(monkeypatch):
     monkeypatch.setattr(FakeMirror, "made", [])
     for name in ("ProcessMirror", "ThreadMirror"):
         monkeypatch.setattr(f"hf_monitor.loggers.mirror.link.{name}", FakeMirror)
-    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_DIR", "WANDB_PROJECT"):
+    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_DIR", "WANDB_PROJECT", "WANDB_RUN_ID", "WANDB_RESUME"):
         monkeypatch.delenv(name, raising=False)
     return FakeMirror.made
 
@@ -105,6 +105,22 @@ def test_it_goes_on_in_the_same_wandb_run_and_an_error_is_recorded(tmp_path, mad
     errors = [event for event in run.events if event["event"] == "error"]
     assert [error["message"] for error in errors] == ["division by zero", "exit code 3"]
     assert "ZeroDivisionError" in errors[0]["traceback"]
+
+
+def test_the_id_of_the_variable_is_taken_once_and_continued_where_that_is_asked_for(tmp_path, made, monkeypatch):
+    monkeypatch.setattr("hf_monitor.loggers.mirror.link._begun", set())
+    monkeypatch.setenv("WANDB_RUN_ID", "sweep7")
+    first, second = (WandBLogger("p", run_dir=tmp_path / name) for name in ("a", "b"))
+    monkeypatch.setattr("hf_monitor.loggers.mirror.link._begun", set())  # another process
+    again = WandBLogger("p", run_dir=tmp_path / "a")
+    monkeypatch.setenv("WANDB_RESUME", "allow")
+    restarted = WandBLogger("p", run_dir=tmp_path / "a")
+    for logger in (first, second, again, restarted):
+        logger.finish()
+    assert (first.id, restarted.id) == ("sweep7", "sweep7")
+    assert "sweep7" not in (second.id, again.id)
+    assert [one.spec.resumed for one in made] == [False, False, False, True]
+    assert made[3].spec.attempts == (1, 3)
 
 
 def test_an_open_run_is_told_and_waited_for(tmp_path, made, monkeypatch):

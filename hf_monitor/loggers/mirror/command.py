@@ -112,4 +112,6 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
     values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
     values |= {"project": options.project or entry.project, "entity": options.entity or entry.entity}
+    # The load of this machine is not that of the training, nor need it be the same machine.
+    values |= {"settings": {"x_disable_stats": True, "x_disable_meta": resumed}}
     return MirrorSpec.from_dict(values)

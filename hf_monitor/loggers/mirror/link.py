@@ -24,6 +24,7 @@ from hf_monitor.run.writer import RunWriter, announce_by_logging
 
 __all__ = ["Link", "announce"]
 
+_begun: set[str] = set()  # ids by WANDB_RUN_ID in this process: the next training has its own
 _SPARE = 2  # more checkpoints of that size must fit on the disk
 _THEIRS = "told_while_open"  # attempts, in `more` of an entry
 
@@ -108,6 +109,8 @@ class Link:
             chosen, continued = choose(
                 folder, self.writer.run_id, attempt, resumed=resumed, from_checkpoint=from_checkpoint
             )
+            if not continued:
+                chosen, continued = _by_variables(folder, chosen, attempt)
             asked = {name: getattr(self.wishes, name) for name in _ASKED}
             chosen = replace(chosen, state="opening", why="", more={**chosen.more, ASKED: asked})
         else:
@@ -211,6 +214,21 @@ class Link:
         if self.is_open and self._mirror is not None:
             mirror, self._mirror = self._mirror, None
             mirror.finish(exit_code, seconds)
+
+
+def _by_variables(folder: Path, chosen: MirroredRun, attempt: int) -> tuple[MirroredRun, bool]:
+    """Give a new run the id that ``WANDB_RUN_ID`` names (an agent of a sweep sets it), once in a process.
+
+    One of an earlier attempt is only continued where ``WANDB_RESUME`` says so: a restart before the first checkpoint.
+    """
+    asked, resume = os.environ.get("WANDB_RUN_ID", "").strip(), os.environ.get("WANDB_RESUME", "").strip()
+    resumes = resume.lower() not in ("", "never", "false")
+    known = next((one for one in mirrored_runs(folder) if one.id == asked), None)
+    if not asked or asked in _begun or (known is not None and not resumes):
+        return chosen, False
+    _begun.add(asked)
+    known = known or MirroredRun(asked)
+    return replace(known, attempts=tuple(sorted({*known.attempts, attempt}))), resumes
 
 
 def _users_run(folder: Path, run: Any, attempt: int) -> MirroredRun:

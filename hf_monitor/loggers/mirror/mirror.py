@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from hf_monitor.loggers.apart import how_it_ended, start_apart
 from hf_monitor.loggers.mirror.spec import MirrorSpec
+from hf_monitor.run.files import replace_file
 from hf_monitor.run.forks import renew_in_children
+from hf_monitor.run.rows import encode_row
 
 __all__ = ["WAIT_S", "Mirror", "ProcessMirror", "ThreadMirror"]
 
@@ -21,6 +23,7 @@ WAIT_S = 8.0
 """How long the end of a training waits for what is still being sent, where nothing moves."""
 _RESTARTS = 2
 _POLL_S = 0.5
+_LONG = 50_000  # bytes; Linux takes 128 KiB, of which the module path has its share
 _PROCESS = "hf_monitor.loggers.mirror.process"
 
 
@@ -110,12 +113,22 @@ class ProcessMirror:
     def _start(self) -> None:
         self._starts += 1
         try:
-            self._process = process = start_apart(_PROCESS, self.spec.to_dict(), self._options)
-        except (OSError, RuntimeError) as error:
+            self._process = process = start_apart(_PROCESS, self._given(), self._options)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:  # also a spec that is no JSON
             self._end("none")
             self._tell(f"hf_monitor: W&B: its process cannot be started: {error}; the run folder has everything.")
             return
         threading.Thread(target=self._listen, args=(process,), name="hf_monitor W&B", daemon=True).start()
+
+    def _given(self) -> dict[str, Any] | str:
+        """Give the spec; a long one as the path of a file, since what a process is started with has a limit."""
+        values = self.spec.to_dict()
+        if len(json.dumps(values)) < _LONG:
+            return values
+        path = self.spec.folder / "wandb" / f"spec-{self.spec.wandb_id}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, encode_row(values), sync=False)
+        return str(path)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

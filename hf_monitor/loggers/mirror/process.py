@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,6 +24,7 @@ from hf_monitor.loggers.mirror.guard import PATIENCE_S, Guard
 from hf_monitor.loggers.mirror.host import HelperGone, Host
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.loggers.mirror.wandb_open import prepare
+from hf_monitor.run.rows import decode_line
 
 __all__ = ["main"]
 
@@ -31,17 +33,17 @@ _IDLE_S = 120.0  # after a training's end without news: then the run is shown as
 _REOPENINGS = 3  # after wandb's helper died
 
 
-def main(spec_values: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def main(given: Mapping[str, Any] | str, options: Mapping[str, Any]) -> None:
     """Mirror a run folder until the training has ended; it does not come back.
 
     Parameters
     ----------
-    spec_values : mapping
-        Of a :class:`~hf_monitor.loggers.mirror.spec.MirrorSpec`.
+    given : mapping or str
+        A :class:`~hf_monitor.loggers.mirror.spec.MirrorSpec`, or the path of a file with one.
     options : mapping
         ``offline``, ``patience_s``, ``idle_s``.
     """
-    spec = MirrorSpec.from_dict(spec_values)
+    spec = MirrorSpec.from_dict(decode_line(Path(given).read_bytes()) if isinstance(given, str) else given)
     wire = _Wire()
     life = _LifeLine(spec.parent_pid)
     prepare(spec)
@@ -145,7 +147,7 @@ class _LifeLine:
         self.orderly = False
         self.exit_code: int | None = None
         self.over = threading.Event()
-        self._parent = parent
+        self._parent = parent or os.getppid()
         self._asked: list[int] = []
         self._awake = threading.Event()
         threading.Thread(target=self._listen, name="hf_monitor W&B life line", daemon=True).start()
@@ -165,7 +167,7 @@ class _LifeLine:
     def _look_at_parent(self) -> None:
         # A forked child of the training holds the other end of the pipe, too: its death alone may not close it.
         while not self.over.is_set():
-            if self._parent and os.name == "posix" and os.getppid() != self._parent:
+            if os.name == "posix" and os.getppid() != self._parent:
                 self._end()
             time.sleep(_POLL_S)
 
