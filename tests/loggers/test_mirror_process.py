@@ -185,7 +185,8 @@ def test_without_a_server_it_is_offline_and_the_command_sends_the_rest(tmp_path,
     assert (entry.mode, entry.state, entry.why) == ("offline", "finished", "127.0.0.1 does not answer")
     assert said[0].startswith("hf_monitor: W&B: offline (127.0.0.1 does not answer); afterwards: wandb sync ")
     assert told(tmp_path) == written(tmp_path)
-    assert len(wandb_file.config(files_of(tmp_path / "wandb", entry.id)[0])["long"]) == 200_000
+    file = files_of(tmp_path / "wandb", entry.id)[-1]  # the first one is of the opening that failed
+    assert len(wandb_file.config(file)["long"]) == 200_000
 
     with RunWriter(tmp_path).file("metrics.jsonl").path.open("a") as file:  # what came after the mirror's end
         file.write(json.dumps({"time": time.time(), "attempt": 1, "step": 10, "kind": "predict", "test_loss": 1.5}))

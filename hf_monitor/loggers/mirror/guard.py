@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import psutil
@@ -45,7 +46,7 @@ class Guard:
         self, host: Moving, say: Callable[..., None], give_up: Callable[[str], None], patience: float = PATIENCE_S
     ) -> None:
         self._host, self._say, self._give_up, self._patience = host, say, give_up, patience
-        self._written: deque[tuple[float, int]] = deque()
+        self._moved: deque[tuple[float, int]] = deque()
         self._beats = -1
 
     def begin(self) -> None:
@@ -65,22 +66,16 @@ class Guard:
 
     def _has_moved(self, now: float) -> bool:
         beats, self._beats = self._beats, self._host.beats
-        written = _written_by(self._host.core)
-        if written is None:
-            self._written.clear()
-        else:
-            self._written.append((now, written))
-            while self._written[0][0] < now - _WINDOW_S:
-                self._written.popleft()
-        grown = self._written[-1][1] - self._written[0][1] if self._written else 0
-        return beats != self._beats or grown >= _MOVED_BYTES
+        self._moved.append((now, _bytes_moved(self._host.core)))
+        while self._moved[0][0] < now - _WINDOW_S:
+            self._moved.popleft()
+        return beats != self._beats or self._moved[-1][1] - self._moved[0][1] >= _MOVED_BYTES
 
 
-def _written_by(core: psutil.Process | None) -> int | None:
-    """Give the bytes that wandb's helper has written, to whatever: sockets count only there (Linux)."""
-    try:
-        if core is not None:
-            return int(core.io_counters().write_chars)
-    except (psutil.Error, AttributeError):
-        pass
-    return None
+def _bytes_moved(core: psutil.Process | None) -> int:
+    """Give what wandb's helper has written, to sockets too, and what we have read, as for checksums; Linux tells."""
+    moved = 0
+    with suppress(psutil.Error, AttributeError):
+        moved += int(psutil.Process().io_counters().read_chars)
+        moved += int(core.io_counters().write_chars) if core is not None else 0
+    return moved

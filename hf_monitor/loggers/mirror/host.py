@@ -174,8 +174,6 @@ class Host:
         self.beats += told
         if self._follower.emptied[0] != (self._entry.more.get("emptied") or (0,))[0]:
             self._note(replace(self._entry, more={**self._entry.more, "emptied": list(self._follower.emptied)}))
-        if self._applier.pending():
-            self._applier.settle(0.05)
         if self.core is not None and not _lives(self.core):
             raise HelperGone
         for note in self._applier.notes[self._notes :]:
