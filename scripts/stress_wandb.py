@@ -189,7 +189,7 @@ def _unmask() -> None:
     from hf_monitor.run.secrets import SecretMask
 
     mask: Any = SecretMask
-    mask.text = mask.data = mask.values = lambda self, value: value
+    mask.text = mask.data = lambda self, value: value
     mask.key = lambda self, key: key
     mask._value = lambda self, value, name: value
     mask.__call__ = lambda self, text: str(text)
@@ -597,7 +597,8 @@ def planted(seed: int) -> dict[str, str]:
         "argv --api-key": some(16),
         "argv --db.password": "a;b&" + some(10),
         "argv url": "pw" + some(10),
-        "git remote": "ghp_" + some(36),
+        "git user": "ghp_" + some(36),
+        "git password": "ghp_" + some(36),
         "config service_token": "svc/" + some(12),
         "config url": "pw" + some(11),
         "text api_key": some(24),
@@ -620,14 +621,15 @@ def secrets(folder: Path, options: argparse.Namespace) -> Result:
         secret = planted(options.seed)
         home = folder / f"secrets-{where}"
         home.mkdir()
-        url = f"https://me:{secret['git remote']}@git.example.com/x.git"
+        url = f"https://{secret['git user']}:{secret['git password']}@git.example.com/x.git"
         for command in (["init", "-q"], ["remote", "add", "origin", url]):
             subprocess.run(["git", "-C", str(home), *command], check=True)
         environment = {name[4:]: value for name, value in secret.items() if name.startswith("env ")}
         argv = ("--api-key", secret["argv --api-key"], f"--db.password={secret['argv --db.password']}")
         argv += (f"postgresql://me:{secret['argv url']}@db:5432/x",)
         config = {"service_token": secret["config service_token"], "store": {"url": f"s3://u:{secret['config url']}@b"}}
-        texts = {"api_key": secret["text api_key"], "said": f"the key is {secret['text github']} there"}
+        texts = {name: f"connected with {value}" for name, value in environment.items()}
+        texts |= {"api_key": secret["text api_key"], "said": f"the key is {secret['text github']} there"}
         with Server(folder / "server-secrets") as server:
             environment |= OFFLINE
             if where == "online":
@@ -691,6 +693,7 @@ def machine() -> str:
     """Say what this ran on."""
     import torch
     import transformers
+
     import wandb
 
     cpu = platform.machine()
@@ -737,7 +740,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     preload()
     began, results = time.monotonic(), {}
     with contextlib.ExitStack() as stack:
-        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stress-wandb-")))
+        folder = options.keep
+        if folder is None:  # no TemporaryDirectory: each fork would delete it when it ends
+            folder = Path(tempfile.mkdtemp(prefix="stress-wandb-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         for part in options.only:
