@@ -1,4 +1,4 @@
-"""The W&B mirror under stress, as small as it gets; and that what the script looks for would be noticed."""
+"""The W&B mirror under stress: the part that takes little time, and that what the script looks for is noticed."""
 
 import re
 import subprocess
@@ -97,13 +97,14 @@ def test_the_stub_dies_comes_back_with_what_it_had_and_can_be_in_trouble(tmp_pat
     assert again.bodies == stub.bodies
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=20)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it forks, and looks for processes in /proc")
-def test_a_kill_a_server_that_dies_a_chain_and_secrets(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--kills", "1", "--latest", "4", "--chains", "1", "--cases", "middle"]
-    command += ["--steps", "80", "--keep", str(tmp_path / "kept")]
-    done = subprocess.run(command, capture_output=True, text=True, env=untraced.ENVIRONMENT, timeout=600, check=False)
+def test_no_planted_secret_and_every_row_reach_wandb(tmp_path):
+    """The parts that measure seconds are not for a machine that others use: they are run by hand."""
+    command = [sys.executable, str(SCRIPT), "--only", "secrets"]
+    done = subprocess.run(command, capture_output=True, text=True, env=untraced.ENVIRONMENT, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all goals are met" in done.stdout
-    for part in ("kills", "servers", "chain", "secrets"):
-        assert re.search(rf"^{part}$", done.stdout, re.MULTILINE)
+    found = re.findall(r"^\| (offline|online) +\| 13 +\| (\d+) +\| 0 +\|$", done.stdout, re.MULTILINE)
+    assert [where for where, _ in found] == ["offline", "online"]
+    assert all(int(searched) > 100_000 for _, searched in found)
