@@ -19,6 +19,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         "RunWriter": "hf_monitor.run.writer",
         "TextMetrics": "hf_monitor.metrics.text_metrics",
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
+        "WandBCallback": "hf_monitor.callbacks.wandb",
+        "WandBLogger": "hf_monitor.loggers.wandb_logger",
         "attach": "hf_monitor.callbacks.attach",
         "backup": "hf_monitor.preflight.backup_archive",
         "check_after": "hf_monitor.preflight.after",

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "ReportCallback": "hf_monitor.callbacks.report",
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",
+        "WandBCallback": "hf_monitor.callbacks.wandb",
         "attach": "hf_monitor.callbacks.attach",
         "default_callbacks": "hf_monitor.callbacks.defaults",
     },

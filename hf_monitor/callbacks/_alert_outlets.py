@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.diagnosis.finding import Finding
+from hf_monitor.loggers.mirror.wishes import open_run
 
 __all__ = ["alert_row", "say", "tell_wandb"]
 
@@ -39,13 +40,13 @@ def _has_bar() -> bool:
     return any(not getattr(bar, "disable", True) for bar in list(bars or ()))
 
 
-def tell_wandb(finding: Finding, mask: Callable[[str], str], owner: Any) -> None:
+def tell_wandb(finding: Finding, mask: Callable[[str], str], owner: Any, *, told: Any = None) -> None:
     """Send an alert to the W&B run of this process, if there is one; wandb hands it on by itself, nobody waits.
 
-    Nothing is imported: who has a run open has imported wandb.
+    Nothing is imported: who has a run open has imported wandb. The run `told` hears of it by its row.
     """
-    run = getattr(sys.modules.get("wandb"), "run", None)
-    if run is None or finding.severity not in _WANDB_LEVELS:
+    run = open_run()
+    if run is None or run is told or finding.severity not in _WANDB_LEVELS:
         return
     text = finding.sentence
     if finding.suggestions:

@@ -30,6 +30,7 @@ class Owing(Protocol):
 
 
 _active: weakref.WeakSet[Any] = weakref.WeakSet()
+_last: dict[int, Owing] = {}  # those that tell of what the others leave
 _owing: dict[int, Owing] = {}  # held: a Trainer and all that belongs to it may be gone by then
 _hook: Any = None
 _previous: Any = None  # what was there before ours
@@ -56,15 +57,19 @@ def disarm(recorder: Dying) -> None:
             sys.excepthook = _previous
 
 
-def before_exit(owing: Owing) -> None:
-    """Have `owing` settled when the process ends, after :class:`Dying` were told, unless it asks no more for it."""
-    _owing[id(owing)] = owing
+def before_exit(owing: Owing, *, last: bool = False) -> None:
+    """Have `owing` settled when the process ends, after :class:`Dying` were told, unless it asks no more for it.
+
+    With `last` after all those without.
+    """
+    (_last if last else _owing)[id(owing)] = owing
     _register()
 
 
 def no_more_before_exit(owing: Owing) -> None:
     """End :func:`before_exit`."""
     _owing.pop(id(owing), None)
+    _last.pop(id(owing), None)
 
 
 def _register() -> None:
@@ -87,6 +92,8 @@ def _at_exit() -> None:
     _tell(None)
     if _pid == os.getpid():
         for owing in list(_owing.values()):
+            owing.settle()
+        for owing in list(_last.values()):
             owing.settle()
 
 

@@ -91,7 +91,8 @@ class Recorder:
         self.begin_row: dict[str, Any] = {}  # the running training's first
         self.alerted: set[str] = set()  # rules that have spoken in this training, or are to be silent
         self.alerts_of_nan = False  # does an AlertCallback say what is said of values that are not finite?
-        self._watching: tuple[Any, weakref.ref[Any]] | None = None  # a training's state, and who watches it
+        self._firsts: dict[str, tuple[Any, weakref.ref[Any]]] = {}  # a training's state, and who watches it
+        self.told_run: Any = None  # the user's open W&B run that is told all that is recorded here, alerts too
         self.resume_path: Any = None  # what train(resume_from_checkpoint=...) was given; set by attach()
         self.resumed: dict[str, Any] = {}  # our state in the checkpoint from which the running training goes on
         self.kept: dict[str, Any] = {}  # what callbacks want to find there again
@@ -100,13 +101,21 @@ class Recorder:
         self.evaluation_losses = EvaluationLosses(self.loss)
         self._told: tuple[Any, int, Any] = (None, 0, None)  # what was logged, at which step, what it was
 
-    def first_to_watch(self, callback: Any, state: Any) -> Any:
-        """Give the callback that was the first to ask this for a training, on any process; it may be `callback`."""
-        if self._watching is not None and self._watching[0] is state:
-            first = self._watching[1]()
+    def first_to(self, do: str, callback: Any, state: Any) -> Any:
+        """Give the callback that was the first to ask this for a training, on any process; it may be `callback`.
+
+        Parameters
+        ----------
+        do : str
+            What only one is to do.
+        callback, state
+        """
+        known = self._firsts.get(do)
+        if known is not None and known[0] is state:
+            first = known[1]()
             if first is not None:
                 return first
-        self._watching = state, weakref.ref(callback)
+        self._firsts[do] = state, weakref.ref(callback)
         return callback
 
     def begin(self, args: Any, state: Any, **kwargs: Any) -> None:

@@ -139,7 +139,7 @@ class AlertCallback(TrainerCallback):
         if self._recorder is None:
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
         recorder = self._recorder
-        first = recorder.first_to_watch(self, state)
+        first = recorder.first_to("watch", self, state)
         if first is not self:
             first._join(self, args, state, **kwargs)
             self._leader = first
@@ -287,7 +287,7 @@ class AlertCallback(TrainerCallback):
         writer = self._recorder.writer
         say(finding, stops=stops, note=note)
         writer.row("alert", step, alert_row(finding, stops=stops))
-        tell_wandb(finding, writer.mask.text, self)
+        tell_wandb(finding, writer.mask.text, self, told=self._recorder.told_run)
 
     def _stop(self, finding: Finding) -> None:
         if self._stopped_by is None:

@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_monitor.callbacks._loss_verdict import is_own
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
+from hf_monitor.callbacks._wandb_place import wandb_callback
 from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.defaults import default_callbacks
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
@@ -26,6 +27,7 @@ from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
 from hf_monitor.callbacks.report import ReportCallback
 from hf_monitor.callbacks.text_metrics import TextMetricsCallback
+from hf_monitor.callbacks.wandb import WandBCallback
 from hf_monitor.errors import InputError
 from hf_monitor.metrics.text_metrics import TextMetrics
 from hf_monitor.run.reader import Run, load_run
@@ -100,6 +102,8 @@ class Monitor:
         if self._copying:
             self.find(FileLoggingCallback).release()
         self.find(ReportCallback).settle(look=True)
+        if (wandb := self.find(WandBCallback)) is not None:
+            wandb.settle(failed=error is not None and not _is_orderly(error))
 
     def run(self) -> Run:
         """Read the run folder as it is now."""
@@ -139,6 +143,8 @@ class Monitor:
 
     def _owe_report(self) -> None:
         self.find(ReportCallback).owe(self._trainer.args, self._trainer.state)
+        if (wandb := self.find(WandBCallback)) is not None and not self._recorder.is_training:
+            wandb.drain()
 
     def _opened(self) -> Recorder | None:
         trainer, recorder = self._trainer, self._recorder
@@ -175,6 +181,8 @@ class Monitor:
             finally:
                 self._stop()
                 self.find(ReportCallback).settle()
+                if (wandb := self.find(WandBCallback)) is not None and self._recorder.begun > begun:
+                    wandb.end(self._trainer.args, self._trainer.state, self._trainer.control)
 
         def watched(name: str) -> Any:
             @functools.wraps(getattr(type(trainer), name))
@@ -324,6 +332,10 @@ class Monitor:
                 callback.stop()
 
 
+def _is_orderly(error: BaseException) -> bool:
+    return isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0))
+
+
 def _text_metrics_of(trainer: Any) -> TextMetrics | None:
     """Give the TextMetrics that ``compute_metrics`` is or can reach, if it is only one."""
     found: dict[int, TextMetrics] = {}
@@ -380,7 +392,8 @@ def attach(
 
     Adds the callbacks of :func:`hf_monitor.default_callbacks` (unless the Trainer has them), links the
     :class:`~hf_monitor.TextMetrics` given as ``compute_metrics``, and wraps ``train()`` so that an error that ends the
-    training is recorded before it goes on to you.
+    training is recorded before it goes on to you. With ``report_to="wandb"`` a :class:`~hf_monitor.WandBCallback` takes
+    the place of transformers' own (``WANDB_PROJECT``, ``WANDB_LOG_MODEL`` and ``run_name`` mean the same to it).
 
     Parameters
     ----------
@@ -425,7 +438,7 @@ def attach(
         )
     present = trainer.callback_handler.callbacks
     if run_dir is None:  # callbacks that the user made himself may name the folder already
-        ours = tuple(type(callback) for callback in default_callbacks())
+        ours = (*(type(callback) for callback in default_callbacks()), WandBCallback)
         named: Any = (callback for callback in present if isinstance(callback, ours))
         run_dir = next((callback.run_dir for callback in named if callback.run_dir is not None), None)
     folder = run_dir_for(run_dir, trainer.args)
@@ -455,6 +468,11 @@ def attach(
     for callback in present:  # a second one joins the first where both record to the same folder
         if isinstance(callback, AlertCallback) and callback.run_dir is None:
             callback.run_dir = folder
+    if (wandb := wandb_callback(trainer)) is not None:
+        wandb.run_dir = folder
+        present.remove(wandb)  # its place is after the report, which it shows
+        present.insert(1 + next(i for i, c in enumerate(present) if isinstance(c, ReportCallback)), wandb)
+        callbacks.append(wandb)
     monitor = Monitor(trainer, recorder, callbacks)
     texts = monitor.find(TextMetricsCallback)
     texts.text_metrics = texts.text_metrics or text_metrics

@@ -5,7 +5,6 @@ import io
 import logging
 import math
 import sys
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -259,10 +258,7 @@ def test_the_wandb_run_that_is_open_is_told(make_trainer, make_model, tmp_path):
         trainer.train()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert file.name == f"run-{run.id}.wandb"
-    until = time.monotonic() + 60
-    while not [record for record in wandb_file.records(file) if record.HasField("exit")]:
-        assert time.monotonic() < until  # wandb's own process writes the end of the file after finish() has returned
-        time.sleep(0.05)
+    wandb_file.wait_for_exit(file)
     found = [record.alert for record in wandb_file.records(file) if record.HasField("alert")]
     assert [(alert.title, alert.level) for alert in found] == [("hf_monitor: nan", "ERROR")]
     assert "Try: " in found[0].text

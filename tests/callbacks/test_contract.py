@@ -11,6 +11,7 @@ import pkgutil
 
 import pytest
 import torch
+from mirrors import FakeMirror
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
@@ -38,6 +39,11 @@ def callback_class(request):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def no_process_for_wandb(monkeypatch):
+    monkeypatch.setattr("hf_monitor.loggers.mirror.link.ProcessMirror", FakeMirror)
+
+
 @pytest.fixture
 def record(callback_class, tokenizer):
     """Make what a Trainer is given to record with this callback alone; with texts where it is the one for texts."""
@@ -45,7 +51,7 @@ def record(callback_class, tokenizer):
     def make(folder):
         metrics = TextMetrics(tokenizer)
         more = {"text_metrics": metrics} if callback_class.__name__ == "TextMetricsCallback" else {}
-        return {"callbacks": [callback_class(folder, **more)], "compute_metrics": metrics}
+        return {"callbacks": [callback_class(run_dir=folder, **more)], "compute_metrics": metrics}
 
     return make
 
@@ -55,7 +61,7 @@ def files(folder):
 
 
 def test_constructor_only_stores(callback_class, tmp_path):
-    callback_class(tmp_path / "run")
+    callback_class(run_dir=tmp_path / "run")
     assert files(tmp_path) == []
     assert callback_class().run_dir is None
 
@@ -92,7 +98,7 @@ def test_any_event_may_come_first_and_changes_nothing(callback_class, tmp_path, 
         extra["on_predict"] = {"metrics": {"test_loss": 1.0}}
         given = extra.get(event, {})
         copies = {name: dict(values) for name, values in given.items()}
-        callback = callback_class(tmp_path / event)
+        callback = callback_class(run_dir=tmp_path / event)
         try:
             assert getattr(callback, event)(args, state, control, model=torch.nn.Linear(1, 1), **given) is None
         finally:
@@ -106,7 +112,7 @@ def test_other_ranks_write_nothing(callback_class, tmp_path):
     args = TrainingArguments(str(tmp_path / "out"), report_to="none", use_cpu=True)
     state = TrainerState(max_steps=3)
     state.is_world_process_zero = False
-    callback = callback_class(tmp_path / "run")
+    callback = callback_class(run_dir=tmp_path / "run")
     for event in EVENTS:
         extra = {"logs": {"loss": 1.0}} if event == "on_log" else {"metrics": {"eval_loss": 1.0}}
         getattr(callback, event)(args, state, TrainerControl(), model=torch.nn.Linear(1, 1), **extra)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import T5Config, T5ForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
 
-from hf_monitor import AlertCallback, attach
+from hf_monitor import AlertCallback, WandBCallback, attach
 
 gc.enable()
 gc.freeze()  # as in nursery.py
@@ -79,6 +79,8 @@ if WHAT == "nan":
         return found
 
     trainer.model.forward = broken
+if WHAT == "fine":
+    trainer.add_callback(WandBCallback())
 attach(trainer)
 if WHAT == "fine":  # evaluations within, after, of several sets, a prediction, and what heeds the number of items
     few, many = torch.utils.data.Subset(Data(), range(8)), Data()

@@ -14,10 +14,11 @@ import untraced
 
 from hf_monitor import load_run
 from hf_monitor.errors import RunFolderError
+from hf_monitor.loggers.mirror.identity import mirrored_runs
 
 SCRIPT = str(Path(__file__).with_name("ranks.py"))
 ACCELERATE = str(Path(sys.executable).parent / "accelerate")
-SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 TRACED = ("fine", "error")  # by coverage; the others go the same ways
 
 pytestmark = pytest.mark.slow
@@ -57,6 +58,9 @@ def test_each_rank_has_its_log_and_rank_0_the_metrics(tmp_path):
     _check_losses_of_evaluations(run, json.loads((tmp_path / "out.json").read_text()))
     row = run.metrics.of("timing")[0]
     assert row["samples_per_second"] * row["seconds"] == pytest.approx(4, rel=1e-3)  # 2 x 2 processes
+    (told,) = mirrored_runs(run.path)
+    assert (told.state, len(told.folders)) == ("finished", 1)  # rank 0 alone has told W&B
+    assert len(list(run.path.glob("wandb/offline-run-*"))) == 1
 
 
 def _check_losses_of_evaluations(run, got):

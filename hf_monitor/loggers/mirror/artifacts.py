@@ -43,8 +43,9 @@ class Artifacts:
     def send(self, order: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
         """Begin to send a checkpoint, with the scores that it has.
 
-        Its files are read where they are ("immutable", "skip_cache"): no copy is made, neither in wandb's staging
-        folder nor in its cache. So they have to stay as they are until they are sent; offline, until ``wandb sync``.
+        Files that were staged are read where they are ("immutable", "skip_cache"): no copy is made, neither in wandb's
+        staging folder nor in its cache. So they have to stay as they are until they are sent; offline, until ``wandb
+        sync``. Others may be deleted any moment (``save_total_limit``): wandb copies them now ("mutable").
         """
         with self._changed:
             self._waiting.append((order, {**scores, "global_step": order.get("step")}))
@@ -96,9 +97,10 @@ class Artifacts:
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", str(order["name"]))[:_LONGEST_NAME]
         aliases = [re.sub(r"[/:\s]", "-", str(alias)) for alias in order.get("aliases", ())]
         artifact = wandb.Artifact(name, type="model", metadata=metadata)
+        policy: Any = "immutable" if order.get("staged") else "mutable"
         for path in files:
             inside = path.relative_to(folder).as_posix()
-            artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
+            artifact.add_file(str(path), name=inside, policy=policy, skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
         if self._run.offline:
             return

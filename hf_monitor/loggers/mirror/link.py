@@ -1,0 +1,248 @@
+"""Link: what ties a run folder to its W&B run, in the process that writes the folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.loggers.console import say
+from hf_monitor.loggers.levels import INFO
+from hf_monitor.loggers.mirror import orders
+from hf_monitor.loggers.mirror.identity import MirroredRun, choose, mirrored_runs, put
+from hf_monitor.loggers.mirror.mirror import WAIT_S, Mirror, ProcessMirror, ThreadMirror
+from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
+from hf_monitor.loggers.mirror.staging import Staged, stage
+from hf_monitor.loggers.mirror.wishes import Wishes, open_run
+from hf_monitor.run.rows import plain
+from hf_monitor.run.writer import RunWriter, announce_by_logging
+
+__all__ = ["Link", "announce"]
+
+_begun: set[str] = set()  # ids by WANDB_RUN_ID in this process: the next training has its own
+_SPARE = 2  # more checkpoints of that size must fit on the disk
+_THEIRS = "told_while_open"  # attempts, in `more` of an entry
+
+log = logging.getLogger("hf_monitor")
+
+
+def announce(writer: RunWriter, message: str) -> None:
+    """Say something, where whoever sits there sees it; in the log, too, where there is one."""
+    if writer.announce is announce_by_logging:
+        say(message, INFO)
+    else:
+        writer.announce(message)
+
+
+class Link:
+    """Opens the W&B run of an attempt, and gives orders for it. No method but :meth:`open` raises, but for a disk.
+
+    Parameters
+    ----------
+    writer : RunWriter
+        Of the folder.
+    wishes : Wishes
+
+    Attributes
+    ----------
+    id : str
+        Of the W&B run; empty before :meth:`open`.
+    run : wandb.Run or None
+        The user's, where that is told.
+    attempt : int
+        Which was opened last.
+    failed : bool
+        Whether telling W&B could not even begin.
+    """
+
+    def __init__(self, writer: RunWriter, wishes: Wishes) -> None:
+        self.writer = writer
+        self.wishes = wishes
+        self.id = ""
+        self.run: Any = None
+        self.attempt = 0
+        self.failed = False
+        self._mirror: Mirror | None = None
+        self._pid = os.getpid()
+        self._said: set[str] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether W&B is told by this process."""
+        return self._mirror is not None and self._pid == os.getpid()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run that the user had open is none any more."""
+        return self.run is not None and self.wishes.run is None and open_run() is not self.run
+
+    @property
+    def url(self) -> str | None:
+        """Of the W&B run; None before it is known, and offline."""
+        return None if self._mirror is None else self._mirror.url
+
+    def open(self, *, resumed: bool, from_checkpoint: str | None = None) -> None:
+        """Choose the W&B run of the running attempt, write that down and begin to tell it.
+
+        Parameters
+        ----------
+        resumed : bool
+            Whether the attempt goes on from an earlier one, or only evaluates what is there.
+        from_checkpoint : str, optional
+            Id in the checkpoint.
+
+        Raises
+        ------
+        OSError
+            If ``wandb.json`` cannot be written.
+        """
+        folder, attempt = self.writer.run_dir, self.writer.attempt
+        self.run = self.wishes.run if self.wishes.run is not None else open_run()
+        if self.run is None:
+            chosen, continued = choose(
+                folder, self.writer.run_id, attempt, resumed=resumed, from_checkpoint=from_checkpoint
+            )
+            if not continued:
+                chosen, continued = _by_variables(folder, chosen, attempt)
+            chosen = replace(chosen, state="opening", why="")
+        else:
+            chosen, continued = _users_run(folder, self.run, attempt), True
+        self.id, self.attempt = chosen.id, attempt
+        put(folder, chosen)
+        spec = self._spec(chosen, continued)
+        try:
+            mirror: Mirror
+            if self.run is None:
+                mirror = ProcessMirror(spec, self.announce)
+            else:
+                mirror = ThreadMirror(spec, self.run, self.announce)
+            mirror.start()
+            self._mirror = mirror
+        except Exception as error:  # noqa: BLE001 - the policy: whatever is wrong with W&B, a training goes on
+            self.failed = True
+            self.say("start", f"W&B could not be started: {type(error).__name__}: {error}. The run folder has it all.")
+
+    def _spec(self, chosen: MirroredRun, continued: bool) -> MirrorSpec:
+        wishes, mask = self.wishes, self.writer.mask
+        return MirrorSpec(
+            run_dir=str(self.writer.run_dir),
+            wandb_id=chosen.id,
+            attempts=_ours(chosen, self.run) or chosen.attempts[-1:],
+            resumed=continued,
+            project=wishes.project,
+            entity=wishes.entity,
+            name=wishes.name,
+            group=wishes.group,
+            job_type=wishes.job_type,
+            notes=wishes.notes,
+            tags=wishes.tags,
+            config=mask.values(plain(wishes.config or {})),
+            settings=plain(wishes.settings or {}),
+            rewrite=wishes.rewrite,
+            most_predictions=wishes.most_predictions,
+            program=sys.argv[0] if sys.argv else "",
+            argv=tuple(mask.values(list(sys.argv[1:]))),
+            parent_pid=os.getpid(),
+        )
+
+    def announce(self, message: str) -> None:
+        """Say what became known, where whoever sits there sees it. Never raises."""
+        announce(self.writer, message)
+
+    def say(self, topic: str, message: str) -> None:
+        """Log a warning, once a topic."""
+        if topic not in self._said:
+            self._said.add(topic)
+            log.warning("hf_monitor: %s", message)
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        """Have something shown beside the rows."""
+        self.writer.rows(ORDERS, [order])
+
+    def values(self, make: Callable[[Mapping[str, Any]], Mapping[str, Any]], values: Mapping[str, Any]) -> None:
+        """Order a config or a summary; what is secret by its name is masked."""
+        self.order(make(self.writer.mask.values(plain(values))))
+
+    def checkpoint(
+        self, folder: Path, aliases: Sequence[str], step: int, *, name: str = "", weights_only: bool = False
+    ) -> None:
+        """Order a checkpoint to be kept, of its files as they are now.
+
+        Until they are sent (offline: until ``wandb sync``) they take room, whatever ``save_total_limit`` says: where
+        there is none for two more, the checkpoint is not kept for W&B, and that is said.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if shutil.disk_usage(self.writer.run_dir).free < _SPARE * needed:
+            self.say(
+                "room",
+                f"{str(folder)!r} is not kept for W&B: the disk has no room for {_SPARE} more of {needed >> 20} MiB. "
+                "The training needs it for its own checkpoints.",
+            )
+            return
+        staged: Staged = stage(
+            folder, self.writer.run_dir, f"step-{step}-{self.writer.attempt}", weights_only=weights_only
+        )
+        if not staged.ours:
+            self.say(
+                "staging",
+                f"checkpoints cannot be linked into the run folder ({staged.why}): W&B is given them where they are, "
+                "and copies each one before it is sent. One that is deleted before that is missing in W&B.",
+            )
+        name = name or f"model-{self.id}"
+        self.order(orders.checkpoint(staged.folder, name, aliases, step, staged=staged.ours))
+
+    def drain(self, seconds: float = WAIT_S) -> None:
+        """Wait until the user's run was told everything: he may finish it any moment. Ours has all the time."""
+        if self.is_open and self.run is not None and self._mirror is not None:
+            self._mirror.drain(seconds)
+
+    def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
+        """Tell W&B no more; nothing happens where it is not told."""
+        if self.is_open and self._mirror is not None:
+            mirror, self._mirror = self._mirror, None
+            mirror.finish(exit_code, seconds)
+
+
+def _by_variables(folder: Path, chosen: MirroredRun, attempt: int) -> tuple[MirroredRun, bool]:
+    """Give a new run the id that ``WANDB_RUN_ID`` names (an agent of a sweep sets it), once in a process.
+
+    One of an earlier attempt is only continued where ``WANDB_RESUME`` says so: a restart before the first checkpoint.
+    """
+    asked, resume = os.environ.get("WANDB_RUN_ID", "").strip(), os.environ.get("WANDB_RESUME", "").strip()
+    resumes = resume.lower() not in ("", "never", "false")
+    known = next((one for one in mirrored_runs(folder) if one.id == asked), None)
+    if not asked or asked in _begun or (known is not None and not resumes):
+        return chosen, False
+    _begun.add(asked)
+    known = known or MirroredRun(asked)
+    return replace(known, attempts=tuple(sorted({*known.attempts, attempt}))), resumes
+
+
+def _users_run(folder: Path, run: Any, attempt: int) -> MirroredRun:
+    """Give the entry of a run that the user has open: what it is told is in it, and is not to be sent again."""
+    run_id = str(run.id)
+    known = next((one for one in mirrored_runs(folder) if one.id == run_id), MirroredRun(run_id))
+    known = replace(known, attempts=tuple(sorted({*known.attempts, attempt})), state="finished", why="")
+    texts: dict[str, Any] = {
+        name: str(found) for name in ("url", "project", "entity", "name") if (found := getattr(run, name, None))
+    }
+    theirs = sorted({*known.more.get(_THEIRS, ()), attempt})
+    return replace(known, **texts, more={**known.more, _THEIRS: theirs})
+
+
+def _ours(chosen: MirroredRun, run: Any) -> tuple[int, ...]:
+    """Give the attempts that are to be told: a run that the user opened has what it was told while it was open."""
+    theirs = set(chosen.more.get(_THEIRS, ()))
+    if run is not None:
+        return chosen.attempts[-1:]
+    return tuple(one for one in chosen.attempts if one not in theirs)
