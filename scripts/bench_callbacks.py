@@ -15,7 +15,8 @@ each process are dropped.
 Nobody else's time is counted: what a callback leaves to a thread or a process of its own costs nothing here until it
 gets in the way. So the last column says whether a logged value can be read from the disk by others when the call
 returns, and if not, when. That is looked up after the measurement, in the same process: the last line of both of our
-files; for peers, the bytes of a value in any of their files.
+files; for peers, the bytes of a value in any of their files; for ``WandBCallback`` in the ``.wandb`` file alone, where
+a process of its own writes it later than in ``metrics.jsonl``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+OURS = ("file_logging", "default_callbacks", "wandb_ours")
+
 Check = Callable[[Path, int, float], bool]
 """(folder, step, loss) -> can the values of this step be read from the files there?"""
 
@@ -66,6 +69,11 @@ def _bytes_on_disk(folder: Path, step: int, loss: float) -> bool:
         if any(form in data for form in forms):
             return True
     return False
+
+
+def _in_the_wandb_file(folder: Path, step: int, loss: float) -> bool:
+    """Search for a value in the ``.wandb`` files only; it was in ``metrics.jsonl`` before."""
+    return any(repr(loss).encode() in path.read_bytes() for path in folder.rglob("*.wandb"))
 
 
 def _both_files_end_with(folder: Path, step: int, loss: float) -> bool:
@@ -99,6 +107,12 @@ def _file_logging(folder: Path) -> list[Any]:
     return [FileLoggingCallback(folder / "run")]
 
 
+def _wandb_ours(folder: Path) -> list[Any]:
+    from hf_monitor import WandBCallback
+
+    return [WandBCallback("bench", folder / "run")]
+
+
 def _default_callbacks(folder: Path) -> list[Any]:
     from hf_monitor import default_callbacks
 
@@ -114,6 +128,7 @@ class Subject:
     make: Callable[[Path], list[Any]]
     check: Check | None = _bytes_on_disk
     environment: tuple[tuple[str, str], ...] = ()  # "{}" stands for the folder
+    probe_seconds: float = PROBE_SECONDS
 
     @property
     def version(self) -> str:
@@ -147,6 +162,7 @@ SUBJECTS: dict[str, Subject] = {
         _peer("TensorBoardCallback"),
         environment=(("TENSORBOARD_LOGGING_DIR", "{}/runs"),),
     ),
+    "wandb_ours": Subject("WandBCallback, ours (offline)", "wandb", _wandb_ours, _in_the_wandb_file, _WANDB, 4.0),
     "wandb": Subject("WandbCallback (offline)", "wandb", _peer("WandbCallback"), environment=_WANDB),
     "mlflow": Subject(
         "MLflowCallback (sqlite)",
@@ -244,7 +260,7 @@ def measure(
             loss = 7.0 + (probe * 7919 + 1234567) / 1e8  # a value that was not logged before, nor can be by chance
             one_step(True, loss)
             # The first one only waits until all that was queued during the measurement is through.
-            limit = PROBE_SECONDS if probe else DRAIN_SECONDS
+            limit = subject.probe_seconds if probe else DRAIN_SECONDS
             delays.append(_look_until_there(subject.check, folder, state.global_step, loss, limit))
     began = now()
     handler.on_train_end(args, state, control)
@@ -452,7 +468,7 @@ def _on_disk(name: str, results: Sequence[dict[str, Any]]) -> str:
     if later:
         parts.append(f"{len(later)} after {statistics.median(later):.0f} ms (median)")
     if never:
-        parts.append(f"{never} not within {PROBE_SECONDS:.0f} s")
+        parts.append(f"{never} not within {SUBJECTS[name].probe_seconds:.0f} s")
     return ", ".join(parts)
 
 
@@ -547,14 +563,23 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
         return ""
     logged, unlogged = ours["logged_us"]["over_noop"], ours["unlogged_us"]["over_noop"]
     quiet = ours["logged_us"]["quietest"] - measured["noop"]["logged_us"]["quietest"]
-    peers = [row for name, row in measured.items() if name not in ("noop", "file_logging", "default_callbacks")]
+    peers = [row for name, row in measured.items() if name not in ("noop", *OURS)]
     ahead = [row["title"] for row in peers if row["logged_us"]["median"] <= ours["logged_us"]["median"]]
     return (
         f"FileLoggingCallback over the no-op: {logged:+.1f} us a logged step (goal: at most {GOAL_LOGGED_US:g}; "
         f"{quiet:+.1f} between the quietest rounds), "
         f"{unlogged:+.1f} us an unlogged step (goal: at most {GOAL_UNLOGGED_US:g}); "
         + (f"behind {', '.join(ahead)}" if ahead else f"ahead of the {len(peers)} peers that were measured")
+        + _beside_wandb(measured)
     )
+
+
+def _beside_wandb(measured: dict[str, dict[str, Any]]) -> str:
+    """Say what both of W&B's callbacks cost; ours is to cost no more."""
+    if not {"wandb", "wandb_ours"} <= measured.keys():
+        return ""
+    ours, theirs = (measured[name]["logged_us"]["over_noop"] for name in ("wandb_ours", "wandb"))
+    return f"; W&B: ours {ours:+.1f} us a logged step, transformers' {theirs:+.1f}"
 
 
 def _names(text: str) -> list[str]:

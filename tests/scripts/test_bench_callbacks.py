@@ -192,3 +192,17 @@ def test_summary_takes_medians_over_the_rounds(bench):
     assert "+15.0 us a logged step" in said
     assert "+6.0 between the quietest rounds" in said
     assert "behind TrackioCallback (local)" in said
+    both = bench.summarize(
+        {**found, "wandb_ours": [result("wandb_ours", 9.0, 3.0)], "wandb": [result("wandb", 95.0, 3.0)]}
+    )
+    said = bench.verdict(both)
+    assert "W&B: ours +4.0 us a logged step, transformers' +90.0" in said
+    assert "behind TrackioCallback (local);" in said  # ours is no peer of ours
+
+
+def test_our_wandb_callback_is_looked_for_in_the_wandb_file_alone(bench, tmp_path):
+    check = bench.SUBJECTS["wandb_ours"].check
+    (tmp_path / "metrics.jsonl").write_text("7.01234567")
+    assert not check(tmp_path, 1, 7.01234567)
+    (tmp_path / "run.wandb").write_bytes(b"\x0a7.01234567\x12")
+    assert check(tmp_path, 1, 7.01234567)

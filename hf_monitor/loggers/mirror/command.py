@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.errors import InputError
-from hf_monitor.loggers.mirror.identity import MirroredRun, choose, mirrored_runs
+from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def add_wandb(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="the run folder, or the output_dir it lies in")
-    parser.add_argument("--project", metavar="NAME", help="default: where it was sent, else WANDB_PROJECT")
-    parser.add_argument("--entity", metavar="NAME", help="user or team; default: as for the project")
+    parser.add_argument("--project", metavar="NAME", help="where it was never sent (default: WANDB_PROJECT)")
+    parser.add_argument("--entity", metavar="NAME", help="user or team (default: WANDB_ENTITY, or that of the key)")
     parser.add_argument("--offline", action="store_true", help="write a file for `wandb sync` instead")
     parser.set_defaults(command=run_wandb)
 
@@ -114,17 +114,11 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
         _, program, *argv = shlex.split(str(run.facts.get("command") or ""))
     except ValueError:
         program, argv = "", []
-    return MirrorSpec(
-        str(run.path),
-        entry.id,
-        entry.attempts,
-        resumed=resumed,
-        project=options.project or entry.project,
-        entity=options.entity or entry.entity,
-        name=entry.name,
-        program=program,
-        argv=tuple(argv),
-        # The load of this machine is not that of the training, nor need it be the same machine.
-        settings={"x_disable_stats": True, "x_disable_meta": resumed},
-        parent_pid=os.getpid(),
-    )
+    asked = entry.more.get(ASKED)
+    values = dict(asked) if isinstance(asked, dict) else {}
+    values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
+    values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
+    values |= {"project": options.project or entry.project, "entity": options.entity or entry.entity}
+    # The load of this machine is not that of the training, nor need it be the same machine.
+    values |= {"settings": {"x_disable_stats": True, "x_disable_meta": resumed}}
+    return MirrorSpec.from_dict(values)

@@ -15,9 +15,11 @@ from hf_monitor.run.files import replace_file
 from hf_monitor.run.lock import folder_lock
 from hf_monitor.run.rows import decode_line, encode_row
 
-__all__ = ["IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "put"]
+__all__ = ["ASKED", "IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "put"]
 
 IDENTITY_FILE = "wandb.json"
+ASKED = "asked"
+"""In :attr:`MirroredRun.more`: those of the user's wishes that a later ``hf-monitor wandb`` must know."""
 _FORMAT = 1
 
 

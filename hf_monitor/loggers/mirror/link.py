@@ -14,7 +14,7 @@ from typing import Any
 from hf_monitor.loggers.console import say
 from hf_monitor.loggers.levels import INFO
 from hf_monitor.loggers.mirror import orders
-from hf_monitor.loggers.mirror.identity import MirroredRun, choose, mirrored_runs, put
+from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs, put
 from hf_monitor.loggers.mirror.mirror import WAIT_S, Mirror, ProcessMirror, ThreadMirror
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.staging import Staged, stage
@@ -29,6 +29,8 @@ _SPARE = 2  # more checkpoints of that size must fit on the disk
 _THEIRS = "told_while_open"  # attempts, in `more` of an entry
 
 log = logging.getLogger("hf_monitor")
+
+_ASKED = ("name", "group", "job_type", "notes", "tags", "rewrite", "most_predictions")
 
 
 def announce(writer: RunWriter, message: str) -> None:
@@ -109,7 +111,8 @@ class Link:
             )
             if not continued:
                 chosen, continued = _by_variables(folder, chosen, attempt)
-            chosen = replace(chosen, state="opening", why="")
+            asked = {name: getattr(self.wishes, name) for name in _ASKED}
+            chosen = replace(chosen, state="opening", why="", more={**chosen.more, ASKED: asked})
         else:
             chosen, continued = _users_run(folder, self.run, attempt), True
         self.id, self.attempt = chosen.id, attempt

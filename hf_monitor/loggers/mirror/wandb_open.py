@@ -155,7 +155,7 @@ def _settings(kind: Any, spec: MirrorSpec) -> Any:
         "x_stats_pid": spec.parent_pid or os.getpid(),
         "program": spec.program or None,
         "git_root": folder if folder and Path(folder).is_dir() else None,
-        "git_remote_url": _remote(folder) if folder else None,
+        "git_remote_url": _remote(folder or "."),  # wandb looks there, too, where we know of no repository
     }
     ours = {name: value for name, value in ours.items() if value is not None and _variable(name) not in os.environ}
     theirs = {name: value for name, value in spec.settings.items() if name != "mode"}
