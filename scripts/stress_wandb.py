@@ -694,7 +694,6 @@ def machine() -> str:
     """Say what this ran on."""
     import torch
     import transformers
-
     import wandb
 
     cpu = platform.machine()

@@ -114,7 +114,10 @@ def test_a_training_that_is_killed_is_told_to_its_last_row_and_goes_on_in_the_sa
     first, second = files_of(tmp_path / "wandb", run.id)
     assert told(tmp_path) == written(tmp_path)
     assert wandb_file.exit_code(second) == 0
-    assert said == [f"hf_monitor: W&B: offline; afterwards: wandb sync {first.parent} {second.parent}"]
+    assert said == [
+        "hf_monitor: W&B: offline; the command that sends it is said at the end",
+        f"hf_monitor: W&B: recorded offline; this sends it: wandb sync {first.parent} {second.parent}",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded")
@@ -183,7 +186,8 @@ def test_without_a_server_it_is_offline_and_the_command_sends_the_rest(tmp_path,
     writer.close()
     entry = mirrored_runs(tmp_path)[0]
     assert (entry.mode, entry.state, entry.why) == ("offline", "finished", "127.0.0.1 does not answer")
-    assert said[0].startswith("hf_monitor: W&B: offline (127.0.0.1 does not answer); afterwards: wandb sync ")
+    assert said[0].startswith("hf_monitor: W&B: offline (127.0.0.1 does not answer); ")
+    assert said[1].startswith("hf_monitor: W&B: recorded offline; this sends it: wandb sync ")
     assert told(tmp_path) == written(tmp_path)
     file = files_of(tmp_path / "wandb", entry.id)[-1]  # the first one is of the opening that failed
     assert len(wandb_file.config(file)["long"]) == 200_000
@@ -193,7 +197,7 @@ def test_without_a_server_it_is_offline_and_the_command_sends_the_rest(tmp_path,
         file.write("\n")
     assert main(["wandb", str(tmp_path), "--offline"]) == 0
     assert told(tmp_path) == written(tmp_path)
-    assert "W&B: offline; afterwards: wandb sync" in capsys.readouterr().out
+    assert "W&B: recorded offline; this sends it: wandb sync" in capsys.readouterr().out
 
 
 def test_a_run_that_the_user_has_opened_is_told_by_a_thread_and_stays_open(tmp_path, monkeypatch):

@@ -233,12 +233,13 @@ def test_others_who_patch_on_top_are_left_alone(path, capsys, copies_attributes)
 
 
 def test_a_patch_below_ours_is_put_back(path):
-    seen = []
+    seen, before = [], vars(sys.stderr).copy()  # where wandb was imported before this test, it has patched it, too
     theirs = patch_like_wandb(sys.stderr, seen)
     with Logger(path):
         print("x", file=sys.stderr)
     assert sys.stderr.write is theirs
     del sys.stderr.write
+    vars(sys.stderr).update(before)
     assert texts(path) == ["x"]
     assert "".join(seen) == "x\n"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +72,12 @@ def run_wandb(options: argparse.Namespace) -> int:
         spec = _spec(run, entry, options, resumed=opened_before)
         mirror = ProcessMirror(spec, _say, offline=options.offline)
         mirror.start()
-        mirror.finish(seconds=_DAY_S)  # the process has its own bounds
+        try:
+            mirror.finish(seconds=_DAY_S)  # the process has its own bounds
+        except KeyboardInterrupt:
+            with suppress(OSError):
+                os.kill(mirror.pid, signal.SIGTERM)
+            raise
         online = options.offline or mirror.said.get("mode") == "online"
         all_there = all_there and mirror.state == "finished" and online
     return 0 if all_there else 1

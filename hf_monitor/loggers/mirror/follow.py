@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,7 +97,7 @@ class Follower:
         """Bytes of ``train.log`` that are told; -1 before the first look."""
         return -1 if self._log is None else self._log.offset
 
-    def poll(self, to: Receiver, *, last: bool = False, while_: Callable[[], bool] = lambda: True) -> int:
+    def poll(self, to: Receiver, *, last: bool = False) -> int:
         """Tell what is new.
 
         Parameters
@@ -105,8 +105,6 @@ class Follower:
         to : Receiver
         last : bool
             Whether nothing comes any more: then the last evaluation's texts are complete.
-        while_ : callable
-            Asked between pieces; False ends the poll.
 
         Returns
         -------
@@ -133,14 +131,11 @@ class Follower:
                 to.row(self.lines, row)
                 self._shown = _time_of(row)
                 count += 1
-            if not self._metrics.behind or not while_():
+            if not self._metrics.behind:
                 break
-        if not self._metrics.behind:
-            count += self._tell_beside(to, _LATER, last=last)
+        count += self._tell_beside(to, _LATER, last=last)
         while self._log is not None and (text := self._log.text(self._since)):
             to.logs(text)
-            if not while_():
-                break
         return count
 
     def _numbers_go_on(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -17,8 +16,7 @@ PATIENCE_S = 300.0
 """How long nothing may move after the training's end."""
 _LONGEST_S = 24 * 3600.0
 _LOOK_S = 0.5
-_WINDOW_S = 5.0
-_MOVED_BYTES = 32 << 10  # in the window; less is the helper's own log, where a server does not answer
+_MOVED_BYTES = 8 << 10  # between two looks; less is the helper's own log, where a server does not answer
 
 
 class Moving(Protocol):
@@ -46,7 +44,7 @@ class Guard:
         self, host: Moving, say: Callable[..., None], give_up: Callable[[str], None], patience: float = PATIENCE_S
     ) -> None:
         self._host, self._say, self._give_up, self._patience = host, say, give_up, patience
-        self._moved: deque[tuple[float, int]] = deque()
+        self._bytes = 0
         self._beats = -1
 
     def begin(self) -> None:
@@ -57,19 +55,17 @@ class Guard:
         begun = moved = time.monotonic()
         while True:
             now = time.monotonic()
-            if self._has_moved(now):
+            if self._has_moved():
                 moved = now
                 self._say(wandb="progress")
             if now - moved > self._patience or now - begun > _LONGEST_S:
                 self._give_up(f"nothing moved for {now - moved:.0f} s")
             time.sleep(_LOOK_S)
 
-    def _has_moved(self, now: float) -> bool:
+    def _has_moved(self) -> bool:
         beats, self._beats = self._beats, self._host.beats
-        self._moved.append((now, _bytes_moved(self._host.core)))
-        while self._moved[0][0] < now - _WINDOW_S:
-            self._moved.popleft()
-        return beats != self._beats or self._moved[-1][1] - self._moved[0][1] >= _MOVED_BYTES
+        moved, self._bytes = self._bytes, _bytes_moved(self._host.core)
+        return beats != self._beats or self._bytes - moved >= _MOVED_BYTES
 
 
 def _bytes_moved(core: psutil.Process | None) -> int:

@@ -75,7 +75,6 @@ class ProcessMirror:
         self._finishing = False
         self._left = False
         self._shown: set[str] = set()
-        self._command: str | None = None
         self._asked = self._drained = 0
         self._exit_code: int | None = None
         self._moved = 0.0
@@ -161,15 +160,14 @@ class ProcessMirror:
             again = [self.said.get(name) == message.get(name) for name in ("mode", "url", "why")]
             first, self.said = not self.said, message
             if first or not all(again):
-                self._command = message.get("afterwards")
                 self._tell(_opened(message))
         elif what == "note":
             self._tell(f"hf_monitor: W&B: {message.get('text')}")
         elif what == "done":
             if message.get("state") == "unsent":
                 self._tell(f"hf_monitor: W&B: not all was sent ({message.get('why')}). {self._afterwards(message)}")
-            elif message.get("afterwards") not in (None, "", self._command):
-                self._tell(f"hf_monitor: W&B: offline; afterwards: {message['afterwards']}")
+            elif message.get("afterwards"):
+                self._tell(f"hf_monitor: W&B: recorded offline; this sends it: {message['afterwards']}")
             self._end(str(message.get("state")))
         with self._news:
             if what == "drained":
@@ -260,7 +258,7 @@ def _opened(said: Mapping[str, Any]) -> str:
         return f"hf_monitor: W&B: {said.get('url')}"
     brackets = f" ({why}{': ' + mend if mend else ''})" if why else ""
     if mode == "offline":
-        return f"hf_monitor: W&B: offline{brackets}; afterwards: {said.get('afterwards')}"
+        return f"hf_monitor: W&B: offline{brackets}; the command that sends it is said at the end"
     if mode == "disabled":
         return f"hf_monitor: W&B: off{brackets}"
     return f"hf_monitor: W&B: nothing is sent{brackets}; the run folder has everything."
