@@ -96,10 +96,11 @@ def test_an_alert_comes_once_and_the_page_and_the_table_are_there(server, told):
     assert [(table["columns"], table["data"]) for table in tables] == [(["input", "score"], [["안녕", 0.5]])]
 
 
-def command(*given, **environment):
+def command(folder, *given, **environment):
     done = subprocess.run(
         [sys.executable, "-m", *given],
         env={**untraced.ENVIRONMENT, **environment, "PYTHONPATH": str(ROOT)},
+        cwd=folder,  # `wandb sync` leaves logs where it is called
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -119,7 +120,7 @@ def test_an_offline_folder_that_is_synced_twice_is_on_the_server_once(server, tm
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     assert logger.id not in server.runs
     for _ in range(2):
-        command("wandb", "sync", str(folder), **server.environment)
+        command(tmp_path, "wandb", "sync", str(folder), **server.environment)
     found = compare(tmp_path / "run", rows_of(server, logger.id), rewrite=False)
     assert found.good, (str(found), found.missing[:3], found.unlike[:3])
     assert server.runs[logger.id].gaps == []
@@ -135,7 +136,7 @@ def test_hf_monitor_wandb_sends_what_is_missing_and_nothing_twice(server, tmp_pa
             writer.row("train", step, {"loss": 1 / (step + 3)})
         writer.flush(last=True)
         before = sum(len(run.history) + run.again for run in server.runs.values())
-        command("hf_monitor", "wandb", str(tmp_path), **server.environment)
+        command(tmp_path, "hf_monitor", "wandb", str(tmp_path), **server.environment)
         sent.append(sum(len(run.history) + run.again for run in server.runs.values()) - before)
     writer.close()
     (run,) = [run for run in server.runs.values() if run.id == writer.run_id]
@@ -152,6 +153,6 @@ def test_a_server_that_is_not_there_leaves_all_on_the_disk_and_is_told_later(ser
         with WandBLogger("summaries", run_dir=tmp_path / "run", settings={"init_timeout": 1}) as logger:
             for step in range(10):
                 logger.log({"loss": 1 / (step + 3)}, step)
-    command("hf_monitor", "wandb", str(tmp_path / "run"), **server.environment)
+    command(tmp_path, "hf_monitor", "wandb", str(tmp_path / "run"), **server.environment)
     found = compare(tmp_path / "run", rows_of(server, logger.id), rewrite=False)
     assert found.good, (str(found), found.missing[:3], found.unlike[:3])
