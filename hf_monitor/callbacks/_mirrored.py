@@ -9,7 +9,9 @@ import logging
 import time
 import weakref
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hf_monitor.callbacks._exit import before_exit, no_more_before_exit
 from hf_monitor.callbacks._report import described
@@ -73,10 +75,10 @@ class MirroredTraining:
         """Whether W&B is told, or will be, or cannot be."""
         return self.owed or self.link.is_open or self.link.failed
 
-    def open(self, *, resumed: bool, from_checkpoint: str | None = None) -> None:
-        """Begin to tell W&B."""
+    def open(self, *, resumed: bool, known: Mapping[str, Any] | None = None) -> None:
+        """Begin to tell W&B; `known` is what the checkpoint has of :attr:`Link.kept`."""
         self.owed = False
-        self.link.open(resumed=resumed, from_checkpoint=from_checkpoint)
+        self.link.open(resumed=resumed, known=known)
         before_exit(self, last=True)
 
     def owe(self) -> None:

@@ -181,7 +181,7 @@ class Recorder:
         Path
             The checkpoint.
         """
-        checkpoint = checkpoint_folder(args, state.global_step)
+        checkpoint = checkpoint_folder(args, state.global_step, state)
         if self._saved == (id(state), state.global_step):
             return checkpoint
         self._saved = (id(state), state.global_step)

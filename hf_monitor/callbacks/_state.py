@@ -19,13 +19,27 @@ STATE_FILE = "hf_monitor.json"
 _FORMAT = 1
 
 
-def checkpoint_folder(args: Any, step: int) -> Path:
-    """Give the folder in which the Trainer saves the checkpoint of a step."""
-    return Path(args.output_dir) / f"checkpoint-{step}"
+def checkpoint_folder(args: Any, step: int, state: Any = None) -> Path:
+    """Give the folder in which the Trainer saves the checkpoint of a step.
+
+    Parameters
+    ----------
+    args : transformers.TrainingArguments
+    step : int
+    state : transformers.TrainerState, optional
+        That of a trial of ``hyperparameter_search``, which has a folder of its own: the one that was saved last.
+    """
+    name = f"checkpoint-{step}"
+    if not getattr(state, "is_hyper_param_search", False):
+        return Path(args.output_dir) / name
+    if state.trial_name is not None:
+        return Path(args.output_dir) / str(state.trial_name) / name
+    saved = [(path.stat().st_mtime_ns, path) for path in Path(args.output_dir).glob(f"run-*/{name}") if path.is_dir()]
+    return max(saved)[1] if saved else Path(args.output_dir) / "run-unknown" / name
 
 
 def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
-    """Write our state into a checkpoint; where there is no such folder (a search for hyperparameters), nothing.
+    """Write our state into a checkpoint; where there is no such folder, nothing.
 
     Raises
     ------

@@ -385,6 +385,20 @@ def _bring_forward(trainer: Any, callback: Any) -> None:
         callbacks.insert(printing[0], callbacks.pop(at))
 
 
+def _named_by_user(callback: Any) -> bool:
+    """Whether a callback's folder is not that of another Trainer, to which it was attached before."""
+    return callback.run_dir is not None and callback.__dict__.get("_put_into") != callback.run_dir
+
+
+def _put_into(callback: Any, folder: Path) -> None:
+    if callback.__dict__.get("_put_into") not in (None, folder):
+        if isinstance(callback, WandBCallback):
+            callback.leave()
+        elif "_recorder" in callback.__dict__:
+            callback._recorder = None
+    callback.run_dir = callback._put_into = folder
+
+
 def attach(
     trainer: Any, run_dir: str | os.PathLike[str] | None = None, *, text_metrics: TextMetrics | None = None
 ) -> Monitor:
@@ -440,7 +454,7 @@ def attach(
     if run_dir is None:  # callbacks that the user made himself may name the folder already
         ours = (*(type(callback) for callback in default_callbacks()), WandBCallback)
         named: Any = (callback for callback in present if isinstance(callback, ours))
-        run_dir = next((callback.run_dir for callback in named if callback.run_dir is not None), None)
+        run_dir = next((callback.run_dir for callback in named if _named_by_user(callback)), None)
     folder = run_dir_for(run_dir, trainer.args)
     earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")
     if earlier is not None:
@@ -463,13 +477,13 @@ def attach(
             own = callback
         if not isinstance(callback, GpuMonitorCallback):  # which hears a step's end best after all others
             _bring_forward(trainer, own)
-        own.run_dir = folder
+        _put_into(own, folder)
         callbacks.append(own)
     for callback in present:  # a second one joins the first where both record to the same folder
         if isinstance(callback, AlertCallback) and callback.run_dir is None:
-            callback.run_dir = folder
+            _put_into(callback, folder)
     if (wandb := wandb_callback(trainer)) is not None:
-        wandb.run_dir = folder
+        _put_into(wandb, folder)
         present.remove(wandb)  # its place is after the report, which it shows
         present.insert(1 + next(i for i, c in enumerate(present) if isinstance(c, ReportCallback)), wandb)
         callbacks.append(wandb)

@@ -116,6 +116,12 @@ class WandBCallback(TrainerCallback):
         """Of the W&B run; empty before there is one."""
         return "" if self._told is None else self._told.link.id
 
+    def leave(self) -> None:
+        """Let go of a Trainer: the callback goes on with another one. The W&B run is finished as that one's."""
+        if self._told is not None:
+            self._told.ended = True
+        self._recorder, self._told = None, None
+
     def _open(self, args: Any) -> Recorder:
         if self._recorder is None:
             self._recorder = recorder_for(run_dir_for(self.run_dir, args))
@@ -158,6 +164,8 @@ class WandBCallback(TrainerCallback):
         self.__dict__.pop("_set_aside", None)
         self.__dict__.pop("_reported", None)
         if state.is_world_process_zero:
+            if self._recorder is not None and self._recorder.writer.run_dir != run_dir_for(self.run_dir, args):
+                self.leave()  # another Trainer's
             self._open(args).begin(args, state, **kwargs)
             self._begin(args, state, control)
 
@@ -175,11 +183,11 @@ class WandBCallback(TrainerCallback):
             return
         if told is None:
             told = self._make(recorder, args, state)
-            told.open(resumed=state.global_step > 0, from_checkpoint=known.get("id"))
+            told.open(resumed=state.global_step > 0, known={"attempt": recorder.resumed.get("attempt"), **known})
         self._note(recorder, told)
 
     def _note(self, recorder: Recorder, told: MirroredTraining) -> None:
-        recorder.kept["wandb"] = {"id": told.link.id}
+        recorder.kept["wandb"] = told.link.kept
         recorder.told_run = told.link.run
         self._told = told
 

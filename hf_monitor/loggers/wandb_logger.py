@@ -221,7 +221,12 @@ class WandBLogger:
         _named(name)
         step = self._at(step, self._step)
         self._check_open()
-        self._link.order(orders.images({name: self._kept(name, path_or_figure, step)}, step))
+        try:
+            kept = self._kept(name, path_or_figure, step)
+        except OSError as error:
+            self._link.say("image", f"the picture {name!r} cannot be kept: {error.strerror or error}")
+            return
+        self._link.order(orders.images({name: kept}, step))
 
     def _kept(self, name: str, given: Any, step: int) -> Path:
         media = self.run_dir / "media"

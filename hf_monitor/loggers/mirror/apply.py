@@ -41,9 +41,12 @@ class Applier:
         Whether the run is the mirror's own: then ``_step`` is made of the line's number, the same whoever sends it and
         whenever. False for a run that the user has opened: wandb counts, and what the user has set in its config stays.
     first_line : int
-        Rows up to this line of ``metrics.jsonl`` are there already: the last ``_step`` that W&B has // SLOTS.
+        Rows up to this line of ``metrics.jsonl`` are there already: the last ``_step`` that W&B has // SLOTS, less
+        `base`.
     first_slot : int
         The last ``_step`` that W&B has % SLOTS.
+    base : int
+        Lines that the W&B run has of elsewhere (another run folder, or the user himself): ours are counted from there.
 
     Attributes
     ----------
@@ -51,13 +54,22 @@ class Applier:
         What could not be told, and why; once for each kind of trouble.
     line : int
         Number of the last line that was told.
+    global_step : int or None
+        Step of its row.
+    missed : int
+        Rows that came when the user had finished his run.
     """
 
-    def __init__(self, run: Any, spec: MirrorSpec, *, numbered: bool, first_line: int = 0, first_slot: int = 0) -> None:
+    def __init__(
+        self, run: Any, spec: MirrorSpec, *, numbered: bool, first_line: int = 0, first_slot: int = 0, base: int = 0
+    ) -> None:
         self.run = run
         self.spec = spec
         self.notes: list[str] = []
         self.line = first_line
+        self.global_step: Any = None
+        self.missed = 0
+        self._base = base
         self._first_line = first_line
         self._slot = first_slot
         self._numbered = numbered
@@ -72,7 +84,12 @@ class Applier:
     @property
     def step(self) -> int:
         """The last ``_step`` that was told, where we number them."""
-        return SLOTS * self.line + self._slot
+        return SLOTS * (self._base + self.line) + self._slot
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the user has finished his run: nothing more can be told."""
+        return not self._numbered and getattr(self.run, "_is_finished", False) is True
 
     def define(self) -> None:
         """Tell W&B the axis, and the config as far as the run folder has it."""
@@ -90,7 +107,7 @@ class Applier:
 
     def _set_config(self, values: Mapping[str, Any]) -> None:
         config = self._mask.values(plain_value(values))
-        if not self._numbered:
+        if not self._numbered or self.spec.users:
             config = {k: v for k, v in config.items() if k in self._own_config or k not in self.run.config}
             self._own_config |= config.keys()
         self.run.config.update(config, allow_val_change=True)
@@ -107,18 +124,24 @@ class Applier:
         """
         if line_number <= self._first_line or row.get("attempt") not in self.spec.attempts:
             return
-        self._guarded("a row cannot be told", lambda: self._tell(line_number, row))
+        if not self.is_over:
+            self._guarded("a row cannot be told", lambda: self._tell(line_number, row))
+        if self.is_over and self.line != line_number:
+            self.missed += 1
 
     def _tell(self, line_number: int, row: Mapping[str, Any]) -> None:
         values = translate(row, rewrite=self.spec.rewrite)
+        if self.spec.attempts_before:
+            values["attempt"] = row["attempt"] + self.spec.attempts_before
         kind = row.get("kind")
         self._guarded("a name has no axis", lambda: self._define(values, hidden=kind in ("event", "alert")))
         if self._numbered:
             self.line, self._slot = line_number, 0
-            self.run.log(values, step=SLOTS * line_number, commit=True)
+            self.run.log(values, step=self.step, commit=True)
         else:
-            self.line = line_number
             self.run.log(values, commit=True)
+            self.line = line_number
+        self.global_step = row.get("step")
         if kind == "alert":
             self._alert_of(row)
         elif kind == "train_summary":
@@ -233,6 +256,10 @@ class Applier:
         """Tell how many checkpoints are still being sent."""
         return self._artifacts.pending()
 
+    def hand_over(self, seconds: float) -> bool:
+        """Wait until wandb has been given all checkpoints; what sends them is then its business."""
+        return self._artifacts.hand_over(seconds)
+
     def settle(self, seconds: float) -> bool:
         """Wait until all checkpoints are sent (offline: written down); what was staged is deleted as it is sent.
 
@@ -267,7 +294,7 @@ class Applier:
             self._note(trouble, said(error))
 
     def _note(self, trouble: str, why: str) -> None:
-        if trouble not in self._noted:
+        if trouble not in self._noted and not self.is_over:
             self._noted.add(trouble)
             self.notes.append(self._mask.text(f"{trouble}: {why}"))
 

@@ -37,6 +37,7 @@ class Artifacts:
         self._run = run
         self._note = note
         self._waiting: deque[tuple[Mapping[str, Any], dict[str, Any]]] = deque()
+        self._given: object = None  # the order that wandb was given
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -56,6 +57,14 @@ class Artifacts:
     def pending(self) -> int:
         """Tell how many are still being sent."""
         return len(self._waiting)
+
+    def hand_over(self, seconds: float) -> bool:
+        """Wait until wandb has been given all of them; False where time ran out.
+
+        Where someone else finishes the run, what was not given to it before is lost there.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: all(one[0] is self._given for one in self._waiting), seconds)
 
     def settle(self, seconds: float) -> bool:
         """Wait until none is; False where time ran out."""
@@ -102,6 +111,9 @@ class Artifacts:
             inside = path.relative_to(folder).as_posix()
             artifact.add_file(str(path), name=inside, policy=policy, skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
+        with self._changed:
+            self._given = order
+            self._changed.notify_all()
         if self._run.offline:
             return
         artifact.wait()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.errors import InputError
-from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs
+from hf_monitor.loggers.mirror.identity import ASKED, BEFORE, MirroredRun, choose, mirrored_runs
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 
 if TYPE_CHECKING:
@@ -95,17 +95,21 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
     An attempt that goes on from a checkpoint, or only evaluates, is in the run of the attempt before it.
     """
     known = mirrored_runs(run.path)
-    yield from ((one, bool(one.folders)) for one in known)
     mirrored = {number for one in known for number in one.attempts}
     made: list[MirroredRun] = []
     first = {row["attempt"]: row for row in reversed(run.rows) if row.get("event") == "train_begin"}
     numbers = sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored)
     for number in numbers:
         goes_on = number not in first or (first[number].get("step") or 0) > 0
-        if goes_on and made:
-            made[-1] = replace(made[-1], attempts=(*made[-1].attempts, number))
+        before = first.get(number, {}).get("resumed_attempt", number - 1)
+        there = next((runs for runs in (known, made) for one in runs if before in one.attempts), None)
+        at = next((at for at, one in enumerate(there or ()) if before in one.attempts), 0)
+        # Not where a later attempt is there already: W&B's steps only ascend.
+        if goes_on and there and number > max(there[at].attempts):
+            there[at] = replace(there[at], attempts=(*there[at].attempts, number))
         else:
             made.append(choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0])
+    yield from ((one, bool(one.folders)) for one in known)
     yield from ((one, False) for one in made)
 
 
@@ -117,6 +121,7 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     asked = entry.more.get(ASKED)
     values = dict(asked) if isinstance(asked, dict) else {}
     values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
+    values |= {"attempts_before": entry.more.get(BEFORE, 0)}
     values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
     values |= {"project": options.project or entry.project, "entity": options.entity or entry.entity}
     # The load of this machine is not that of the training, nor need it be the same machine.

@@ -17,7 +17,7 @@ import psutil
 from hf_monitor.loggers.mirror.apply import SLOTS, Applier
 from hf_monitor.loggers.mirror.course import Course
 from hf_monitor.loggers.mirror.follow import Follower
-from hf_monitor.loggers.mirror.identity import MirroredRun, mirrored_runs, put
+from hf_monitor.loggers.mirror.identity import BASE, BEFORE, MirroredRun, mirrored_runs, put, set_apart, successor
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.told import Told
 from hf_monitor.loggers.mirror.wandb_file import files_of
@@ -29,6 +29,8 @@ __all__ = ["FORMER_S", "HelperGone", "Host", "is_at_work"]
 FORMER_S = 20.0
 """How long a mirror waits for an earlier one of the same W&B run."""
 _CORE_S = 5.0
+_FAR = 1_000_000  # lines an attempt
+_LAST_STEP = "last_step"  # when it was closed
 _SYNCED = ".synced"  # ending of the file by which wandb knows that one was sent
 _FATAL = '"msg":"filestream: fatal error'
 _STATUS = re.compile(r"failed to upload: (\d{3}.*?) url=")
@@ -78,14 +80,18 @@ class Host:
         self._follower: Follower | None = None
         self._files: list[Any] = []
         self._notes = 0
+        self._base: int | None = None
 
     def open(self) -> Opened:
         """Open the run, or say why there is none."""
+        self.spec = replace(self.spec, wandb_id=successor(self.spec.folder, self.spec.wandb_id))
         entry = self._await_former()
         continued = self.spec.resumed or bool(entry.folders)
         self._note(replace(entry, pid=os.getpid(), state="opening", more={**entry.more, "process": process_identity()}))
         opened = open_run(self.spec, continued=continued, offline=self._offline)
         self.beats += 1
+        if opened.run is not None and self._is_copied(opened):
+            opened = self._open_apart(opened)
         if opened.run is not None:
             self._begin(opened)
         self._enter(opened)
@@ -101,11 +107,32 @@ class Host:
         )
         return opened
 
+    def _is_copied(self, opened: Opened) -> bool:
+        """Whether someone else has gone on with the W&B run: a copy of this folder, or what this one is a copy of."""
+        closed = self._entry.more.get(_LAST_STEP)
+        return isinstance(closed, int) and not self.spec.users and opened.last_step > closed
+
+    def _open_apart(self, opened: Opened) -> Opened:
+        with suppress(Exception):  # as it was before
+            opened.run.finish(exit_code=self._entry.more.get("exit_code") or 0)
+        drop_core(patient=True)
+        former = self._entry.id
+        with suppress(OSError):
+            self._entry = set_apart(self.spec.folder, self._entry)
+        if self._entry.id == former:
+            return Opened(None, "none", f"another copy of this folder goes on with the W&B run {former}")
+        self.spec = replace(self.spec, wandb_id=self._entry.id, attempts=self._entry.attempts, resumed=False)
+        why = f"W&B has more of run {former} than this folder has told: another copy of the folder goes on with it. "
+        self._say(wandb="note", text=f"{why}This one goes on in a W&B run of its own, {self._entry.id}")
+        return open_run(self.spec, continued=False, offline=self._offline)
+
     def _begin(self, opened: Opened) -> None:
         self.opened = opened
         self.core = find_core()
         line, slot = divmod(max(opened.last_step, 0), SLOTS)
-        self._applier = Applier(opened.run, self.spec, numbered=True, first_line=line, first_slot=slot)
+        base = self._base = self._base_of(opened, line)
+        line, slot = (line - base, slot) if line >= base else (0, 0)
+        self._applier = Applier(opened.run, self.spec, numbered=True, first_line=line, first_slot=slot, base=base)
         self._applier.define()
         told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step)
         begun = _begin_of(self.spec.folder, self.spec.attempts if line == 0 else self.spec.attempts[-1:])
@@ -114,6 +141,21 @@ class Host:
         emptied = (lines, when if line else 0.0)  # without it nothing is there yet that would come twice
         self._follower = Follower(self.spec, told, since=begun, log_offset=offset, emptied=emptied)
         self._notes = 0
+
+    def _base_of(self, opened: Opened, line: int) -> int:
+        """Give how many lines the W&B run has of elsewhere, from where on ours are counted."""
+        known = self._entry.more.get(BASE, self._base)
+        if known is not None:
+            closed = self._entry.more.get(_LAST_STEP)
+            if self.spec.users and isinstance(closed, int) and opened.last_step > closed:  # he has gone on with it
+                return line - (closed // SLOTS - int(known))
+            return int(known)
+        if self._entry.folders:  # it began here
+            return 0
+        before = self._entry.more.get(BEFORE, 1 if self.spec.users else None)
+        if opened.mode == "offline" and opened.last_step < 0 and before is not None:
+            return _FAR * max(int(before), 1)  # nobody knows: far behind all that it can have
+        return line
 
     def _enter(self, opened: Opened) -> None:
         changes: dict[str, Any] = {"mode": opened.mode, "why": opened.why, "state": "running"}
@@ -127,7 +169,8 @@ class Host:
             changes["folders"] = (*(one for one in self._entry.folders if one != folder), folder)
             core = [self.core.pid, self.core.create_time()] if self.core is not None else None
             been_online = opened.mode == "online" or self._entry.more.get("been_online", False)
-            changes["more"] = {**self._entry.more, "core": core, "been_online": been_online}
+            changes["more"] = {**self._entry.more, "core": core, "been_online": been_online, BASE: self._base}
+            changes["more"].pop(_LAST_STEP, None)  # not known before it is closed
         self._note(replace(self._entry, **changes))
 
     def _await_former(self) -> MirroredRun:
@@ -227,6 +270,7 @@ class Host:
         if self.opened.mode == "online" and not why:
             self._mark_synced()
         more = {**self._entry.more, "log_bytes": self._follower.log_offset, "exit_code": exit_code}
+        more[_LAST_STEP] = self._applier.step
         self.forget()
         state = "unsent" if why else "finished"
         self._note(replace(self._entry, state=state, why=why or self._entry.why, more={**more, "core": None}))

@@ -6,6 +6,7 @@ one. The training's process chooses and makes the entry; from then on only the m
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -15,11 +16,27 @@ from hf_monitor.run.files import replace_file
 from hf_monitor.run.lock import folder_lock
 from hf_monitor.run.rows import decode_line, encode_row
 
-__all__ = ["ASKED", "IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "put"]
+__all__ = [
+    "ASKED",
+    "BASE",
+    "BEFORE",
+    "IDENTITY_FILE",
+    "MirroredRun",
+    "choose",
+    "mirrored_runs",
+    "put",
+    "set_apart",
+    "successor",
+]
 
 IDENTITY_FILE = "wandb.json"
 ASKED = "asked"
 """In :attr:`MirroredRun.more`: those of the user's wishes that a later ``hf-monitor wandb`` must know."""
+BASE = "base"
+"""In :attr:`MirroredRun.more`: lines that the W&B run has of elsewhere; unknown before the first opening."""
+BEFORE = "attempts_before"
+"""In :attr:`MirroredRun.more`: attempts that the W&B run has of elsewhere."""
+_INSTEAD = "instead_of"
 _FORMAT = 1
 
 
@@ -94,8 +111,44 @@ def put(run_dir: Path, run: MirroredRun) -> None:
         replace_file(run_dir / IDENTITY_FILE, encode_row({"format": _FORMAT, "runs": entries}), sync=False)
 
 
+def set_apart(run_dir: Path, run: MirroredRun) -> MirroredRun:
+    """Give a run folder a W&B run of its own in the place of `run`, which another folder goes on with: a copy.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    kept = {name: value for name, value in run.more.items() if name in (ASKED, BEFORE, "process")}
+    instead = [*run.more.get(_INSTEAD, ()), run.id]
+    own = MirroredRun(
+        f"{run.id}-{secrets.token_hex(2)}",
+        run.attempts,
+        run.project,
+        run.entity,
+        run.name,
+        pid=run.pid,
+        more={**kept, _INSTEAD: instead},
+    )
+    with folder_lock(run_dir):
+        entries = [asdict(own if one.id == run.id else one) for one in mirrored_runs(run_dir)]
+        replace_file(run_dir / IDENTITY_FILE, encode_row({"format": _FORMAT, "runs": entries}), sync=False)
+    return own
+
+
+def successor(run_dir: Path, wandb_id: str) -> str:
+    """Give the id of the W&B run that this folder has in the place of one (:func:`set_apart`), else that one's."""
+    return next((one.id for one in mirrored_runs(run_dir) if wandb_id in one.more.get(_INSTEAD, ())), wandb_id)
+
+
 def choose(
-    run_dir: Path, run_id: str, attempt: int, *, resumed: bool, from_checkpoint: str | None = None
+    run_dir: Path,
+    run_id: str,
+    attempt: int,
+    *,
+    resumed: bool,
+    from_checkpoint: str | None = None,
+    attempt_before: int | None = None,
 ) -> tuple[MirroredRun, bool]:
     """Choose the W&B run of an attempt.
 
@@ -109,6 +162,8 @@ def choose(
         Whether the attempt goes on from a checkpoint, or only evaluates what is there.
     from_checkpoint : str, optional
         Id in the checkpoint.
+    attempt_before : int, optional
+        What W&B was told as the number of the attempt that saved it.
 
     Returns
     -------
@@ -122,9 +177,12 @@ def choose(
     if mine is not None and (not resumed or from_checkpoint in (None, mine.id)):
         return mine, True
     if resumed:
+        if from_checkpoint is not None:
+            from_checkpoint = successor(run_dir, from_checkpoint)
         before = next((one for one in known if one.id == from_checkpoint), None)
         if before is None and from_checkpoint is not None:  # the folder was moved or emptied, the checkpoint knows
-            return MirroredRun(from_checkpoint, (attempt,)), True
+            more = {} if attempt_before is None else {BEFORE: attempt_before + 1 - attempt}
+            return MirroredRun(from_checkpoint, (attempt,), more=more), True
         if before is None and known:
             before = max(known, key=lambda one: max(one.attempts, default=0))
         if before is not None:

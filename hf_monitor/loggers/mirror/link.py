@@ -14,7 +14,7 @@ from typing import Any
 from hf_monitor.loggers.console import say
 from hf_monitor.loggers.levels import INFO
 from hf_monitor.loggers.mirror import orders
-from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs, put
+from hf_monitor.loggers.mirror.identity import ASKED, BEFORE, MirroredRun, choose, mirrored_runs, put
 from hf_monitor.loggers.mirror.mirror import WAIT_S, Mirror, ProcessMirror, ThreadMirror
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.staging import Staged, stage
@@ -60,6 +60,8 @@ class Link:
         Which was opened last.
     failed : bool
         Whether telling W&B could not even begin.
+    kept : dict
+        What a checkpoint is to know.
     """
 
     def __init__(self, writer: RunWriter, wishes: Wishes) -> None:
@@ -69,6 +71,7 @@ class Link:
         self.run: Any = None
         self.attempt = 0
         self.failed = False
+        self.kept: dict[str, Any] = {}
         self._mirror: Mirror | None = None
         self._pid = os.getpid()
         self._said: set[str] = set()
@@ -88,15 +91,15 @@ class Link:
         """Of the W&B run; None before it is known, and offline."""
         return None if self._mirror is None else self._mirror.url
 
-    def open(self, *, resumed: bool, from_checkpoint: str | None = None) -> None:
+    def open(self, *, resumed: bool, known: Mapping[str, Any] | None = None) -> None:
         """Choose the W&B run of the running attempt, write that down and begin to tell it.
 
         Parameters
         ----------
         resumed : bool
             Whether the attempt goes on from an earlier one, or only evaluates what is there.
-        from_checkpoint : str, optional
-            Id in the checkpoint.
+        known : mapping, optional
+            What the checkpoint knows: :attr:`kept`.
 
         Raises
         ------
@@ -106,9 +109,18 @@ class Link:
         folder, attempt = self.writer.run_dir, self.writer.attempt
         self.run = self.wishes.run if self.wishes.run is not None else open_run()
         if self.run is None:
+            known = known or {}
+            before = known.get("attempt")
             chosen, continued = choose(
-                folder, self.writer.run_id, attempt, resumed=resumed, from_checkpoint=from_checkpoint
+                folder,
+                self.writer.run_id,
+                attempt,
+                resumed=resumed,
+                from_checkpoint=known.get("id"),
+                attempt_before=before if isinstance(before, int) else None,
             )
+            if continued and chosen.project is None:
+                chosen = replace(chosen, project=known.get("project"))
             if not continued:
                 chosen, continued = _by_variables(folder, chosen, attempt)
             asked = {name: getattr(self.wishes, name) for name in _ASKED}
@@ -118,6 +130,9 @@ class Link:
         self.id, self.attempt = chosen.id, attempt
         put(folder, chosen)
         spec = self._spec(chosen, continued)
+        self.kept = {"id": chosen.id, "attempt": attempt + spec.attempts_before}
+        if project := spec.project or os.environ.get("WANDB_PROJECT"):
+            self.kept["project"] = project
         try:
             mirror: Mirror
             if self.run is None:
@@ -137,8 +152,8 @@ class Link:
             wandb_id=chosen.id,
             attempts=_ours(chosen, self.run) or chosen.attempts[-1:],
             resumed=continued,
-            project=wishes.project,
-            entity=wishes.entity,
+            project=self._place(chosen, continued, "project"),
+            entity=self._place(chosen, continued, "entity"),
             name=wishes.name,
             group=wishes.group,
             job_type=wishes.job_type,
@@ -151,7 +166,19 @@ class Link:
             program=sys.argv[0] if sys.argv else "",
             argv=tuple(mask.values(list(sys.argv[1:]))),
             parent_pid=os.getpid(),
+            attempts_before=chosen.more.get(BEFORE, 0),
+            users=_THEIRS in chosen.more,
         )
+
+    def _place(self, chosen: MirroredRun, continued: bool, what: str) -> str | None:
+        """Give project or entity: that in which the run is; an id alone would begin another run elsewhere."""
+        wish: str | None = getattr(self.wishes, what)
+        there: str | None = getattr(chosen, what) if continued else None
+        if there and wish and wish != there and self.run is None:
+            self.announce(
+                f"hf_monitor: W&B: run {chosen.id} goes on in the {what} {there!r}, where it is, not in {wish!r}."
+            )
+        return there or wish
 
     def announce(self, message: str) -> None:
         """Say what became known, where whoever sits there sees it. Never raises."""

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from hf_monitor.loggers.apart import how_it_ended, start_apart
+from hf_monitor.loggers.mirror.identity import mirrored_runs, put
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.run.files import replace_file
 from hf_monitor.run.forks import renew_in_children
@@ -21,6 +23,7 @@ __all__ = ["WAIT_S", "Mirror", "ProcessMirror", "ThreadMirror"]
 
 WAIT_S = 8.0
 """How long the end of a training waits for what is still being sent, where nothing moves."""
+_CHECKSUMS_S = 30.0  # how long the end waits for those of checkpoints that a user's run is given
 _RESTARTS = 2
 _POLL_S = 0.5
 _LONG = 50_000  # bytes; Linux takes 128 KiB, of which the module path has its share
@@ -282,6 +285,8 @@ class ThreadMirror:
         self._news = threading.Condition()
         self._asked = self._drained = 0
         self._stop = False
+        self._applier: Any = None
+        self._shown = 0
 
     @property
     def url(self) -> str | None:
@@ -309,19 +314,19 @@ class ThreadMirror:
         from hf_monitor.loggers.mirror.follow import Follower
         from hf_monitor.loggers.mirror.told import Told
 
-        applier = Applier(self.run, self.spec, numbered=False)
+        applier = self._applier = Applier(self.run, self.spec, numbered=False)
         applier.define()
         # The user's run has a log of its own; what is written down of it is of no use later: it has other steps.
         follower = Follower(self.spec, Told(None, self.spec.wandb_id, -1), logs=False)
-        shown = 0
         while True:
             stop, asked = self._stop, self._asked  # before the poll: what was written before is told then
             with suppress(OSError):
                 follower.poll(applier, last=stop)
-            for note in applier.notes[shown:]:
-                self._say(note)
-            shown = len(applier.notes)
-            if stop:
+            self._say_notes()
+            if applier.missed:
+                self._note_end(applier)
+                return
+            if stop and not applier.is_over:
                 applier.close()
             with self._news:
                 self._drained = asked
@@ -330,9 +335,35 @@ class ThreadMirror:
                     return
                 self._news.wait_for(lambda: self._stop or self._asked > self._drained, _POLL_S)
 
+    def _note_end(self, applier: Any) -> None:
+        """Note that the user has finished his run before the training was over."""
+        where = "before its first row" if applier.global_step is None else f"at step {applier.global_step}"
+        self._say(f"your run was finished {where}: it is told no more, and the rest is in the run folder")
+        why = f"the run was finished by the program that opened it, {where}; the rest is in the run folder"
+        known = next((one for one in mirrored_runs(self.spec.folder) if one.id == self.spec.wandb_id), None)
+        with suppress(OSError):
+            if known is not None:
+                more = {**known.more, "last_line": applier.line}
+                put(self.spec.folder, replace(known, state="unsent", why=why, more=more))
+
+    def _say_notes(self) -> None:
+        notes = self._applier.notes if self._applier is not None else []
+        new, self._shown = notes[self._shown :], len(notes)
+        for note in new:
+            self._say(note)
+
     def _say(self, text: str) -> None:
         with suppress(Exception):
             self.announce(f"hf_monitor: W&B: {text}")
+
+    def _hand_over(self) -> None:
+        """Let wandb be given the checkpoints: where the run is finished before, they are lost there."""
+        if self._applier is not None and not self._applier.hand_over(_CHECKSUMS_S):
+            self._say(
+                "a checkpoint is still being read for its checksums. Where wandb.finish() comes before that, W&B does "
+                "not get it"
+            )
+        self._say_notes()
 
     def drain(self, seconds: float) -> bool:
         """Wait until all that was written so far has been told to wandb; False where time ran out."""
@@ -343,7 +374,9 @@ class ThreadMirror:
             number = self._asked
             self._news.notify_all()
             self._news.wait_for(lambda: self._drained >= number or self._thread is None, seconds)
-            return self._drained >= number
+        if told := self._drained >= number:
+            self._hand_over()
+        return told
 
     def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
         """Tell the rest, in `seconds` at most; the run stays open, and `exit_code` is its owner's business."""
@@ -352,4 +385,6 @@ class ThreadMirror:
         with self._news:
             self._stop = True
             self._news.notify_all()
-            self._news.wait_for(lambda: self._thread is None, seconds)
+            ended = self._news.wait_for(lambda: self._thread is None, seconds)
+        if ended:
+            self._hand_over()

@@ -46,6 +46,10 @@ class MirrorSpec:
         Its arguments, masked.
     parent_pid : int
         The training's process.
+    attempts_before : int
+        Attempts of the W&B run that are in another run folder: W&B is told the attempt's number and this.
+    users : bool
+        Whether the user had opened the run: what is in its config stays.
     """
 
     run_dir: str
@@ -66,6 +70,8 @@ class MirrorSpec:
     program: str = ""
     argv: tuple[str, ...] = ()
     parent_pid: int = 0
+    attempts_before: int = 0
+    users: bool = False
 
     @property
     def folder(self) -> Path:
