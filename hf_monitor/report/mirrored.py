@@ -70,7 +70,8 @@ def _in_words(run_dir: Path, run: MirroredRun, several: bool) -> Mirrored:
     if run.state == "finished":
         return Mirrored(name, url, f"All of it was sent{why}.", "", False)
     if run.state == "unsent":
-        return Mirrored(name, url, f"Not all of it was sent{why}.", "hf-monitor wandb .", True)
+        command = "hf-monitor wandb ." if run.ours or not run.attempts else ""  # the user's own is told no more
+        return Mirrored(name, url, f"Not all of it was sent{why}.", command, True)
     # The page is made while the last rows are on their way, and a mirror that was killed wrote nothing more.
     return Mirrored(name, url, f"That all of it was sent is not recorded{why}.", "hf-monitor wandb .", True)
 

@@ -75,7 +75,7 @@ def test_a_resumed_training_goes_on_in_its_wandb_run_and_another_one_has_its_own
     for order in kept:
         assert {path.name for path in Path(order["folder"]).iterdir()} == {path.name for path in last.iterdir()}
     state = orjson.loads((last / "hf_monitor.json").read_bytes())
-    assert state["callbacks"]["wandb"] == {"id": spec.wandb_id}
+    assert state["callbacks"]["wandb"] == {"id": spec.wandb_id, "attempt": 1, "project": "huggingface"}
 
     resumed = make_trainer(callbacks=[*default_callbacks(), WandBCallback(log_model="best")], max_steps=5)
     resumed.train(resume_from_checkpoint=str(last))

@@ -151,6 +151,11 @@ class Link:
                 mirror = ProcessMirror(spec, self.announce)
             else:
                 mirror = ThreadMirror(spec, self.run, self.announce)
+            if self.run is not None:
+                self.announce(
+                    f"hf_monitor: W&B: your open run {chosen.id} is told. Where you log into it yourself, leave step= out: "
+                    "wandb drops what has a step below the last one."
+                )
             mirror.start()
             self._mirror = mirror
         except Exception as error:  # noqa: BLE001 - the policy: whatever is wrong with W&B, a training goes on
