@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_monitor.errors import InputError
-from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs
+from hf_monitor.loggers.mirror.identity import ASKED, THEIRS, MirroredRun, choose, mirrored_runs
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 
 if TYPE_CHECKING:
@@ -97,22 +97,24 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
 
     An attempt that goes on from a checkpoint, or only evaluates, is in the run of the attempt before it.
     """
-    known = mirrored_runs(run.path)
-    yield from ((one, bool(one.folders)) for one in known)
-    mirrored = {number for one in known for number in one.attempts}
-    made: list[MirroredRun] = []
-    asked = {name: value for one in known for name, value in one.more.items() if name == ASKED}
-    before = known[-1] if known else MirroredRun("")
+    runs = [(one, bool(one.folders)) for one in mirrored_runs(run.path)]
+    mirrored = {number for one, _ in runs for number in one.attempts}
     first = {row["attempt"]: row for row in reversed(run.rows) if row.get("event") == "train_begin"}
-    numbers = sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored)
-    for number in numbers:
+    for number in sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored):
         goes_on = number not in first or (first[number].get("step") or 0) > 0
-        if goes_on and made:
-            made[-1] = replace(made[-1], attempts=(*made[-1].attempts, number))
-        else:
-            fresh = choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0]
-            made.append(replace(fresh, project=before.project, entity=before.entity, more={**fresh.more, **asked}))
-    yield from ((one, False) for one in made)
+        at = max(range(len(runs)), key=lambda at: _last_before(runs[at][0], number), default=-1)
+        before = runs[at][0] if runs else MirroredRun("")
+        if goes_on and _last_before(before, number) and not before.more.get(THEIRS):
+            runs[at] = replace(before, attempts=tuple(sorted({*before.attempts, number}))), runs[at][1]
+            continue
+        fresh = choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0]
+        asked = {ASKED: before.more[ASKED]} if ASKED in before.more else {}
+        runs.append((replace(fresh, project=before.project, entity=before.entity, more={**fresh.more, **asked}), False))
+    yield from runs
+
+
+def _last_before(entry: MirroredRun, number: int) -> int:
+    return max((one for one in entry.attempts if one < number), default=0)
 
 
 def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed: bool) -> MirrorSpec:

@@ -150,6 +150,14 @@ class Link:
         public = {name: value for name, value in settings.items() if mask({name: value}) == {name: value}}
         return asked | {"settings": {name: value for name, value in public.items() if name != "mode"}}
 
+    def _place(self, chosen: MirroredRun, name: str) -> str | None:
+        """Give the project or entity: a run that goes on is where it is, whatever is asked for now."""
+        wished: str | None = getattr(self.wishes, name)
+        known: str | None = getattr(chosen, name)
+        if self.run is None and known and wished and known != wished:
+            self.say(name, f"W&B run {chosen.id} goes on in {name} {known!r}, where it is; {wished!r} is passed over.")
+        return known or wished
+
     def _spec(self, chosen: MirroredRun, continued: bool) -> MirrorSpec:
         wishes, mask = self.wishes, self.writer.mask
         return MirrorSpec(
@@ -157,8 +165,8 @@ class Link:
             wandb_id=chosen.id,
             attempts=(chosen.ours if self.run is None else ()) or chosen.attempts[-1:],
             resumed=continued,
-            project=wishes.project,
-            entity=wishes.entity,
+            project=self._place(chosen, "project"),
+            entity=self._place(chosen, "entity"),
             name=self._masked("name"),
             group=self._masked("group"),
             job_type=self._masked("job_type"),
