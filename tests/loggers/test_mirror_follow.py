@@ -232,7 +232,7 @@ def test_the_exit_code_is_that_of_the_last_training(events, orderly, code):
 
 def test_the_guard_gives_up_when_nothing_moves(monkeypatch):
     class Still:
-        beats, core = 0, None
+        beats, core, uploading = 0, None, True
 
     class Over(Exception):
         pass
@@ -245,7 +245,27 @@ def test_the_guard_gives_up_when_nothing_moves(monkeypatch):
     guard = Guard(Still(), lambda **message: said.append(message), give_up, patience=0.05)
     with pytest.raises(Over, match="nothing moved"):
         guard._look()
-    assert said == [{"wandb": "progress"}]  # once, for the first look
+    assert said == []  # no training waits for what does not move
+
+
+def test_a_checkpoint_on_its_way_is_said_only_while_it_moves(monkeypatch):
+    class Sending:
+        beats, core, uploading = 0, None, True
+
+    host, said, looks = Sending(), [], iter([10, 10 + (64 << 10), 11 + (64 << 10), 12 + (128 << 10), 13 + (192 << 10)])
+
+    def count(*_):
+        if (found := next(looks, None)) is None:
+            raise StopAsyncIteration
+        host.uploading = found < 192 << 10
+        return found
+
+    monkeypatch.setattr("hf_monitor.loggers.mirror.guard._LOOK_S", 0.01)
+    monkeypatch.setattr("hf_monitor.loggers.mirror.guard._UPLOAD_BYTES_S", 6_400_000)  # 64 KiB a look
+    monkeypatch.setattr("hf_monitor.loggers.mirror.guard.bytes_moved", count)
+    with pytest.raises(StopAsyncIteration):
+        Guard(host, lambda **message: said.append(message), print)._look()
+    assert said == [{"wandb": "upload"}] * 2
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_no_other_one_taken(tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ def server():
             patch.delenv(name, raising=False)
         for name, value in stub.environment.items():
             patch.setenv(name, value)
+        patch.setattr("hf_monitor.loggers.mirror.link.WAIT_S", 60.0)  # what is sent is looked at next
         yield stub
         assert stub.errors == []
 

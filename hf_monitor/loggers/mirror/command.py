@@ -69,6 +69,9 @@ def run_wandb(options: argparse.Namespace) -> int:
         raise InputError(f"process {busy.pid} is sending this run at this moment; it ends by itself.")
     all_there = True
     for entry, opened_before in list(_entries(run)):
+        if entry.attempts and not entry.ours:
+            _say(f"W&B run {entry.id} was told by the program that had it open, and is not opened again: it is yours.")
+            continue
         spec = _spec(run, entry, options, resumed=opened_before)
         mirror = ProcessMirror(spec, _say, offline=options.offline)
         mirror.start()
@@ -98,6 +101,8 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
     yield from ((one, bool(one.folders)) for one in known)
     mirrored = {number for one in known for number in one.attempts}
     made: list[MirroredRun] = []
+    asked = {name: value for one in known for name, value in one.more.items() if name == ASKED}
+    before = known[-1] if known else MirroredRun("")
     first = {row["attempt"]: row for row in reversed(run.rows) if row.get("event") == "train_begin"}
     numbers = sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored)
     for number in numbers:
@@ -105,7 +110,8 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
         if goes_on and made:
             made[-1] = replace(made[-1], attempts=(*made[-1].attempts, number))
         else:
-            made.append(choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0])
+            fresh = choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0]
+            made.append(replace(fresh, project=before.project, entity=before.entity, more={**fresh.more, **asked}))
     yield from ((one, False) for one in made)
 
 
@@ -117,8 +123,11 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     asked = entry.more.get(ASKED)
     values = dict(asked) if isinstance(asked, dict) else {}
     values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
-    values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
-    values |= {"project": options.project or entry.project, "entity": options.entity or entry.entity}
+    values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.ours, "resumed": resumed}
+    for name in ("project", "entity"):
+        values[name] = getattr(options, name) or getattr(entry, name) or values.get(name)
     # The load of this machine is not that of the training, nor need it be the same machine.
-    values |= {"settings": {"x_disable_stats": True, "x_disable_meta": resumed}}
+    theirs = values.get("settings")
+    settings = dict(theirs) if isinstance(theirs, dict) else {}
+    values |= {"settings": {**settings, "x_disable_stats": True, "x_disable_meta": resumed}}
     return MirrorSpec.from_dict(values)

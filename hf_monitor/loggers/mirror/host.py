@@ -18,7 +18,8 @@ from hf_monitor.loggers.mirror.apply import SLOTS, Applier
 from hf_monitor.loggers.mirror.core_log import skipped
 from hf_monitor.loggers.mirror.course import Course
 from hf_monitor.loggers.mirror.follow import Follower
-from hf_monitor.loggers.mirror.identity import MirroredRun, mirrored_runs, put
+from hf_monitor.loggers.mirror.guard import PATIENCE_S, bytes_moved
+from hf_monitor.loggers.mirror.identity import ASKED, THEIRS, MirroredRun, mirrored_runs, update
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.told import Told
 from hf_monitor.loggers.mirror.wandb_file import files_of
@@ -27,8 +28,11 @@ from hf_monitor.run.process import is_alive, process_identity
 
 __all__ = ["FORMER_S", "HelperGone", "Host", "is_at_work"]
 
-FORMER_S = 20.0
-"""How long a mirror waits for an earlier one of the same W&B run."""
+FORMER_S = PATIENCE_S + 30.0
+"""How long a mirror waits for an earlier one of the same W&B run that moves nothing; that one gives up before."""
+_SAY_S = 5.0  # after that long it is said that there is one
+_PAUSE_S = 60.0  # after an opening that failed, where more rows come
+_AGAIN_S = 0.5  # before a failed opening's second try
 _CORE_S = 5.0
 _SYNCED = ".synced"  # ending of the file by which wandb knows that one was sent
 _FATAL = '"msg":"filestream: fatal error'
@@ -79,19 +83,34 @@ class Host:
         self._follower: Follower | None = None
         self._files: list[Any] = []
         self._notes = 0
+        self._closed = ""  # why the last opening failed
+        self._next_try = 0.0
+
+    @property
+    def uploading(self) -> bool:
+        """Whether a checkpoint is on its way."""
+        applier = self._applier
+        return applier is not None and applier.pending() > 0
 
     def open(self) -> Opened:
         """Open the run, or say why there is none."""
+        self._files = self._signature()
         entry = self._await_former()
         continued = self.spec.resumed or bool(entry.folders)
-        self._note(replace(entry, pid=os.getpid(), state="opening", more={**entry.more, "process": process_identity()}))
+        self._claim()
         told_step = int(entry.more.get("told_step", -1))
         opened = open_run(self.spec, continued=continued, offline=self._offline, told_step=told_step)
         self.beats += 1
+        if opened.mode == "none":  # wandb's helper may have been killed meanwhile, say
+            time.sleep(_AGAIN_S)
+            opened = open_run(self.spec, continued=continued, offline=self._offline, told_step=told_step)
+            self.beats += 1
+        self._closed = (opened.why or "it could not be opened") if opened.mode == "none" else ""
+        self._next_try = time.monotonic() + _PAUSE_S
         if opened.run is not None:
             self._begin(opened)
         self._enter(opened)
-        advice = self.advice() if opened.mode == "offline" else ""
+        advice = self.advice() if opened.mode in ("offline", "none") else ""
         self._say(
             wandb="opened",
             mode=opened.mode,
@@ -143,9 +162,17 @@ class Host:
 
     def _await_former(self) -> MirroredRun:
         """Wait for an earlier mirror of this W&B run, and for the helper that it left: only then is its file whole."""
-        until = time.monotonic() + FORMER_S
-        while is_at_work(entry := self._known()) and time.monotonic() < until:
+        begun = moved = time.monotonic()
+        count, said = -1, False
+        while is_at_work(entry := self._known()) and time.monotonic() - moved < FORMER_S:
+            if (now := _moved_by(entry)) != count:
+                count, moved = now, time.monotonic()
+                self.beats += 1
+            if not said and time.monotonic() - begun > _SAY_S:
+                said = True
+                self._say(wandb="note", text=f"process {entry.pid} still sends what came before; this waits for it")
             time.sleep(0.1)
+        self.beats += 1
         until = time.monotonic() + _CORE_S
         pid, created = entry.more.get("core") or (0, 0.0)
         with suppress(psutil.Error, TypeError, ValueError):
@@ -163,10 +190,36 @@ class Host:
         entry = mine[0] if mine else MirroredRun(self.spec.wandb_id)
         return replace(entry, attempts=tuple(sorted({*entry.attempts, *self.spec.attempts})))
 
+    def _claim(self) -> None:
+        mine = {"process": process_identity()}
+        self._write(
+            lambda known: replace(
+                known,
+                attempts=tuple(sorted({*known.attempts, *self.spec.attempts})),
+                pid=os.getpid(),
+                state="opening",
+                more={**known.more, **mine},
+            )
+        )
+
     def _note(self, entry: MirroredRun) -> None:
+        # A newer mirror may have taken it over while this one hung: then it says how the run is.
         self._entry = entry
-        with suppress(OSError):  # a full disk
-            put(self.spec.folder, entry)
+        theirs = (ASKED, THEIRS)  # the training's process writes them
+
+        def change(known: MirroredRun) -> MirroredRun:
+            if is_at_work(known):
+                return replace(known, folders=entry.folders)
+            kept = {name: known.more[name] for name in theirs if name in known.more}
+            return replace(entry, more={**entry.more, **kept})
+
+        self._write(change)
+
+    def _write(self, change: Callable[[MirroredRun], MirroredRun]) -> None:
+        try:
+            self._entry = update(self.spec.folder, self.spec.wandb_id, change)
+        except OSError:  # a full disk
+            self._entry = change(self._known())
 
     def poll(self, *, last: bool = False) -> int:
         """Tell what is new; how many rows and tables that were.
@@ -192,8 +245,16 @@ class Host:
         self._notes = len(self._applier.notes)
         return told
 
-    def has_news(self) -> bool:
-        """Say whether the folder is another one than at the last poll."""
+    def has_news(self, *, last: bool = False) -> bool:
+        """Say whether the folder is another one than at the last poll, and it is time for another opening.
+
+        Parameters
+        ----------
+        last : bool
+            Whether the training has ended.
+        """
+        if self._closed and (last or time.monotonic() < self._next_try):
+            return last
         return self._signature() != self._files
 
     def _signature(self) -> list[Any]:
@@ -220,7 +281,7 @@ class Host:
             As :meth:`poll` does.
         """
         if self.opened is None or self._applier is None or self._follower is None:
-            return ""
+            return self._closed or (self._entry.why if self._entry.state == "unsent" else "")
         while self.poll(last=True):
             pass
         self._applier.close()
@@ -271,7 +332,7 @@ class Host:
 
     def fail(self, why: str) -> None:
         """Note that not all was sent; nothing of wandb is asked."""
-        self._note(replace(self._known(), state="unsent", why=why, pid=os.getpid()))
+        self._note(replace(self._known(), state="unsent", why=why))
 
     def advice(self) -> str:
         """Give the command that sends later what is not sent; empty where all is.
@@ -333,6 +394,17 @@ def _refused(folder: Path) -> str:
     except OSError:
         pass
     return ""
+
+
+def _moved_by(entry: MirroredRun) -> int:
+    """Give the bytes that a mirror of another process has moved, and its helper; -1 where nobody tells."""
+    core = None
+    with suppress(psutil.Error, TypeError, ValueError, IndexError):
+        core = psutil.Process((entry.more.get("core") or [0])[0])
+    try:
+        return bytes_moved(psutil.Process(entry.pid), core) >> 13  # less is no more than that they live
+    except (psutil.Error, TypeError, ValueError):
+        return -1
 
 
 def _lives(process: psutil.Process) -> bool:
