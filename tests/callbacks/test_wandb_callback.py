@@ -91,6 +91,18 @@ def test_a_resumed_training_goes_on_in_its_wandb_run_and_another_one_has_its_own
 
 
 @pytest.mark.no_cover
+def test_a_callback_that_two_trainers_share_goes_into_the_folder_of_each(make_trainer, made, no_pictures, tmp_path):
+    callback, folders = WandBCallback(), [tmp_path / name for name in "ab"]
+    for folder in folders:
+        trainer = make_trainer(output_dir=str(folder), callbacks=[callback], max_steps=1, eval_strategy="no")
+        with attach(trainer):
+            trainer.train()
+    assert [one.spec.run_dir for one in made] == [str(folder / "monitor") for folder in folders]
+    assert [one.attempts for folder in folders for one in mirrored_runs(folder / "monitor")] == [(1,), (1,)]
+    assert [one.calls[-1] for one in made] == [("finish", None)] * 2
+
+
+@pytest.mark.no_cover
 def test_the_best_checkpoint_is_sent_at_the_end_without_what_only_a_resume_needs(
     make_trainer, run_dir, made, no_pictures
 ):

@@ -43,7 +43,7 @@ class Run:
 def server(monkeypatch):
     runs = {}
 
-    def open_run(spec, *, continued, offline):
+    def open_run(spec, *, continued, offline, told_step=-1):
         known = runs.get(spec.wandb_id)
         run = runs[spec.wandb_id] = known if continued and known is not None else Run(spec.wandb_id)
         run._is_finished = False

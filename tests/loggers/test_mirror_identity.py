@@ -134,6 +134,23 @@ def test_a_run_that_was_never_opened_is_sent_to_where_it_was_meant_for(tmp_path,
         assert spec.settings.keys() == {"base_url", "x_disable_stats", "x_disable_meta"}
 
 
+def test_what_goes_on_from_a_run_in_wandb_is_sent_into_that_one(tmp_path, made, caplog):
+    put(tmp_path, MirroredRun("r", (1,), project="mine", entity="team", folders=("wandb/run-r",)))
+    writer = RunWriter(tmp_path)
+    for step in (0, 4):
+        writer.begin_attempt({})
+        writer.event("train_begin", step)
+    writer.begin_attempt({})
+    writer.row("eval", 4, {"loss": 1.0})  # no training
+    writer.close()
+    ((entry, opened),) = command._entries(load_run(tmp_path))
+    assert (entry.id, entry.attempts, opened) == ("r", (1, 2, 3), True)
+    with WandBLogger("huggingface", run_dir=tmp_path, resume=True):
+        pass
+    assert (made[0].spec.wandb_id, made[0].spec.project, made[0].spec.entity) == ("r", "mine", "team")
+    assert "goes on in project 'mine', where it is; 'huggingface' is passed over" in caplog.text
+
+
 def test_secrets_in_what_names_a_run_go_nowhere(tmp_path, made):
     key = "hf_" + "Ab3dE" * 7
     with WandBLogger("p", run_dir=tmp_path, name=key, tags=["t", key], notes=f"by {key}", group=key, job_type=key):

@@ -248,3 +248,18 @@ def test_where_the_disk_is_nearly_full_no_checkpoint_is_kept_for_wandb(tmp_path,
     assert ordered(tmp_path / "run") == []
     (record,) = caplog.records
     assert "is not kept for W&B: the disk has no room for 2 more of 1 MiB" in record.getMessage()
+
+
+def test_a_full_disk_loses_the_picture_and_not_the_loop(tmp_path, made, monkeypatch, caplog):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"p")
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    with WandBLogger("p", run_dir=tmp_path / "run") as logger:
+        monkeypatch.setattr("shutil.copyfile", full)
+        logger.log_image("a", picture)
+        logger.log({"loss": 1.0})
+    assert not ordered(tmp_path / "run")
+    assert "'a' cannot be kept: No space left on device" in caplog.text

@@ -97,26 +97,27 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
 
     An attempt that goes on from a checkpoint, or only evaluates, is in the run of the attempt before it.
     """
-    known = mirrored_runs(run.path)
-    mirrored = {number for one in known for number in one.attempts}
-    made: list[MirroredRun] = []
-    asked = {name: value for one in known for name, value in one.more.items() if name == ASKED}
-    last = known[-1] if known else MirroredRun("")
+    runs = [(one, bool(one.folders) or BEFORE in one.more or THEIRS in one.more) for one in mirrored_runs(run.path)]
+    mirrored = {number for one, _ in runs for number in one.attempts}
     first = {row["attempt"]: row for row in reversed(run.rows) if row.get("event") == "train_begin"}
-    numbers = sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored)
-    for number in numbers:
+    for number in sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored):
         goes_on = number not in first or (first[number].get("step") or 0) > 0
-        before = first.get(number, {}).get("resumed_attempt", number - 1)
-        there = next((runs for runs in (known, made) for one in runs if before in one.attempts), None)
-        at = next((at for at, one in enumerate(there or ()) if before in one.attempts), 0)
+        after = first.get(number, {}).get("resumed_attempt") or number - 1
+        at = max(range(len(runs)), key=lambda at: _last_before(runs[at][0], after + 1), default=-1)
+        before = runs[at][0] if runs else MirroredRun("")
         # Not where a later attempt is there already: W&B's steps only ascend.
-        if goes_on and there and number > max(there[at].attempts):
-            there[at] = replace(there[at], attempts=(*there[at].attempts, number))
-        else:
-            fresh = choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0]
-            made.append(replace(fresh, project=last.project, entity=last.entity, more={**fresh.more, **asked}))
-    yield from ((one, bool(one.folders) or BEFORE in one.more or THEIRS in one.more) for one in known)
-    yield from ((one, False) for one in made)
+        joins = bool(_last_before(before, after + 1)) and number > max(before.attempts)
+        if goes_on and joins and not before.more.get(THEIRS):
+            runs[at] = replace(before, attempts=(*before.attempts, number)), runs[at][1]
+            continue
+        fresh = choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0]
+        asked = {ASKED: before.more[ASKED]} if ASKED in before.more else {}
+        runs.append((replace(fresh, project=before.project, entity=before.entity, more={**fresh.more, **asked}), False))
+    yield from runs
+
+
+def _last_before(entry: MirroredRun, number: int) -> int:
+    return max((one for one in entry.attempts if one < number), default=0)
 
 
 def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed: bool) -> MirrorSpec:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from hf_monitor.loggers.mirror.apply import SLOTS, Applier
+from hf_monitor.loggers.mirror.core_log import skipped
 from hf_monitor.loggers.mirror.course import Course
 from hf_monitor.loggers.mirror.follow import Follower
 from hf_monitor.loggers.mirror.guard import PATIENCE_S, bytes_moved
@@ -111,11 +112,12 @@ class Host:
         entry = self._await_former()
         continued = self.spec.resumed or bool(entry.folders)
         self._claim()
-        opened = open_run(self.spec, continued=continued, offline=self._offline)
+        told_step = int(entry.more.get("told_step", -1))
+        opened = open_run(self.spec, continued=continued, offline=self._offline, told_step=told_step)
         self.beats += 1
         if opened.mode == "none":  # wandb's helper may have been killed meanwhile, say
             time.sleep(_AGAIN_S)
-            opened = open_run(self.spec, continued=continued, offline=self._offline)
+            opened = open_run(self.spec, continued=continued, offline=self._offline, told_step=told_step)
             self.beats += 1
         if opened.run is not None and self._is_copied(opened):
             opened = self._open_apart(opened)
@@ -163,7 +165,8 @@ class Host:
         line, slot = (line - base, slot) if line >= base else (0, 0)
         self._applier = Applier(opened.run, self.spec, numbered=True, first_line=line, first_slot=slot, base=base)
         self._applier.define()
-        told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step)
+        online, ended = opened.mode == "online", self._last_written()
+        told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step, online=online, ended=ended)
         begun = _begin_of(self.spec.folder, self.spec.attempts if line == 0 else self.spec.attempts[-1:])
         offset = self._entry.more.get("log_bytes", -1) if line else -1
         lines, when = self._entry.more.get("emptied") or (0, 0.0)
@@ -185,6 +188,14 @@ class Host:
         if opened.mode == "offline" and opened.last_step < 0 and before is not None:
             return _FAR * max(int(before), 1)  # nobody knows: far behind all that it can have
         return line
+
+    def _last_written(self) -> float:
+        """Give when the opening before this one wrote its file last; wandb does every few seconds."""
+        for folder in reversed(self._entry.folders):
+            with suppress(OSError):
+                times = [file.stat().st_mtime for file in (self.spec.folder / folder).glob("*.wandb")]
+                return max(times, default=0.0)
+        return 0.0
 
     def _enter(self, opened: Opened) -> None:
         changes: dict[str, Any] = {"mode": opened.mode, "why": opened.why, "state": "running"}
@@ -342,6 +353,12 @@ class Host:
             self._mark_synced()
         more = {**self._entry.more, "log_bytes": self._follower.log_offset, "exit_code": exit_code}
         more[_LAST_STEP] = self._applier.step
+        if not why:
+            self._follower.ended_well()
+            more["told_step"] = self._applier.step
+            for note in skipped(Path(self.opened.folder)):
+                self._say(wandb="note", text=note)
+        why = why or self._applier.unsent
         self.forget()
         state = "unsent" if why else "finished"
         self._note(replace(self._entry, state=state, why=why or self._entry.why, more={**more, "core": None}))
@@ -349,6 +366,8 @@ class Host:
 
     def forget(self) -> None:
         """Let go of the run, and end wandb's helper if it does not end by itself."""
+        if self._applier is not None:
+            self._applier.drop()
         if self.opened is not None:
             self.opened = self._applier = self._follower = None
             drop_core(patient=True)
@@ -401,8 +420,8 @@ class _Seen:
     def predictions(self, rows: list[dict[str, Any]]) -> None:
         self._applier.predictions(rows)
 
-    def order(self, order: dict[str, Any]) -> None:
-        self._applier.order(order)
+    def order(self, order: dict[str, Any], sent: Callable[[], None]) -> None:
+        self._applier.order(order, sent)
 
     def logs(self, text: str) -> None:
         self._applier.logs(text)

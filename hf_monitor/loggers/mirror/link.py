@@ -153,8 +153,8 @@ class Link:
                 mirror = ThreadMirror(spec, self.run, self.announce)
             if self.run is not None:
                 self.announce(
-                    f"hf_monitor: W&B: your open run {chosen.id} is told. Where you log into it yourself, leave step= out: "
-                    "wandb drops what has a step below the last one."
+                    f"hf_monitor: W&B: your open run {chosen.id} is told. Where you log into it yourself, leave step= "
+                    "out: wandb drops what has a step below the last one."
                 )
             mirror.start()
             self._mirror = mirror
@@ -175,6 +175,14 @@ class Link:
         public = {name: value for name, value in settings.items() if mask({name: value}) == {name: value}}
         return asked | {"settings": {name: value for name, value in public.items() if name != "mode"}}
 
+    def _place(self, chosen: MirroredRun, name: str) -> str | None:
+        """Give the project or entity: a run that goes on is where it is, whatever is asked for now."""
+        wished: str | None = getattr(self.wishes, name)
+        known: str | None = getattr(chosen, name)
+        if self.run is None and known and wished and known != wished:
+            self.say(name, f"W&B run {chosen.id} goes on in {name} {known!r}, where it is; {wished!r} is passed over.")
+        return known or wished
+
     def _spec(self, chosen: MirroredRun, continued: bool) -> MirrorSpec:
         wishes, mask = self.wishes, self.writer.mask
         return MirrorSpec(
@@ -182,8 +190,8 @@ class Link:
             wandb_id=chosen.id,
             attempts=(chosen.ours if self.run is None else ()) or chosen.attempts[-1:],
             resumed=continued,
-            project=self._place(chosen, continued, "project"),
-            entity=self._place(chosen, continued, "entity"),
+            project=self._place(chosen, "project"),
+            entity=self._place(chosen, "entity"),
             name=self._masked("name"),
             group=self._masked("group"),
             job_type=self._masked("job_type"),
@@ -199,16 +207,6 @@ class Link:
             attempts_before=chosen.more.get(BEFORE, 0),
             users=THEIRS in chosen.more,
         )
-
-    def _place(self, chosen: MirroredRun, continued: bool, what: str) -> str | None:
-        """Give project or entity: that in which the run is; an id alone would begin another run elsewhere."""
-        wish: str | None = getattr(self.wishes, what)
-        there: str | None = getattr(chosen, what) if continued else None
-        if there and wish and wish != there and self.run is None:
-            self.announce(
-                f"hf_monitor: W&B: run {chosen.id} goes on in the {what} {there!r}, where it is, not in {wish!r}."
-            )
-        return there or wish
 
     def announce(self, message: str) -> None:
         """Say what became known, where whoever sits there sees it. Never raises."""
