@@ -396,7 +396,9 @@ def _put_into(callback: Any, folder: Path) -> None:
             callback.leave()
         elif "_recorder" in callback.__dict__:
             callback._recorder = None
-    callback.run_dir = callback._put_into = folder
+    if not _named_by_user(callback):
+        callback._put_into = folder
+    callback.run_dir = folder
 
 
 def attach(
@@ -451,12 +453,14 @@ def attach(
             f"{type(text_metrics).__name__}."
         )
     present = trainer.callback_handler.callbacks
+    earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")
+    if run_dir is None and earlier is not None:
+        return earlier
     if run_dir is None:  # callbacks that the user made himself may name the folder already
         ours = (*(type(callback) for callback in default_callbacks()), WandBCallback)
         named: Any = (callback for callback in present if isinstance(callback, ours))
         run_dir = next((callback.run_dir for callback in named if _named_by_user(callback)), None)
     folder = run_dir_for(run_dir, trainer.args)
-    earlier: Monitor | None = trainer.__dict__.get("_hf_monitor")
     if earlier is not None:
         if folder.resolve() != earlier.run_dir.resolve():
             raise InputError(
