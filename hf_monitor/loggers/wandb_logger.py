@@ -317,7 +317,7 @@ class WandBLogger:
         self._link.order(orders.alert(title, str(text), level))
 
     def finish(self, exit_code: int | None = None) -> None:
-        """End the recording, and wait up to 8 s for what is still being sent; the rest goes on by itself.
+        """End the recording, and wait up to 6 s (60 s while a checkpoint moves) for W&B; the rest goes on alone.
 
         Parameters
         ----------

@@ -11,9 +11,11 @@ import wandb_file
 
 from hf_monitor.loggers.mirror import orders
 from hf_monitor.loggers.mirror.apply import SLOTS, Applier
+from hf_monitor.loggers.mirror.artifacts import Artifacts
 from hf_monitor.loggers.mirror.endresult import final_summary
 from hf_monitor.loggers.mirror.prediction_table import evenly, table_of
 from hf_monitor.loggers.mirror.spec import MirrorSpec
+from hf_monitor.loggers.mirror.wandb_open import _settings
 from hf_monitor.run.reader import load_run
 from hf_monitor.run.rows import iter_lines
 from hf_monitor.run.writer import RunWriter
@@ -261,6 +263,42 @@ def test_a_checkpoint_is_an_artifact_without_a_second_copy(told):
     assert note.endswith("nothing: FileNotFoundError: there are no files in it")
 
 
+def test_a_checkpoint_counts_when_it_is_sent_and_its_failure_is_known(tmp_path, monkeypatch):
+    class Run:
+        offline = False
+
+        def log_artifact(self, artifact, aliases):
+            raise ConnectionError("no route")
+
+    monkeypatch.setattr("hf_monitor.loggers.mirror.artifacts._PAUSES_S", (0.0, 0.0))
+    for name in ("DATA", "CACHE", "ARTIFACT", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    notes, sent = [], []
+    artifacts = Artifacts(Run(), lambda trouble, why: notes.append(why))
+    artifacts.send(orders.checkpoint(staged, "gone", [], 1, staged=True), {}, lambda: sent.append("gone"))
+    assert artifacts.settle(30)
+    assert (sent, artifacts.failed) == (["gone"], "")  # no files: nothing is left to be sent
+    (staged / "model.safetensors").write_bytes(b"W")
+    artifacts.send(orders.checkpoint(staged, "there", [], 1, staged=True), {}, lambda: sent.append("there"))
+    assert artifacts.settle(30)
+    assert sent == ["gone"]
+    assert artifacts.failed == f"a checkpoint was not sent: {staged}: ConnectionError: no route"
+    assert len(notes) == 2
+    assert (staged / "model.safetensors").exists()
+
+
+def test_code_is_not_saved_unless_settings_say_so(tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_SAVE_CODE", "true")
+    spec = MirrorSpec(str(tmp_path), "id", (1,))
+    assert _settings(wandb.Settings, spec).save_code is False
+    asked = MirrorSpec(str(tmp_path), "id", (1,), settings={"save_code": True})
+    assert _settings(wandb.Settings, asked).save_code is True
+
+
 def test_alerts_ring_once_unless_they_are_old_or_no_trouble(told):
     rung = [("hf_monitor: data_bound", "The GPU waits.\nTry: a; b", "WARN"), ("t" * 63, "text", "ERROR")]
     assert wandb_file.alerts(told["file"]) == rung
@@ -287,6 +325,9 @@ def test_the_summary_says_how_it_came_out(told):
         "nested": {"a": 1},
     }
     assert {name: summary[name] for name in wanted} == wanted
+    assert "log/long" not in summary  # of 1.5 MB: some of them, and W&B would take no summary at all
+    assert "train/long" not in summary
+    assert summary["train/한국어"] == ODD["한국어"]
     assert summary["total_time"] == round(load_run(told["folder"] / "monitor").duration_seconds, 3)
 
 

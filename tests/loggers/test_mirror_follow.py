@@ -4,12 +4,13 @@ import time
 
 import pytest
 
+from hf_monitor.loggers.mirror.core_log import skipped, status_of
 from hf_monitor.loggers.mirror.course import Course
 from hf_monitor.loggers.mirror.follow import Follower
 from hf_monitor.loggers.mirror.guard import Guard
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.loggers.mirror.told import Told
-from hf_monitor.loggers.mirror.wandb_open import open_run
+from hf_monitor.loggers.mirror.wandb_open import Opened, _reason, open_run
 
 
 class Heard:
@@ -27,8 +28,9 @@ class Heard:
         self.step += 1
         self.all.append(("predictions", rows[0]["step"], [row["index"] for row in rows]))
 
-    def order(self, order):
+    def order(self, order, sent):
         self.all.append(("order", order["do"]))
+        self.sent = sent
 
     def logs(self, text):
         self.all.append(("logs", text))
@@ -138,6 +140,75 @@ def test_a_table_that_w_and_b_does_not_have_is_told_again_and_no_other(tmp_path)
     assert [one for one in heard.all if one[0] == "predictions"] == [("predictions", 4, [0])]
 
 
+def told_again(folder, last_step, *, ended=0.0, online=True):
+    heard = Heard()
+    told = Told(folder, "id", last_step, online=online, ended=ended)
+    followed = Follower(MirrorSpec(str(folder), "id", (1,)), told)
+    followed.poll(heard, last=True)
+    return [one[-1] for one in heard.all if one[0] == "order"], heard, followed
+
+
+def test_online_what_was_told_counts_when_the_run_ended_well_or_long_before_it_ended_otherwise(tmp_path):
+    orders = ["images", "summary", "alert", "checkpoint"]
+    write(tmp_path / "metrics.jsonl", row(1.0))
+    write(tmp_path / "wandb.jsonl", *({**row(2.0 + i), "do": do} for i, do in enumerate(orders)))
+    assert told_again(tmp_path, -1)[0] == orders
+    again, heard, _ = told_again(tmp_path, 10)  # it was killed
+    assert again == ["images", "summary", "checkpoint"]
+    assert told_again(tmp_path, 10, ended=time.time() + 3600.0)[0] == ["checkpoint"]
+    heard.sent()
+    again, _, followed = told_again(tmp_path, 9)  # the server has it, whatever rows it has
+    assert again == ["images", "summary", "alert"]
+    followed.ended_well()
+    assert told_again(tmp_path, 10)[0] == []
+    assert told_again(tmp_path, -1)[0] == ["images", "summary", "alert"]  # the run was deleted there
+
+
+def test_offline_only_a_summary_and_a_config_are_told_again_after_a_kill(tmp_path):
+    write(tmp_path / "metrics.jsonl", row(1.0))
+    write(tmp_path / "wandb.jsonl", *({**row(2.0), "do": do} for do in ("images", "summary", "config", "checkpoint")))
+    _, heard, _ = told_again(tmp_path, -1, online=False)
+    heard.sent()
+    assert told_again(tmp_path, 10, online=False)[0] == ["summary", "config"]
+
+
+def test_a_line_of_the_log_that_is_very_long_is_cut_and_the_next_ones_come(tmp_path):
+    log = tmp_path / "train.log"
+    log.write_text("one\n" + "가" * 300_000 + "\nafter\n")
+    heard, followed = Heard(), follower(tmp_path)
+    followed.poll(heard)
+    shown = "".join(text for _, text in heard.take())
+    first, long, after = shown.splitlines()
+    assert (first, after) == ("one", "after")
+    assert long == "가" * (8192 // 3) + " ... (the line is cut; train.log has it whole)"
+    write(log, "x" * 600_000)  # its end is not there yet
+    followed.poll(heard)
+    assert heard.take()[0][1].startswith("xxx")
+    write(log, "x\nlast\n")
+    followed.poll(heard)
+    assert heard.take() == [("logs", "last\n")]
+    assert followed.log_offset == log.stat().st_size
+
+
+def test_what_the_helper_of_wandb_skips_or_is_refused_is_read_from_its_log(tmp_path):
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "debug-internal.log"
+    assert (skipped(tmp_path), status_of(tmp_path)) == ([], 0)
+    log.write_text(
+        '{"level":"WARN","msg":"filestream: run history line too long, skipping","len":1}\n'
+        '{"level":"WARN","msg":"filestream: run summary line too long, skipping"}\n'
+        '{"level":"ERROR","msg":"api: HTTP error","status":401,"method":"POST"}\n'
+    )
+    rows, summary = skipped(tmp_path)
+    assert rows.startswith("1 rows are too long")
+    assert summary.startswith("the summary is too long")
+    assert status_of(tmp_path) == 401
+    error = Exception("<no message>")
+    assert _reason(error, "host", 401) == ("host refuses the key (401)", "wandb login --relogin")
+    assert _reason(error, "host", 404)[0] == "host refuses it (404)"
+    assert _reason(Exception("it timed out"), "host", 500) == ("host does not answer", "")
+
+
 @pytest.mark.parametrize(
     ("events", "orderly", "code"),
     [
@@ -161,7 +232,7 @@ def test_the_exit_code_is_that_of_the_last_training(events, orderly, code):
 
 def test_the_guard_gives_up_when_nothing_moves(monkeypatch):
     class Still:
-        beats, core = 0, None
+        beats, core, uploading = 0, None, True
 
     class Over(Exception):
         pass
@@ -174,7 +245,27 @@ def test_the_guard_gives_up_when_nothing_moves(monkeypatch):
     guard = Guard(Still(), lambda **message: said.append(message), give_up, patience=0.05)
     with pytest.raises(Over, match="nothing moved"):
         guard._look()
-    assert said == [{"wandb": "progress"}]  # once, for the first look
+    assert said == []  # no training waits for what does not move
+
+
+def test_a_checkpoint_on_its_way_is_said_only_while_it_moves(monkeypatch):
+    class Sending:
+        beats, core, uploading = 0, None, True
+
+    host, said, looks = Sending(), [], iter([10, 10 + (64 << 10), 11 + (64 << 10), 12 + (128 << 10), 13 + (192 << 10)])
+
+    def count(*_):
+        if (found := next(looks, None)) is None:
+            raise StopAsyncIteration
+        host.uploading = found < 192 << 10
+        return found
+
+    monkeypatch.setattr("hf_monitor.loggers.mirror.guard._LOOK_S", 0.01)
+    monkeypatch.setattr("hf_monitor.loggers.mirror.guard._UPLOAD_BYTES_S", 6_400_000)  # 64 KiB a look
+    monkeypatch.setattr("hf_monitor.loggers.mirror.guard.bytes_moved", count)
+    with pytest.raises(StopAsyncIteration):
+        Guard(host, lambda **message: said.append(message), print)._look()
+    assert said == [{"wandb": "upload"}] * 2
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_no_other_one_taken(tmp_path, monkeypatch):
@@ -185,6 +276,14 @@ def test_a_folder_that_cannot_be_written_is_said_and_no_other_one_taken(tmp_path
     assert (opened.run, opened.mode) == (None, "none")
     assert "cannot be written" in opened.why
     assert opened.advice.startswith("WANDB_DIR")
+
+
+def test_offline_the_steps_go_on_where_the_files_were_sent_and_deleted(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("hf_monitor.loggers.mirror.wandb_open._opened", lambda *_: Opened(None, "offline", last_step=7))
+    spec = MirrorSpec(str(tmp_path), "id", (1,))
+    steps = [open_run(spec, continued=True, told_step=step).last_step for step in (-1, 5, 70)]
+    assert steps == [7, 7, 70]
 
 
 def test_disabled_is_the_users_word(tmp_path, monkeypatch):

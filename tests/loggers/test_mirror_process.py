@@ -108,7 +108,7 @@ def test_a_training_that_is_killed_is_told_to_its_last_row_and_goes_on_in_the_sa
     mirror.start()
     train(writer, 1, 20)
     writer.event("train_end", 20)
-    mirror.finish()
+    mirror.finish(seconds=30)
     writer.close()
     assert (mirror.state, mirrored_runs(tmp_path)[0].attempts) == ("finished", (1, 2))
     first, second = files_of(tmp_path / "wandb", run.id)
@@ -166,7 +166,7 @@ def test_a_helper_of_wandb_that_is_stopped_does_not_keep_the_mirror(tmp_path):
     wait_for(lambda: len(said) == 3)
     assert f"hf-monitor wandb {tmp_path}" in said[1]
     assert said[2] == (
-        "hf_monitor: W&B: not all was sent (nothing moved for 1 s). Nothing is lost; afterwards: "
+        "hf_monitor: W&B: not all was sent (nothing moved for 1 s). What is in the run folder is not lost; afterwards: "
         f"hf-monitor wandb {tmp_path}"
     )
 

@@ -2,6 +2,7 @@
 
 import math
 
+import orjson
 import pytest
 
 from hf_monitor.loggers.mirror.translate import fit, flat_value, log_name, plain_value, single_values, translate
@@ -59,9 +60,27 @@ def test_a_row_that_is_too_long_for_the_server_is_cut_and_says_so():
     assert cut["b"] == 1
     assert cut["c"] == "x" * 2_000_000
     assert cut["a"].startswith("한한")
-    assert cut["a"].endswith("... (9,000,000 bytes: too long for W&B, metrics.jsonl has it whole)")
+    assert cut["a"].endswith("... (9,000,002 bytes: too long for W&B, metrics.jsonl has it whole)")
     assert fit({"a": "x" * 5_000_000}) == {"a": "x" * 5_000_000}
     assert fit({"a": list(range(2_000_000))})["a"].startswith("... (")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {f"t{i}": "x" * 900_000 for i in range(14)},  # each is short enough
+        {f"t{i}": "x" * 90_000 for i in range(200)},
+        {"lines": "\n" * 7_000_000},
+        {"control": "\1" * 3_000_000},
+    ],
+    ids=["many", "very many", "newlines", "control"],
+)
+def test_it_is_the_row_in_json_that_is_short_enough(values):
+    cut = fit({"a": 1, **values})
+    assert cut.keys() == {"a", *values}
+    assert cut["a"] == 1
+    assert len(orjson.dumps(cut)) < 9_000_000 < len(orjson.dumps(values))
+    assert all(any(text.startswith(one[:500]) for one in values.values()) for name, text in cut.items() if name != "a")
 
 
 def test_single_values_of_the_training_are_those_of_transformers():

@@ -29,6 +29,7 @@ def server():
             patch.delenv(name, raising=False)
         for name, value in stub.environment.items():
             patch.setenv(name, value)
+        patch.setattr("hf_monitor.loggers.mirror.link.WAIT_S", 60.0)  # what is sent is looked at next
         yield stub
         assert stub.errors == []
 
@@ -150,8 +151,8 @@ def test_hf_monitor_wandb_sends_what_is_missing_and_nothing_twice(server, tmp_pa
     assert found.good, (str(found), found.missing[:3], found.unlike[:3], found.doubled[:3])
     assert sent[1] == 4
     assert sent[2] == 0
-    assert "4 rows were missing there" in said[1]
-    assert "no row was missing there" in said[2]
+    assert "rows of metrics.jsonl that were missing there: 4\n" in said[1]
+    assert "rows of metrics.jsonl that were missing there: 0\n" in said[2]
     assert f"W&B: all was sent: {server.url}" in said[2]
 
 

@@ -15,7 +15,7 @@ from hf_monitor.loggers.mirror.endresult import config_of, final_summary
 from hf_monitor.loggers.mirror.media import free_name, ordered_page, ordered_pictures, said, table
 from hf_monitor.loggers.mirror.prediction_table import table_of
 from hf_monitor.loggers.mirror.spec import STEP_AXIS, MirrorSpec
-from hf_monitor.loggers.mirror.translate import HIDDEN, plain_value, single_values, translate
+from hf_monitor.loggers.mirror.translate import HIDDEN, fit, plain_value, single_values, size, translate
 from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["SLOTS", "Applier"]
@@ -29,6 +29,8 @@ _LONGEST_TITLE = 63  # characters; wandb's own limit
 _DEFINED = frozenset((STEP_AXIS, *HIDDEN))
 _NO_SERVER = ("AuthenticationError", "CommError")  # wandb 0.31 says of a server that is gone that the key is not taken
 _MOST_NAMES = 2000  # of metrics without a prefix that get the axis
+_SUMMARY_VALUE_BYTES = 100_000  # a longer one is in the history only: the summary is one line of 10 MB at most
+_SUMMARY_BYTES = 4_000_000  # of all values that are no number
 
 
 class Applier:
@@ -65,6 +67,7 @@ class Applier:
         self._numbered = numbered
         self._crowded: set[str] = set()  # names in the last slot of a line
         self._defined: set[str] = set()
+        self._in_summary: dict[str, int] = {}  # bytes of what is no number
         self._noted: set[str] = set()
         self._scores: dict[str, Any] = {}
         self._own_config: set[str] = set()
@@ -145,6 +148,19 @@ class Applier:
             self._defined.add(pattern)
             kept = {"hidden": True, "summary": "none"} if hidden else {}
             self.run.define_metric(pattern, step_metric=STEP_AXIS, **kept)
+        for name, value in values.items():
+            if isinstance(value, str | list | dict) and name not in _DEFINED and self._is_too_much(name, value):
+                self._defined.add(name)
+                escaped = name.replace("\\", "\\\\").replace(".", "\\.")
+                self.run.define_metric(escaped, step_metric=STEP_AXIS, summary="none", hidden=hidden or None)
+
+    def _is_too_much(self, name: str, value: Any) -> bool:
+        """Whether the last value of a name is not to be in the summary, with what is there already."""
+        bytes_ = self._in_summary[name] = max(size(value), self._in_summary.get(name, 0))
+        too_much = bytes_ > _SUMMARY_VALUE_BYTES or sum(self._in_summary.values()) > _SUMMARY_BYTES
+        if too_much:
+            self._in_summary[name] = 0
+        return too_much
 
     def _alert_of(self, row: Mapping[str, Any]) -> None:
         level = _WANDB_LEVELS.get(str(row.get("severity")))
@@ -211,14 +227,14 @@ class Applier:
 
         self._guarded("the predictions cannot be shown", show)
 
-    def order(self, order: Mapping[str, Any]) -> None:
-        """Do what an order says (``orders.py``); a missing file is a note."""
+    def order(self, order: Mapping[str, Any], sent: Callable[[], None] = lambda: None) -> None:
+        """Do what an order says (``orders.py``); a missing file is a note. `sent`: when a checkpoint is in W&B."""
         known: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "images": lambda order: self._show(ordered_pictures(order, self._note), order.get("step")),
             "html": lambda order: self._show(ordered_page(order, self._note), order.get("step")),
             "table": lambda order: self._table(order["name"], order["columns"], order["rows"], order.get("step")),
-            "checkpoint": lambda order: self._artifacts.send(order, plain_value(self._scores)),
-            "summary": lambda order: self.run.summary.update(plain_value(order["values"])),
+            "checkpoint": lambda order: self._artifacts.send(order, plain_value(self._scores), sent),
+            "summary": lambda order: self.run.summary.update(fit(plain_value(order["values"]))),
             "config": lambda order: self._set_config(order["values"]),
             "alert": lambda order: self._alert(str(order["title"]), str(order["text"]), str(order["level"])),
         }
@@ -232,6 +248,15 @@ class Applier:
         """Add lines to the Logs tab."""
         if text:
             self._guarded("the log cannot be told", lambda: self.run.write_logs(text))
+
+    @property
+    def unsent(self) -> str:
+        """Which checkpoint could not be sent, and why."""
+        return self._artifacts.failed
+
+    def drop(self) -> None:
+        """Try nothing again: the run is no longer open."""
+        self._artifacts.drop()
 
     def pending(self) -> int:
         """Tell how many checkpoints are still being sent."""

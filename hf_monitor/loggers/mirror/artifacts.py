@@ -31,24 +31,31 @@ class Artifacts:
     run : wandb.Run
     note : callable
         Is told a trouble and why.
+
+    Attributes
+    ----------
+    failed : str
+        Which one could not be sent, and why: the first.
     """
 
     def __init__(self, run: Any, note: Callable[[str, str], None]) -> None:
+        self.failed = ""
         self._run = run
         self._note = note
-        self._waiting: deque[tuple[Mapping[str, Any], dict[str, Any]]] = deque()
+        self._dropped = threading.Event()
+        self._waiting: deque[tuple[Mapping[str, Any], dict[str, Any], Callable[[], None]]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def send(self, order: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
-        """Begin to send a checkpoint, with the scores that it has.
+    def send(self, order: Mapping[str, Any], scores: Mapping[str, Any], sent: Callable[[], None]) -> None:
+        """Begin to send a checkpoint, with the scores that it has; `sent` is called when it is there.
 
         Files that were staged are read where they are ("immutable", "skip_cache"): no copy is made, neither in wandb's
         staging folder nor in its cache. So they have to stay as they are until they are sent; offline, until ``wandb
         sync``. Others may be deleted any moment (``save_total_limit``): wandb copies them now ("mutable").
         """
         with self._changed:
-            self._waiting.append((order, {**scores, "global_step": order.get("step")}))
+            self._waiting.append((order, {**scores, "global_step": order.get("step")}, sent))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_all, name="hf_monitor-artifacts", daemon=True)
                 self._thread.start()
@@ -56,6 +63,10 @@ class Artifacts:
     def pending(self) -> int:
         """Tell how many are still being sent."""
         return len(self._waiting)
+
+    def drop(self) -> None:
+        """Try nothing again: wandb's helper is gone, and another opening of the run sends what is left."""
+        self._dropped.set()
 
     def settle(self, seconds: float) -> bool:
         """Wait until none is; False where time ran out."""
@@ -65,29 +76,31 @@ class Artifacts:
     def _send_all(self) -> None:
         while True:
             with self._changed:
-                if not self._waiting:
+                if not self._waiting or self._dropped.is_set():
                     self._thread = None
                     return
-                order, metadata = self._waiting[0]
+                order, metadata, sent = self._waiting[0]
             for pause in (*_PAUSES_S, None):
                 try:
-                    self._send(order, metadata)
+                    self._send(order, metadata, sent)
+                    break
+                except (FileNotFoundError, KeyError) as error:  # nothing is there, and will not be
+                    self._note("a checkpoint was not sent", f"{order.get('folder')}: {said(error)}")
+                    sent()
                     break
                 except Exception as error:  # noqa: BLE001 - the policy: whatever wandb raises; the files stay
-                    if pause is None or self._is_over(error):
-                        self._note("a checkpoint was not sent", f"{order.get('folder')}: {said(error)}")
+                    why = f"{order.get('folder')}: {said(error)}"
+                    if pause is None or type(error).__name__ == "UsageError":  # the run is over
+                        self.failed = self.failed or f"a checkpoint was not sent: {why}"
+                        self._note("a checkpoint was not sent", why)
                         break
-                threading.Event().wait(pause)
+                if self._dropped.wait(pause):
+                    break
             with self._changed:
                 self._waiting.popleft()
                 self._changed.notify_all()
 
-    @staticmethod
-    def _is_over(error: Exception) -> bool:
-        """Whether it is of no use to try again: no such files, or the run was finished."""
-        return isinstance(error, OSError | KeyError) or type(error).__name__ == "UsageError"
-
-    def _send(self, order: Mapping[str, Any], metadata: dict[str, Any]) -> None:
+    def _send(self, order: Mapping[str, Any], metadata: dict[str, Any], sent: Callable[[], None]) -> None:
         import wandb
 
         folder = Path(order["folder"])
@@ -104,7 +117,9 @@ class Artifacts:
             artifact.add_file(str(path), name=inside, policy=policy, skip_cache=True)
         self._run.log_artifact(artifact, aliases=aliases)
         if self._run.offline:
+            sent()
             return
         artifact.wait()
+        sent()
         if order.get("staged"):
             shutil.rmtree(folder, ignore_errors=True)

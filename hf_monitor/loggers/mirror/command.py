@@ -71,6 +71,9 @@ def run_wandb(options: argparse.Namespace) -> int:
         raise InputError(f"process {busy.pid} is sending this run at this moment; it ends by itself.")
     all_there = True
     for entry, opened_before in list(_entries(run)):
+        if entry.attempts and not entry.ours:
+            _say(f"W&B run {entry.id} was told by the program that had it open, and is not opened again: it is yours.")
+            continue
         spec = _spec(run, entry, options, resumed=opened_before)
         if command := _has_all(spec, entry, options):
             _say(f"W&B: there is nothing to add to the files of the offline run; this sends it: {command}")
@@ -87,12 +90,7 @@ def run_wandb(options: argparse.Namespace) -> int:
         online = options.offline or mirror.said.get("mode") == "online"
         all_there = all_there and mirror.state == "finished" and online
         if mirror.state == "finished" and mirror.said.get("mode") == "online":
-            rows = (
-                f"{mirror.rows:,} row{'s were' if mirror.rows != 1 else ' was'} missing"
-                if mirror.rows
-                else "no row was missing"
-            )
-            _say(f"W&B: {rows} there; it has all of metrics.jsonl.")
+            _say(f"W&B: rows of metrics.jsonl that were missing there: {mirror.rows:,}")
     return 0 if all_there else 1
 
 
@@ -111,6 +109,8 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
     yield from ((one, bool(one.folders)) for one in known)
     mirrored = {number for one in known for number in one.attempts}
     made: list[MirroredRun] = []
+    asked = {name: value for one in known for name, value in one.more.items() if name == ASKED}
+    before = known[-1] if known else MirroredRun("")
     first = {row["attempt"]: row for row in reversed(run.rows) if row.get("event") == "train_begin"}
     numbers = sorted({row["attempt"] for row in run.rows if isinstance(row.get("attempt"), int)} - mirrored)
     for number in numbers:
@@ -118,7 +118,8 @@ def _entries(run: Run) -> Iterator[tuple[MirroredRun, bool]]:
         if goes_on and made:
             made[-1] = replace(made[-1], attempts=(*made[-1].attempts, number))
         else:
-            made.append(choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0])
+            fresh = choose(run.path, str(run.facts.get("run_id")), number, resumed=False)[0]
+            made.append(replace(fresh, project=before.project, entity=before.entity, more={**fresh.more, **asked}))
     yield from ((one, False) for one in made)
 
 
@@ -131,7 +132,8 @@ def _has_all(spec: MirrorSpec, entry: MirroredRun, options: argparse.Namespace) 
     from hf_monitor.run.rows import iter_lines
 
     files = files_of(wandb_folder(spec), spec.wandb_id)
-    if not (options.offline or wandb_state().mode == "offline") or entry.more.get("been_online") or not files:
+    offline = options.offline or wandb_state().mode == "offline"
+    if not offline or entry.state != "finished" or entry.more.get("been_online") or not files:
         return ""
     rows = iter_lines((spec.folder / "metrics.jsonl").read_bytes())
     last = max((n for n, row in rows if row and row.get("attempt") in spec.attempts), default=0)
@@ -148,16 +150,16 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     asked = entry.more.get(ASKED)
     values = dict(asked) if isinstance(asked, dict) else {}
     values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
-    values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.attempts, "resumed": resumed}
+    values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.ours, "resumed": resumed}
     if not entry.folders:  # as WandBCallback would have named it
         arguments = run.facts.get("arguments")
         values |= _of_trainer(arguments if isinstance(arguments, dict) else {}, values)
-    values |= {
-        "project": options.project or entry.project or values.get("project"),
-        "entity": options.entity or entry.entity,
-    }
+    for name in ("project", "entity"):
+        values[name] = getattr(options, name) or getattr(entry, name) or values.get(name)
     # The load of this machine is not that of the training, nor need it be the same machine.
-    values |= {"settings": {"x_disable_stats": True, "x_disable_meta": resumed}}
+    theirs = values.get("settings")
+    settings = dict(theirs) if isinstance(theirs, dict) else {}
+    values |= {"settings": {**settings, "x_disable_stats": True, "x_disable_meta": resumed}}
     return MirrorSpec.from_dict(values)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ _HEAD_BYTES = 80  # of a line: time and attempt come first
 _LATER = float("inf")
 _STAMP = "%Y-%m-%d %H:%M:%S"
 _LOG_BYTES = 1 << 18
+_LOG_LINE_BYTES = 8192  # of a line that is longer than all of the above
+_LOG_CUT = " ... (the line is cut; train.log has it whole)\n"
 
 
 class Receiver(Protocol):
@@ -34,8 +37,8 @@ class Receiver(Protocol):
     def predictions(self, rows: list[dict[str, Any]]) -> None:
         """Tell the texts of one evaluation."""
 
-    def order(self, order: dict[str, Any]) -> None:
-        """Do what ``wandb.jsonl`` asks for."""
+    def order(self, order: dict[str, Any], sent: Callable[[], None]) -> None:
+        """Do what ``wandb.jsonl`` asks for; `sent` is called when a checkpoint is in W&B."""
 
     def logs(self, text: str) -> None:
         """Tell what came in ``train.log``."""
@@ -157,9 +160,22 @@ class Follower:
             stream = self._beside[min(heads)[1]]
             _, key, value = stream.take()
             if not self._told.has(key):
-                to.predictions(value) if isinstance(value, list) else to.order(value)
-                self._told.put(key, to.step)
+                self._tell(to, key, value)
                 count += 1
+
+    def _tell(self, to: Receiver, key: str, value: Any) -> None:
+        if isinstance(value, list):
+            to.predictions(value)
+            self._told.put(key, to.step, "predictions")
+            return
+        do = str(value.get("do"))
+        to.order(value, partial(self._told.put, key, to.step, do))
+        if do != "checkpoint":
+            self._told.put(key, to.step, do)
+
+    def ended_well(self) -> None:
+        """Note that the W&B run was finished, and has all that was told."""
+        self._told.ended_well()
 
 
 class _Beside:
@@ -262,10 +278,11 @@ def _decoded(line: bytes, attempts: Collection[int]) -> dict[str, Any] | None:
 
 
 class _Log:
-    """The text of ``train.log`` from a time on, in whole lines."""
+    """The text of ``train.log`` from a time on, in whole lines; of one without an end only the beginning."""
 
     def __init__(self, path: Path, offset: int) -> None:
         self._path, self.offset = path, offset
+        self._passes_over = False  # the rest of such a line
 
     def text(self, since: float) -> str:
         try:
@@ -276,12 +293,18 @@ class _Log:
                 if self.offset < 0:
                     self.offset = sum(map(len, _earlier(file, since)))
                 if size < self.offset:  # another file
-                    self.offset = 0
+                    self.offset, self._passes_over = 0, False
                 file.seek(self.offset)
+                while self._passes_over and (data := file.readline(_LOG_BYTES)):
+                    self.offset += len(data)
+                    self._passes_over = not data.endswith(b"\n")
                 data = file.read(_LOG_BYTES)
         except OSError:
             return ""
         end = data.rfind(b"\n") + 1
+        if not end and len(data) == _LOG_BYTES:
+            self.offset, self._passes_over = self.offset + len(data), True
+            return data[:_LOG_LINE_BYTES].decode("utf-8", "ignore") + _LOG_CUT
         self.offset += end
         return data[:end].decode("utf-8", "replace")
 

@@ -15,9 +15,11 @@ from typing import Any
 import psutil
 
 from hf_monitor.loggers.mirror.apply import SLOTS, Applier
+from hf_monitor.loggers.mirror.core_log import skipped
 from hf_monitor.loggers.mirror.course import Course
 from hf_monitor.loggers.mirror.follow import Follower
-from hf_monitor.loggers.mirror.identity import MirroredRun, mirrored_runs, put
+from hf_monitor.loggers.mirror.guard import PATIENCE_S, bytes_moved
+from hf_monitor.loggers.mirror.identity import ASKED, THEIRS, MirroredRun, mirrored_runs, update
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.told import Told
 from hf_monitor.loggers.mirror.wandb_file import files_of
@@ -26,8 +28,11 @@ from hf_monitor.run.process import is_alive, process_identity
 
 __all__ = ["FORMER_S", "HelperGone", "Host", "is_at_work"]
 
-FORMER_S = 20.0
-"""How long a mirror waits for an earlier one of the same W&B run."""
+FORMER_S = PATIENCE_S + 30.0
+"""How long a mirror waits for an earlier one of the same W&B run that moves nothing; that one gives up before."""
+_SAY_S = 5.0  # after that long it is said that there is one
+_PAUSE_S = 60.0  # after an opening that failed, where more rows come
+_AGAIN_S = 0.5  # before a failed opening's second try
 _CORE_S = 5.0
 _SYNCED = ".synced"  # ending of the file by which wandb knows that one was sent
 _FATAL = '"msg":"filestream: fatal error'
@@ -79,18 +84,34 @@ class Host:
         self._follower: Follower | None = None
         self._files: list[Any] = []
         self._notes = 0
+        self._closed = ""  # why the last opening failed
+        self._next_try = 0.0
+
+    @property
+    def uploading(self) -> bool:
+        """Whether a checkpoint is on its way."""
+        applier = self._applier
+        return applier is not None and applier.pending() > 0
 
     def open(self) -> Opened:
         """Open the run, or say why there is none."""
+        self._files = self._signature()
         entry = self._await_former()
         continued = self.spec.resumed or bool(entry.folders)
-        self._note(replace(entry, pid=os.getpid(), state="opening", more={**entry.more, "process": process_identity()}))
-        opened = open_run(self.spec, continued=continued, offline=self._offline)
+        self._claim()
+        told_step = int(entry.more.get("told_step", -1))
+        opened = open_run(self.spec, continued=continued, offline=self._offline, told_step=told_step)
         self.beats += 1
+        if opened.mode == "none":  # wandb's helper may have been killed meanwhile, say
+            time.sleep(_AGAIN_S)
+            opened = open_run(self.spec, continued=continued, offline=self._offline, told_step=told_step)
+            self.beats += 1
+        self._closed = (opened.why or "it could not be opened") if opened.mode == "none" else ""
+        self._next_try = time.monotonic() + _PAUSE_S
         if opened.run is not None:
             self._begin(opened)
         self._enter(opened)
-        advice = self.advice() if opened.mode == "offline" else ""
+        advice = self.advice() if opened.mode in ("offline", "none") else ""
         self._say(
             wandb="opened",
             mode=opened.mode,
@@ -108,13 +129,22 @@ class Host:
         line, slot = divmod(max(opened.last_step, 0), SLOTS)
         self._applier = Applier(opened.run, self.spec, numbered=True, first_line=line, first_slot=slot)
         self._applier.define()
-        told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step)
+        online, ended = opened.mode == "online", self._last_written()
+        told = Told(self.spec.folder, self.spec.wandb_id, opened.last_step, online=online, ended=ended)
         begun = _begin_of(self.spec.folder, self.spec.attempts if line == 0 else self.spec.attempts[-1:])
         offset = self._entry.more.get("log_bytes", -1) if line else -1
         lines, when = self._entry.more.get("emptied") or (0, 0.0)
         emptied = (lines, when if line else 0.0)  # without it nothing is there yet that would come twice
         self._follower = Follower(self.spec, told, since=begun, log_offset=offset, emptied=emptied)
         self._notes = 0
+
+    def _last_written(self) -> float:
+        """Give when the opening before this one wrote its file last; wandb does every few seconds."""
+        for folder in reversed(self._entry.folders):
+            with suppress(OSError):
+                times = [file.stat().st_mtime for file in (self.spec.folder / folder).glob("*.wandb")]
+                return max(times, default=0.0)
+        return 0.0
 
     def _enter(self, opened: Opened) -> None:
         changes: dict[str, Any] = {"mode": opened.mode, "why": opened.why, "state": "running"}
@@ -133,9 +163,17 @@ class Host:
 
     def _await_former(self) -> MirroredRun:
         """Wait for an earlier mirror of this W&B run, and for the helper that it left: only then is its file whole."""
-        until = time.monotonic() + FORMER_S
-        while is_at_work(entry := self._known()) and time.monotonic() < until:
+        begun = moved = time.monotonic()
+        count, said = -1, False
+        while is_at_work(entry := self._known()) and time.monotonic() - moved < FORMER_S:
+            if (now := _moved_by(entry)) != count:
+                count, moved = now, time.monotonic()
+                self.beats += 1
+            if not said and time.monotonic() - begun > _SAY_S:
+                said = True
+                self._say(wandb="note", text=f"process {entry.pid} still sends what came before; this waits for it")
             time.sleep(0.1)
+        self.beats += 1
         until = time.monotonic() + _CORE_S
         pid, created = entry.more.get("core") or (0, 0.0)
         with suppress(psutil.Error, TypeError, ValueError):
@@ -153,10 +191,36 @@ class Host:
         entry = mine[0] if mine else MirroredRun(self.spec.wandb_id)
         return replace(entry, attempts=tuple(sorted({*entry.attempts, *self.spec.attempts})))
 
+    def _claim(self) -> None:
+        mine = {"process": process_identity()}
+        self._write(
+            lambda known: replace(
+                known,
+                attempts=tuple(sorted({*known.attempts, *self.spec.attempts})),
+                pid=os.getpid(),
+                state="opening",
+                more={**known.more, **mine},
+            )
+        )
+
     def _note(self, entry: MirroredRun) -> None:
+        # A newer mirror may have taken it over while this one hung: then it says how the run is.
         self._entry = entry
-        with suppress(OSError):  # a full disk
-            put(self.spec.folder, entry)
+        theirs = (ASKED, THEIRS)  # the training's process writes them
+
+        def change(known: MirroredRun) -> MirroredRun:
+            if is_at_work(known):
+                return replace(known, folders=entry.folders)
+            kept = {name: known.more[name] for name in theirs if name in known.more}
+            return replace(entry, more={**entry.more, **kept})
+
+        self._write(change)
+
+    def _write(self, change: Callable[[MirroredRun], MirroredRun]) -> None:
+        try:
+            self._entry = update(self.spec.folder, self.spec.wandb_id, change)
+        except OSError:  # a full disk
+            self._entry = change(self._known())
 
     def poll(self, *, last: bool = False) -> int:
         """Tell what is new; how many rows and tables that were.
@@ -182,8 +246,16 @@ class Host:
         self._notes = len(self._applier.notes)
         return told
 
-    def has_news(self) -> bool:
-        """Say whether the folder is another one than at the last poll."""
+    def has_news(self, *, last: bool = False) -> bool:
+        """Say whether the folder is another one than at the last poll, and it is time for another opening.
+
+        Parameters
+        ----------
+        last : bool
+            Whether the training has ended.
+        """
+        if self._closed and (last or time.monotonic() < self._next_try):
+            return last
         return self._signature() != self._files
 
     def _signature(self) -> list[Any]:
@@ -210,7 +282,7 @@ class Host:
             As :meth:`poll` does.
         """
         if self.opened is None or self._applier is None or self._follower is None:
-            return ""
+            return self._closed or (self._entry.why if self._entry.state == "unsent" else "")
         while self.poll(last=True):
             pass
         self._applier.close()
@@ -228,6 +300,12 @@ class Host:
         if self.opened.mode == "online" and not why:
             self._mark_synced()
         more = {**self._entry.more, "log_bytes": self._follower.log_offset, "exit_code": exit_code}
+        if not why:
+            self._follower.ended_well()
+            more["told_step"] = self._applier.step
+            for note in skipped(Path(self.opened.folder)):
+                self._say(wandb="note", text=note)
+        why = why or self._applier.unsent
         self.forget()
         state = "unsent" if why else "finished"
         self._note(replace(self._entry, state=state, why=why or self._entry.why, more={**more, "core": None}))
@@ -235,6 +313,8 @@ class Host:
 
     def forget(self) -> None:
         """Let go of the run, and end wandb's helper if it does not end by itself."""
+        if self._applier is not None:
+            self._applier.drop()
         if self.opened is not None:
             self.opened = self._applier = self._follower = None
             drop_core(patient=True)
@@ -253,7 +333,7 @@ class Host:
 
     def fail(self, why: str) -> None:
         """Note that not all was sent; nothing of wandb is asked."""
-        self._note(replace(self._known(), state="unsent", why=why, pid=os.getpid()))
+        self._note(replace(self._known(), state="unsent", why=why))
 
     def advice(self) -> str:
         """Give the command that sends later what is not sent; empty where all is.
@@ -289,8 +369,8 @@ class _Seen:
     def predictions(self, rows: list[dict[str, Any]]) -> None:
         self._applier.predictions(rows)
 
-    def order(self, order: dict[str, Any]) -> None:
-        self._applier.order(order)
+    def order(self, order: dict[str, Any], sent: Callable[[], None]) -> None:
+        self._applier.order(order, sent)
 
     def logs(self, text: str) -> None:
         self._applier.logs(text)
@@ -317,6 +397,17 @@ def _refused(folder: Path) -> str:
     except OSError:
         pass
     return ""
+
+
+def _moved_by(entry: MirroredRun) -> int:
+    """Give the bytes that a mirror of another process has moved, and its helper; -1 where nobody tells."""
+    core = None
+    with suppress(psutil.Error, TypeError, ValueError, IndexError):
+        core = psutil.Process((entry.more.get("core") or [0])[0])
+    try:
+        return bytes_moved(psutil.Process(entry.pid), core) >> 13  # less is no more than that they live
+    except (psutil.Error, TypeError, ValueError):
+        return -1
 
 
 def _lives(process: psutil.Process) -> bool:

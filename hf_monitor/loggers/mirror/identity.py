@@ -6,7 +6,7 @@ one. The training's process chooses and makes the entry; from then on only the m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +15,13 @@ from hf_monitor.run.files import replace_file
 from hf_monitor.run.lock import folder_lock
 from hf_monitor.run.rows import decode_line, encode_row
 
-__all__ = ["ASKED", "IDENTITY_FILE", "MirroredRun", "choose", "mirrored_runs", "put"]
+__all__ = ["ASKED", "IDENTITY_FILE", "THEIRS", "MirroredRun", "choose", "mirrored_runs", "put", "update"]
 
 IDENTITY_FILE = "wandb.json"
 ASKED = "asked"
 """In :attr:`MirroredRun.more`: those of the user's wishes that a later ``hf-monitor wandb`` must know."""
+THEIRS = "told_while_open"
+"""In :attr:`MirroredRun.more`: attempts that were told to a run that the user had open."""
 _FORMAT = 1
 
 
@@ -59,6 +61,12 @@ class MirroredRun:
     pid: int = 0
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def ours(self) -> tuple[int, ...]:
+        """Those attempts that are ours to tell: a run that the user opened was told them while it was open."""
+        theirs = set(self.more.get(THEIRS) or ())
+        return tuple(one for one in self.attempts if one not in theirs)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read an entry."""
@@ -79,19 +87,44 @@ def mirrored_runs(run_dir: Path) -> list[MirroredRun]:
 
 
 def put(run_dir: Path, run: MirroredRun) -> None:
-    """Write an entry, in the place of an older one with the same id.
+    """Write an entry, in the place of an older one with the same id; see :func:`update`."""
+    update(run_dir, run.id, lambda known: run)
+
+
+def update(run_dir: Path, wandb_id: str, change: Callable[[MirroredRun], MirroredRun]) -> MirroredRun:
+    """Change an entry. Attempts and folders that it has stay, whatever an older mirror knows of them.
+
+    Parameters
+    ----------
+    run_dir : Path
+    wandb_id : str
+    change : callable
+        Given the entry as it is now, an empty one where there is none; gives the new one.
+
+    Returns
+    -------
+    MirroredRun
+        As it was written.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    with folder_lock(run_dir):  # another W&B run's mirror may still be sending
-        known = mirrored_runs(run_dir)
-        at = next((number for number, one in enumerate(known) if one.id == run.id), len(known))
-        known[at : at + 1] = [run]
-        entries = [asdict(one) for one in known]
+    with folder_lock(run_dir):  # another mirror may still be sending
+        runs = mirrored_runs(run_dir)
+        at = next((number for number, one in enumerate(runs) if one.id == wandb_id), len(runs))
+        known = runs[at] if at < len(runs) else MirroredRun(wandb_id)
+        run = change(known)
+        run = replace(
+            run,
+            attempts=tuple(sorted({*known.attempts, *run.attempts})),
+            folders=(*(one for one in known.folders if one not in run.folders), *run.folders),
+        )
+        runs[at : at + 1] = [run]
+        entries = [asdict(one) for one in runs]
         replace_file(run_dir / IDENTITY_FILE, encode_row({"format": _FORMAT, "runs": entries}), sync=False)
+    return run
 
 
 def choose(

@@ -14,8 +14,8 @@ from typing import Any
 from hf_monitor.loggers.console import say
 from hf_monitor.loggers.levels import INFO
 from hf_monitor.loggers.mirror import orders
-from hf_monitor.loggers.mirror.identity import ASKED, MirroredRun, choose, mirrored_runs, put
-from hf_monitor.loggers.mirror.mirror import WAIT_S, Mirror, ProcessMirror, ThreadMirror
+from hf_monitor.loggers.mirror.identity import ASKED, THEIRS, MirroredRun, choose, mirrored_runs, put, update
+from hf_monitor.loggers.mirror.mirror import LAST_S, WAIT_S, Mirror, ProcessMirror, ThreadMirror
 from hf_monitor.loggers.mirror.spec import ORDERS, MirrorSpec
 from hf_monitor.loggers.mirror.staging import Staged, stage
 from hf_monitor.loggers.mirror.wishes import Wishes, open_run
@@ -27,7 +27,6 @@ __all__ = ["Link", "announce"]
 _begun: set[str] = set()  # ids by WANDB_RUN_ID in this process: the next training has its own
 _SPARE = 2  # more checkpoints of that size must fit on the disk
 _ARGUMENTS = "training_args.bin"
-_THEIRS = "told_while_open"  # attempts, in `more` of an entry
 
 log = logging.getLogger("hf_monitor")
 
@@ -112,12 +111,20 @@ class Link:
             )
             if not continued:
                 chosen, continued = _by_variables(folder, chosen, attempt)
-            asked = {name: getattr(self.wishes, name) for name in _ASKED}
-            chosen = replace(chosen, state="opening", why="", more={**chosen.more, ASKED: asked})
         else:
             chosen, continued = _users_run(folder, self.run, attempt), True
         self.id, self.attempt = chosen.id, attempt
-        put(folder, chosen)
+        if self.run is None:
+            wanted = chosen.attempts
+            chosen = update(  # an earlier mirror of it may still be writing
+                folder,
+                chosen.id,
+                lambda known: replace(
+                    known, attempts=wanted, state="opening", why="", more={**known.more, ASKED: self._asked()}
+                ),
+            )
+        else:
+            put(folder, chosen)
         spec = self._spec(chosen, continued)
         try:
             mirror: Mirror
@@ -133,20 +140,33 @@ class Link:
                 "start", f"W&B could not be started: {type(error).__name__}: {error}. The run folder has everything."
             )
 
+    def _masked(self, name: str) -> Any:
+        return self.writer.mask.values(plain(getattr(self.wishes, name)))
+
+    def _asked(self) -> dict[str, Any]:
+        """Give what a later ``hf-monitor wandb`` must know; what is secret it can only have of the user then."""
+        settings = plain(self.wishes.settings or {})
+        asked = {name: self._masked(name) for name in _ASKED}
+        for name in ("project", "entity"):
+            asked[name] = getattr(self.wishes, name) or os.environ.get(f"WANDB_{name.upper()}") or None
+        mask = self.writer.mask.values
+        public = {name: value for name, value in settings.items() if mask({name: value}) == {name: value}}
+        return asked | {"settings": {name: value for name, value in public.items() if name != "mode"}}
+
     def _spec(self, chosen: MirroredRun, continued: bool) -> MirrorSpec:
         wishes, mask = self.wishes, self.writer.mask
         return MirrorSpec(
             run_dir=str(self.writer.run_dir),
             wandb_id=chosen.id,
-            attempts=_ours(chosen, self.run) or chosen.attempts[-1:],
+            attempts=(chosen.ours if self.run is None else ()) or chosen.attempts[-1:],
             resumed=continued,
             project=wishes.project,
             entity=wishes.entity,
-            name=wishes.name,
-            group=wishes.group,
-            job_type=wishes.job_type,
-            notes=wishes.notes,
-            tags=wishes.tags,
+            name=self._masked("name"),
+            group=self._masked("group"),
+            job_type=self._masked("job_type"),
+            notes=self._masked("notes"),
+            tags=tuple(self._masked("tags")),
             config=mask.values(plain(wishes.config or {})),
             settings=plain(wishes.settings or {}),
             rewrite=wishes.rewrite,
@@ -224,16 +244,17 @@ class Link:
         )
         return [_ARGUMENTS]
 
-    def drain(self, seconds: float = WAIT_S) -> None:
+    def drain(self, seconds: float | None = None) -> None:
         """Wait until the user's run was told everything: he may finish it any moment. Ours has all the time."""
         if self.is_open and self.run is not None and self._mirror is not None:
-            self._mirror.drain(seconds)
+            self._mirror.drain(WAIT_S if seconds is None else seconds)
 
-    def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
+    def finish(self, exit_code: int | None = None, seconds: float | None = None) -> None:
         """Tell W&B no more; nothing happens where it is not told."""
         if self.is_open and self._mirror is not None:
             mirror, self._mirror = self._mirror, None
-            mirror.finish(exit_code, seconds)
+            wait = WAIT_S if self.run is None else LAST_S  # the user's was drained before
+            mirror.finish(exit_code, wait if seconds is None else seconds)
 
 
 def _by_variables(folder: Path, chosen: MirroredRun, attempt: int) -> tuple[MirroredRun, bool]:
@@ -259,13 +280,5 @@ def _users_run(folder: Path, run: Any, attempt: int) -> MirroredRun:
     texts: dict[str, Any] = {
         name: str(found) for name in ("url", "project", "entity", "name") if (found := getattr(run, name, None))
     }
-    theirs = sorted({*known.more.get(_THEIRS, ()), attempt})
-    return replace(known, **texts, more={**known.more, _THEIRS: theirs})
-
-
-def _ours(chosen: MirroredRun, run: Any) -> tuple[int, ...]:
-    """Give the attempts that are to be told: a run that the user opened has what it was told while it was open."""
-    theirs = set(chosen.more.get(_THEIRS, ()))
-    if run is not None:
-        return chosen.attempts[-1:]
-    return tuple(one for one in chosen.attempts if one not in theirs)
+    theirs = sorted({*known.more.get(THEIRS, ()), attempt})
+    return replace(known, **texts, more={**known.more, THEIRS: theirs})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import threading
 import time
@@ -13,17 +14,20 @@ from typing import Any, Protocol
 
 from hf_monitor.loggers.apart import how_it_ended, start_apart
 from hf_monitor.loggers.mirror.spec import MirrorSpec
-from hf_monitor.run.files import replace_file
 from hf_monitor.run.forks import renew_in_children
 from hf_monitor.run.rows import encode_row
 
-__all__ = ["WAIT_S", "Mirror", "ProcessMirror", "ThreadMirror"]
+__all__ = ["LAST_S", "UPLOAD_WAIT_S", "WAIT_S", "Mirror", "ProcessMirror", "ThreadMirror"]
 
-WAIT_S = 8.0
-"""How long the end of a training waits for what is still being sent, where nothing moves."""
+WAIT_S = 6.0
+"""How long the end of a training waits for what is still being sent."""
+UPLOAD_WAIT_S = 60.0
+"""How long in all, where a checkpoint is on its way and moves."""
+LAST_S = 2.0
+"""How long the end waits for a user's run, after a drain."""
 _RESTARTS = 2
 _POLL_S = 0.5
-_LONG = 50_000  # bytes; Linux takes 128 KiB, of which the module path has its share
+_HAND_OVER_S = 10.0  # for a spec that is longer than what a pipe takes
 _PROCESS = "hf_monitor.loggers.mirror.process"
 
 
@@ -80,7 +84,7 @@ class ProcessMirror:
         self._shown: set[str] = set()
         self._asked = self._drained = 0
         self._exit_code: int | None = None
-        self._moved = 0.0
+        self._uploaded = 0.0
         self._news = threading.Condition()
         renew_in_children(self, ProcessMirror._in_child)
 
@@ -115,22 +119,15 @@ class ProcessMirror:
     def _start(self) -> None:
         self._starts += 1
         try:
-            self._process = process = start_apart(_PROCESS, self._given(), self._options)
+            line = encode_row(self.spec.to_dict())
+            self._process = process = start_apart(_PROCESS, self._options)
+            with suppress(BrokenPipeError):  # ended already: heard below
+                _hand_over(process, line)
         except (OSError, RuntimeError, TypeError, ValueError) as error:  # also a spec that is no JSON
             self._end("none")
             self._tell(f"hf_monitor: W&B: its process cannot be started: {error}; the run folder has everything.")
             return
         threading.Thread(target=self._listen, args=(process,), name="hf_monitor W&B", daemon=True).start()
-
-    def _given(self) -> dict[str, Any] | str:
-        """Give the spec; a long one as the path of a file, since what a process is started with has a limit."""
-        values = self.spec.to_dict()
-        if len(json.dumps(values)) < _LONG:
-            return values
-        path = self.spec.folder / "wandb" / f"spec-{self.spec.wandb_id}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, encode_row(values), sync=False)
-        return str(path)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -178,7 +175,8 @@ class ProcessMirror:
         with self._news:
             if what == "drained":
                 self._drained = max(self._drained, int(message.get("number", 0)))
-            self._moved = time.monotonic()
+            if what == "upload":
+                self._uploaded = time.monotonic()
             self._news.notify_all()
 
     def _end(self, state: str) -> None:
@@ -216,13 +214,14 @@ class ProcessMirror:
             return self._drained >= number
 
     def finish(self, exit_code: int | None = None, seconds: float = WAIT_S) -> None:
-        """End the W&B run: wait as long as something moves, and `seconds` where nothing does; the rest goes on alone.
+        """End the W&B run, and wait for what is still being sent; the rest goes on alone.
 
         Parameters
         ----------
         exit_code : int, optional
             What W&B is told; by default as the rows say.
         seconds : float
+            In all; where a checkpoint is on its way and moves, up to ``UPLOAD_WAIT_S``.
         """
         if self._pid != os.getpid() or self._process is None or self._left:
             return
@@ -230,9 +229,12 @@ class ProcessMirror:
             self._finishing, self._exit_code = True, exit_code
             self._send({"finish": True, "exit_code": exit_code})
         with self._news:
-            self._moved = time.monotonic()
-            while not self.state and time.monotonic() - self._moved < seconds:
-                self._news.wait(max(seconds - (time.monotonic() - self._moved), 0.05))
+            begun = time.monotonic()
+            while not self.state:
+                until = max(begun + seconds, min(self._uploaded + seconds, begun + UPLOAD_WAIT_S))
+                if (left := until - time.monotonic()) <= 0:
+                    break
+                self._news.wait(left)
         process = self._process
         if self.state:
             with suppress(subprocess.TimeoutExpired):
@@ -250,7 +252,32 @@ class ProcessMirror:
 
     def _afterwards(self, message: Mapping[str, Any] | None = None) -> str:
         told = (message or self.said).get("afterwards")
-        return f"Nothing is lost; afterwards: {told or f'hf-monitor wandb {self.spec.run_dir}'}"
+        return f"What is in the run folder is not lost; afterwards: {told or f'hf-monitor wandb {self.spec.run_dir}'}"
+
+
+def _hand_over(process: subprocess.Popen[bytes], line: bytes) -> None:
+    """Write what a pipe takes at once; a longer line as it is read, in a bounded time.
+
+    Raises
+    ------
+    OSError
+        If it is not read.
+    """
+    assert process.stdin is not None
+    fd, until = process.stdin.fileno(), time.monotonic() + _HAND_OVER_S
+    if os.name != "posix":
+        process.stdin.write(line)
+        process.stdin.flush()
+        return
+    os.set_blocking(fd, False)
+    rest = memoryview(line)
+    while rest:
+        if not select.select([], [fd], [], max(until - time.monotonic(), 0.0))[1]:
+            process.kill()
+            raise TimeoutError(f"it does not hear, after {_HAND_OVER_S:.0f} s")
+        with suppress(BlockingIOError):
+            rest = rest[os.write(fd, rest) :]
+    os.set_blocking(fd, True)
 
 
 def _was(ended: str) -> str:
@@ -267,7 +294,8 @@ def _opened(said: Mapping[str, Any]) -> str:
         return f"hf_monitor: W&B: offline{brackets}; the command that sends it is said at the end"
     if mode == "disabled":
         return f"hf_monitor: W&B: off{brackets}"
-    return f"hf_monitor: W&B: nothing is sent{brackets}; the run folder has everything."
+    later = f"; afterwards: {said['afterwards']}" if said.get("afterwards") else ""
+    return f"hf_monitor: W&B: nothing is sent{brackets}; the run folder has everything{later}."
 
 
 class ThreadMirror:

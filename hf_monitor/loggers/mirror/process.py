@@ -1,8 +1,10 @@
 """The mirror's process: ``main`` is started by ``loggers/apart.py``, with pipes to the training's process.
 
-On stdin it hears ``{"finish": true, "exit_code": ...}`` (the training ends in order) and ``{"drain": 1}``; the end of
-stdin, or the death of the parent, without a word is the training's death. On stdout it says what becomes of W&B, one
-JSON object a line. It ends by itself, in a bounded time after the training's end, and never before.
+On stdin it hears first what it is to do, a :class:`~hf_monitor.loggers.mirror.spec.MirrorSpec` in one line; what a
+process is started with everybody sees. Then ``{"finish": true, "exit_code": ...}`` (the training ends in order) and
+``{"drain": 1}``; the end of stdin, or the death of the parent, without a word is the training's death. On stdout it
+says what becomes of W&B, one JSON object a line. It ends by itself, in a bounded time after the training's end, and
+never before.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -25,26 +26,33 @@ from hf_monitor.loggers.mirror.host import HelperGone, Host
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.loggers.mirror.wandb_open import prepare
 from hf_monitor.run.rows import decode_line
+from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["main"]
 
 _POLL_S = 0.25
 _IDLE_S = 120.0  # after a training's end without news: then the run is shown as finished
 _REOPENINGS = 3  # after wandb's helper died
+_TEXTS = ("WANDB_NAME", "WANDB_NOTES", "WANDB_TAGS", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE")
 
 
-def main(given: Mapping[str, Any] | str, options: Mapping[str, Any]) -> None:
+def main(options: Mapping[str, Any]) -> None:
     """Mirror a run folder until the training has ended; it does not come back.
 
     Parameters
     ----------
-    given : mapping or str
-        A :class:`~hf_monitor.loggers.mirror.spec.MirrorSpec`, or the path of a file with one.
     options : mapping
         ``offline``, ``patience_s``, ``idle_s``.
     """
-    spec = MirrorSpec.from_dict(decode_line(Path(given).read_bytes()) if isinstance(given, str) else given)
+    given = sys.stdin.buffer.readline()
+    if not given.endswith(b"\n"):  # the training has died at once
+        os._exit(1)
+    spec = MirrorSpec.from_dict(decode_line(given))
     wire = _Wire()
+    mask = SecretMask.of_process()
+    for name in _TEXTS:  # wandb reads them by itself
+        if name in os.environ:
+            os.environ[name] = mask.text(os.environ[name])
     life = _LifeLine(spec.parent_pid)
     prepare(spec)
     mirror = _Mirror(spec, wire, life, options)
@@ -94,7 +102,7 @@ class _Mirror:
             return 0
         while True:
             over, drains = life.look(), life.drains()  # before the poll: what was written before is told then
-            if host.opened is None and host.has_news():
+            if host.opened is None and host.has_news(last=over):
                 host.open()
             if host.poll():
                 self._quiet_since = time.monotonic()

@@ -17,7 +17,7 @@ import orjson
 
 from hf_monitor.loggers.mirror.spec import STEP_AXIS
 
-__all__ = ["HIDDEN", "fit", "flat_value", "log_name", "plain_value", "single_values", "translate"]
+__all__ = ["HIDDEN", "fit", "flat_value", "log_name", "plain_value", "single_values", "size", "translate"]
 
 OWN = ("attempt", "kind", "time")
 """What a row says of itself; W&B's charts leave it out."""
@@ -28,8 +28,9 @@ _TAKEN = frozenset((STEP_AXIS, *OWN, "", "_step", "_runtime", "_timestamp", "_wa
 _SINGLE = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos")
 _INT64 = range(-(2**63), 2**63)
 _MOST_BYTES = 8_000_000  # of a row; the server takes lines of about 10 MB
-_LONG = 1_000_000  # bytes or characters from which on a value is looked at
-_KEPT = 100_000  # characters of a text that is too long
+_MOST_OF_A_LETTER = 6  # bytes, as JSON: \u001f
+_NUMBER_BYTES = 30
+_KEPT = (100_000, 10_000, 1_000, 0)  # characters of a text that is too long
 
 
 def log_name(kind: str, name: str, *, rewrite: bool = True) -> str:
@@ -146,22 +147,27 @@ def single_values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def fit(values: dict[str, Any]) -> dict[str, Any]:
     """Cut texts, and leave out other values, where a row would be longer than the server takes."""
-    long = {name: size for name, value in values.items() if (size := _size(value)) >= _LONG}
-    total = sum(long.values())
-    for name in sorted(long, key=lambda name: long[name], reverse=True):
-        if total < _MOST_BYTES:
-            break
-        value = values[name]
-        kept = value[:_KEPT] if isinstance(value, str) else ""
-        values = {
-            **values,
-            name: f"{kept}... ({long[name]:,} bytes: too long for W&B, metrics.jsonl has it whole)",
-        }
-        total -= long[name]
-    return values
+    if sum(_at_most(name) + _at_most(value) for name, value in values.items()) < _MOST_BYTES:
+        return values
+    whole = {name: size(value) for name, value in values.items()}
+    sizes = {name: size(name) + bytes_ for name, bytes_ in whole.items()}
+    found = dict(values)
+    for most in _KEPT:
+        for name in sorted(sizes, key=lambda name: sizes[name], reverse=True):
+            if sum(sizes.values()) < _MOST_BYTES or not isinstance(found[name], str | dict | list):
+                break
+            kept = values[name][:most] if isinstance(values[name], str) else ""
+            found[name] = f"{kept}... ({whole[name]:,} bytes: too long for W&B, metrics.jsonl has it whole)"
+            sizes[name] = size(name) + size(found[name])
+    return found
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value.encode()) if len(value) >= _LONG // 4 else 0
-    return len(orjson.dumps(value, default=str)) if isinstance(value, dict | list) else 0
+def size(value: Any) -> int:
+    """Give the bytes of a value in JSON, as the server counts them."""
+    if isinstance(value, str | dict | list):
+        return len(orjson.dumps(value, default=str))
+    return _NUMBER_BYTES
+
+
+def _at_most(value: Any) -> int:
+    return _MOST_OF_A_LETTER * len(value) if isinstance(value, str) else size(value)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
+from hf_monitor.loggers.mirror.core_log import status_of
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.loggers.mirror.wandb_file import files_of, last_step
 from hf_monitor.loggers.wandb_environment import WandBState, usable_environment, wandb_missing, wandb_state
@@ -77,7 +78,7 @@ def prepare(spec: MirrorSpec) -> None:
     sys.argv = [spec.program or "hf-monitor", *spec.argv]
 
 
-def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False) -> Opened:
+def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False, told_step: int = -1) -> Opened:
     """Open it.
 
     Parameters
@@ -87,6 +88,8 @@ def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False) -> Ope
         Whether it was opened before.
     offline : bool
         Whether it is not to be online, whatever else is said.
+    told_step : int
+        The last step that was told when the run was finished before: its files may have been sent and deleted.
     """
     missing = wandb_missing()
     if missing:
@@ -117,13 +120,14 @@ def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False) -> Ope
             return _opened(spec, "online", continued)
         except Exception as error:  # noqa: BLE001 - whatever becomes of W&B, the folder is told offline
             drop_core()
-            why, advice = _reason(error, state.host), ""
+            why, advice = _reason(error, state.host, _status(spec))
     try:
         found = _opened(spec, "offline", continued)
     except Exception as error:  # noqa: BLE001 - as above: then there is none
         drop_core()
-        return Opened(None, "none", _reason(error, state.host), advice)
+        return Opened(None, "none", _reason(error, state.host)[0], advice)
     found.why, found.advice = why, advice
+    found.last_step = max(found.last_step, told_step)
     return found
 
 
@@ -187,7 +191,8 @@ def _settings(kind: Any, spec: MirrorSpec) -> Any:
     }
     ours = {name: value for name, value in ours.items() if value is not None and _variable(name) not in os.environ}
     theirs = {name: value for name, value in spec.settings.items() if name != "mode"}
-    chosen = {**ours, **theirs, "silent": True, "console": "off"}
+    # With WANDB_SAVE_CODE the changes that are not committed would go up, and nobody masks them.
+    chosen = {**ours, "save_code": False, **theirs, "silent": True, "console": "off"}
     return kind(**{name: value for name, value in chosen.items() if name in known})
 
 
@@ -230,12 +235,24 @@ def _trouble_with(folder: Path) -> str:
     return ""
 
 
-def _reason(error: Exception, host: str) -> str:
+def _status(spec: MirrorSpec) -> int:
+    """Give what the server answered at the opening that has just failed; wandb's error does not say it."""
+    made = sorted(wandb_folder(spec).glob("run-*"), key=lambda folder: folder.stat().st_mtime_ns)
+    mine = [folder for folder in made if folder.name.endswith(f"-{spec.wandb_id}")]
+    return status_of(mine[-1]) if mine else 0
+
+
+def _reason(error: Exception, host: str, status: int = 0) -> tuple[str, str]:
+    """Give why it failed, and what mends it."""
+    if status == 401:
+        return f"{host} refuses the key (401)", "wandb login --relogin"
+    if status in (403, 404):
+        return f"{host} refuses it ({status})", "the key's user may not write there, or entity or project is another"
     text = " ".join(str(error).split("\n")[0].split())[:200]
     lower = text.lower()
     if any(word in lower for word in ("timed out", "connection refused", "deadline", "no such host", "giving up")):
-        return f"{host} does not answer"
-    return text or type(error).__name__
+        return f"{host} does not answer", ""
+    return text or type(error).__name__, ""
 
 
 def find_core() -> psutil.Process | None:
