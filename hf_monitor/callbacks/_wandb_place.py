@@ -38,7 +38,7 @@ def wandb_callback(trainer: Any) -> WandBCallback | None:
             ours.yields_to = "transformers"
         if speaks:
             log.warning(
-                "hf_monitor: W&B is told by %s, not by hf_monitor: %s. The run folder has it all.",
+                "hf_monitor: W&B is told by %s, not by hf_monitor: %s. The run folder has everything.",
                 type(theirs[0]).__name__,
                 stays,
             )

@@ -116,6 +116,8 @@ class AlertCallback(TrainerCallback):
         self._compared: set[str] = set()  # evaluation sets that were compared with the training set
         self._saved = -1
         self._steers = True
+        self._begins = False  # callbacks after this one may not have heard of the training
+        self._for_wandb: list[Finding] = []
 
     @property
     def findings(self) -> list[Finding]:
@@ -149,6 +151,7 @@ class AlertCallback(TrainerCallback):
             return
         recorder.alerts_of_nan = "nan" not in self.mute
         recorder.alerted = set(self.mute)
+        self._begins = True
         recorder.begin(args, state, **kwargs)
         self._record_settings(recorder)
         self._watcher = Watcher(
@@ -287,7 +290,18 @@ class AlertCallback(TrainerCallback):
         writer = self._recorder.writer
         say(finding, stops=stops, note=note)
         writer.row("alert", step, alert_row(finding, stops=stops))
-        tell_wandb(finding, writer.mask.text, self, told=self._recorder.told_run)
+        if self._begins:
+            self._for_wandb.append(finding)
+        else:
+            tell_wandb(finding, writer.mask.text, self, told=self._recorder.told_run)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell an open W&B run what was found before the training: by now it is known whether a mirror does."""
+        self._begins = False
+        found, self._for_wandb = self._for_wandb, []
+        for finding in found:
+            assert self._recorder is not None
+            tell_wandb(finding, self._recorder.writer.mask.text, self, told=self._recorder.told_run)
 
     def _stop(self, finding: Finding) -> None:
         if self._stopped_by is None:
@@ -390,6 +404,7 @@ class AlertCallback(TrainerCallback):
         if not state.is_world_process_zero or self._recorder is None:
             return
         self._settle(args, state, control, decided=[])
+        self.on_epoch_begin(args, state, control)  # of a training without one
         self._recorder.end(state)
         if self._leader is None:
             self._recorder.writer.on_row, self._recorder.alerts_of_nan = None, False

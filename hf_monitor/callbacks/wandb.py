@@ -18,14 +18,11 @@ from hf_monitor.callbacks._report import report_once
 from hf_monitor.errors import InputError
 from hf_monitor.loggers.mirror.identity import mirrored_runs
 from hf_monitor.loggers.mirror.link import announce
-from hf_monitor.loggers.mirror.wishes import Wishes, require_wandb, switched_off
+from hf_monitor.loggers.mirror.wishes import PROJECT, Wishes, require_wandb, switched_off
 
-__all__ = ["PROJECT", "WandBCallback"]
+__all__ = ["WandBCallback"]
 
 log = logging.getLogger("hf_monitor")
-
-PROJECT = "huggingface"
-"""Where neither the user nor ``WANDB_PROJECT`` names one; as transformers' callback has it."""
 
 
 class WandBCallback(TrainerCallback):
@@ -131,13 +128,13 @@ class WandBCallback(TrainerCallback):
         """Whether W&B is not told; said once."""
         if off := switched_off(self._wishes.settings):
             if not self._silent:
-                announce(recorder.writer, f"hf_monitor: W&B: {off}; the run folder has it all.")
+                announce(recorder.writer, f"hf_monitor: W&B: {off}; the run folder has everything.")
         elif not self.attended and "wandb" in (args.report_to or ()):
             report_once(
                 self,
                 "report_to",
-                'report_to has "wandb", so that transformers\' own callback tells W&B, and WandBCallback keeps silent. '
-                "Take it out of report_to, or use attach(trainer), which does.",
+                'report_to has "wandb", so that transformers\' own callback tells W&B, and WandBCallback keeps silent'
+                f"{self._lost()}. Take it out of report_to, or use attach(trainer), which does.",
             )
         elif recorder.first_to("mirror", self, state) is not self:
             report_once(self, "second", "this Trainer has several WandBCallbacks: the first one tells W&B.")
@@ -146,6 +143,14 @@ class WandBCallback(TrainerCallback):
             return False
         self._silent = True
         return True
+
+    def _lost(self) -> str:
+        """Say which of the options that were given have no effect."""
+        wishes = self._wishes
+        given = {"project_name": wishes.project, **{n: getattr(wishes, n) for n in ("name", "entity", "tags", "group")}}
+        given |= {"log_model": self.log_model, "settings": wishes.settings, "run": wishes.run}
+        named = [name for name, value in given.items() if value]
+        return f", so that {', '.join(named)} {'have' if len(named) > 1 else 'has'} no effect" if named else ""
 
     def _make(self, recorder: Recorder, args: Any, state: Any) -> MirroredTraining:
         wishes = self._wishes

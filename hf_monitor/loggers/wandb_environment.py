@@ -53,6 +53,8 @@ class WandBState:
     key_source : str or None
         Where the key (or identity token) is: the name of a variable, or a path; None where there is none. Of a key that
         is not of the form of one it is where that one is.
+    port : int
+        Of the server; 0 where its address cannot be read.
     """
 
     mode: Literal["online", "offline", "disabled"]
@@ -61,6 +63,7 @@ class WandBState:
     advice: str
     host: str
     key_source: str | None
+    port: int = 0
 
     @property
     def ready(self) -> bool:
@@ -105,7 +108,7 @@ def wandb_state(environ: Mapping[str, str] | None = None, home: Path | None = No
     host, place = _split(server)
 
     def state(mode: str, asked: str, why: str, advice: str = "", key_source: str | None = None) -> WandBState:
-        return WandBState(_MODES[mode], _MODES[asked], why, advice, host, key_source)  # type: ignore[arg-type]
+        return WandBState(_MODES[mode], _MODES[asked], why, advice, host, key_source, _port(server))  # type: ignore[arg-type]
 
     if environ.get("WANDB_DISABLED", "").strip().lower() in _TRUE:
         return state("disabled", "disabled", "it is switched off by WANDB_DISABLED", "unset WANDB_DISABLED")
@@ -189,6 +192,14 @@ def _split(server: str) -> tuple[str, str]:
         host, place = None, ""
     bare = server.rpartition("@")[2]
     return host or bare, place or bare
+
+
+def _port(server: str) -> int:
+    try:
+        found = urlsplit(server)
+        return found.port or {"http": 80, "https": 443}.get(found.scheme, 0)
+    except ValueError:
+        return 0
 
 
 def _settings(environ: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ from hf_monitor.errors import InputError
 from hf_monitor.loggers.console import say
 from hf_monitor.loggers.levels import INFO
 from hf_monitor.loggers.mirror import orders
+from hf_monitor.loggers.mirror.identity import mirrored_runs
 from hf_monitor.loggers.mirror.link import Link
 from hf_monitor.loggers.mirror.wishes import Wishes, require_wandb, switched_off
 from hf_monitor.run.rows import plain
@@ -45,7 +46,7 @@ class WandBLogger:
     ----------
     project_name : str, optional
         Of W&B; by default what ``WANDB_PROJECT`` says.
-    config : mapping, optional
+    config : mapping, argparse.Namespace or dataclass, optional
         Hyperparameters. Secrets in it are masked.
     run_dir : path-like, optional
         The run folder; by default ``wandb/hf_monitor-<time>-<id>`` within ``WANDB_DIR``, or within the working folder.
@@ -64,6 +65,8 @@ class WandBLogger:
     run_dir : Path
     id : str
         Of the W&B run; empty where W&B is switched off.
+    url : str or None
+        Of the W&B run; None before it is known, and offline.
 
     Raises
     ------
@@ -85,7 +88,7 @@ class WandBLogger:
     def __init__(
         self,
         project_name: str | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         *,
         run_dir: str | os.PathLike[str] | None = None,
         run: Any = None,
@@ -123,18 +126,22 @@ class WandBLogger:
         self._writer = RunWriter(self.run_dir)
         self._writer.open()
         before = rows_on_disk(self.run_dir) if resume else []
+        known = mirrored_runs(self.run_dir)
         steps = [row["step"] for row in before if row.get("kind") == "log" and isinstance(row.get("step"), int)]
-        self._step = max(steps, default=-1)
+        self._step = max(steps, default=-1)  # the largest so far
+        self._last = self._step
         self._link = Link(self._writer, wishes)
         self._done = False
         self._pid = os.getpid()
+        config = wishes.config
         self._writer.begin_attempt({"arguments": dict(config)} if config else {})
         self._writer.event("train_begin", max(self._step, 0))
         if off:
             say(f"hf_monitor: W&B: {off}; recording to {self.run_dir}", INFO)
         else:
             self._link.open(resumed=resume)
-            say(f"hf_monitor: recording to {self.run_dir}, W&B run {self._link.id}", INFO)
+            new = "; resume=True found none to go on in, and a new one begins" if resume and not known else ""
+            say(f"hf_monitor: recording to {self.run_dir}, W&B run {self._link.id}{new}", INFO)
         atexit.register(self._at_exit)
 
     @property
@@ -170,12 +177,12 @@ class WandBLogger:
         values : mapping of str to object
             Numbers, texts, lists; tensors and arrays are recorded as what they hold. NaN stays NaN.
         step : int, optional
-            By default one more than the last; the first is 0.
+            By default one more than the largest so far; the first is 0.
         """
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
             raise InputError(f'log() takes a mapping of names to values, such as {{"loss": 0.5}}; got {values!r:.200}.')
         for name, value in values.items():
-            if type(value).__module__.startswith("wandb."):
+            if type(value).__module__.partition(".")[0] in ("wandb", "PIL") or _is_figure(value):
                 raise InputError(
                     f"log() records numbers and texts, got {type(value).__name__} for {name!r}: pictures go to "
                     "log_image(), tables to log_table()."
@@ -183,7 +190,8 @@ class WandBLogger:
         step = self._at(step, self._step + 1)
         self._check_open()
         self._writer.row("log", step, values)
-        self._step = step
+        self._last = step
+        self._step = max(self._step, step)
 
     def _at(self, step: Any, default: int) -> int:
         if step is None:
@@ -219,7 +227,7 @@ class WandBLogger:
             By default that of the last row.
         """
         _named(name)
-        step = self._at(step, self._step)
+        step = self._at(step, self._last)
         self._check_open()
         try:
             kept = self._kept(name, path_or_figure, step)
@@ -240,7 +248,7 @@ class WandBLogger:
             place = _free(media, stem, source.suffix.lower())
             shutil.copyfile(source, place)
             return place
-        if callable(getattr(given, "savefig", None)):
+        if _is_figure(given):
             place = _free(media, stem, ".png")
             given.savefig(place, format="png", bbox_inches="tight")
             return place
@@ -260,17 +268,20 @@ class WandBLogger:
         Parameters
         ----------
         name : str
-        rows : iterable of mapping, or of sequence
+        rows : iterable of mapping or of sequence, or pandas.DataFrame
             With `columns` each row holds their values; without, each one is a mapping.
         columns : sequence of str, optional
         step : int, optional
             By default that of the last row.
         """
         _named(name)
+        if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a DataFrame; pandas is not imported for it
+            columns = list(rows.columns) if columns is None else columns
+            rows = rows.to_dict("records")
         if isinstance(rows, str | bytes | Mapping):
             raise InputError(f"log_table() takes a list of rows, got {type(rows).__name__}.")
         heads, found = _table(list(rows), columns)
-        step = self._at(step, self._step)
+        step = self._at(step, self._last)
         self._check_open()
         self._link.order(orders.table(name, heads, plain(found), step))
 
@@ -298,11 +309,11 @@ class WandBLogger:
         if not self._link.is_open:  # switched off: nobody would take it away again
             return
         try:
-            self._link.checkpoint(place, aliases, max(self._step, 0), name=name or "")
+            self._link.checkpoint(place, aliases, max(self._last, 0), name=name or "")
         except OSError as error:
             self._link.say("checkpoint", f"{str(place)!r} is not sent to W&B: {error.strerror or error}")
 
-    def alert(self, title: str, text: str, level: str = "WARN") -> None:
+    def alert(self, title: str, text: str = "", level: str = "WARN") -> None:
         """Send an alert (e-mail or Slack, as the user's W&B settings say); `level`: INFO, WARN or ERROR."""
         if level not in _LEVELS:
             raise InputError(f"level is one of {', '.join(_LEVELS)}, got {level!r}.")
@@ -355,6 +366,10 @@ class WandBLogger:
 def _new_folder() -> Path:
     parent = Path(os.environ.get("WANDB_DIR") or ".") / "wandb"
     return parent.expanduser() / f"hf_monitor-{time.strftime('%Y%m%d_%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def _is_figure(value: Any) -> bool:
+    return callable(getattr(value, "savefig", None))
 
 
 def _named(name: Any, what: str = "name") -> None:

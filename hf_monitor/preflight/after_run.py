@@ -206,7 +206,9 @@ def _report(path: Path) -> Check:
 
 def _wandb(run: Run) -> Iterator[Check]:
     """Say what W&B lacks, of a run that is mirrored there."""
-    for one in mirrored(run.path):
+    from hf_monitor.loggers.mirror.host import is_at_work
+
+    for one in mirrored(run.path, is_at_work):
         sentence = f"{one.name}: {one.sentence}{f' {one.url}' if one.url else ''}"
         suggestion = f"cd {shlex.quote(str(run.path))} && {one.command}" if one.command else ""
         amiss = one.amiss and run.status != "running"  # then it is on its way

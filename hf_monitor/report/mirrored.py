@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
@@ -39,18 +40,20 @@ class Mirrored:
     amiss: bool
 
 
-def mirrored(run_dir: Path) -> list[Mirrored]:
+def mirrored(run_dir: Path, at_work: Callable[[MirroredRun], bool] = lambda run: False) -> list[Mirrored]:
     """Give the W&B runs of a run folder; empty where it has none. ``wandb.json`` is read, and nobody is asked.
 
     Parameters
     ----------
     run_dir : Path
+    at_work : callable, optional
+        Says whether a process is sending a run at this moment; a page, which is read later, does not ask.
     """
     runs = [one for one in mirrored_runs(run_dir)[-_MOST:] if isinstance(one.id, str)]
-    return [_in_words(run_dir, one, len(runs) > 1) for one in runs]
+    return [_in_words(run_dir, one, len(runs) > 1, at_work(one)) for one in runs]
 
 
-def _in_words(run_dir: Path, run: MirroredRun, several: bool) -> Mirrored:
+def _in_words(run_dir: Path, run: MirroredRun, several: bool, at_work: bool) -> Mirrored:
     name = _text(run.name) or _text(run.id) or "a run without a name"
     place = "/".join(part for part in (_text(run.entity), _text(run.project)) if part)
     name = f"{place}/{name}" if place else name
@@ -58,6 +61,8 @@ def _in_words(run_dir: Path, run: MirroredRun, several: bool) -> Mirrored:
         name += f" (attempt {', '.join(str(one) for one in run.attempts[:20])})"
     why = f": {_text(run.why)}" if _text(run.why) else ""
     url = _link(run.url)
+    if at_work:
+        return Mirrored(name, url, f"Process {run.pid} is sending it at this moment; it ends by itself.", "", False)
     if run.mode == "disabled":
         return Mirrored(name, "", f"W&B was switched off{why}.", "", False)
     if run.mode == "offline":

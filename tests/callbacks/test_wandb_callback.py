@@ -202,7 +202,7 @@ def test_report_to_is_noticed_and_one_of_the_two_speaks(make_trainer, made, monk
     assert set(kinds(watching)) == {WandBCallback, WandbCallback}
     watching.remove_callback(WandbCallback)  # it would open a run
     watching.train()
-    without = make_trainer(**theirs, callbacks=[WandBCallback()])
+    without = make_trainer(**theirs, callbacks=[WandBCallback("mine", log_model="all")])
     without.remove_callback(WandbCallback)
     without.train()
     without.evaluate()
@@ -212,6 +212,7 @@ def test_report_to_is_noticed_and_one_of_the_two_speaks(make_trainer, made, monk
         "W&B is told by WandbCallback, not by",
         'report_to has "wandb", so that trans',
     ]
+    assert "keeps silent, so that project_name, log_model have no effect. Take it out" in said[1]
 
 
 @pytest.mark.no_cover

@@ -75,14 +75,15 @@ def test_every_row_is_in_wandbs_file_over_a_resume_and_another_training(
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("first", ["wandb", "ours"])
-def test_a_run_that_is_open_gets_all_and_stays_open(make_trainer, tmp_path, no_pictures, capsys, first):
+def test_a_run_that_is_open_gets_all_and_stays_open(make_trainer, make_dataset, tmp_path, no_pictures, capsys, first):
     import wandb
 
     def init():
         return wandb.init(mode="offline", dir=tmp_path, project="mine", settings={"console": "wrap"})
 
     written = sys.stdout.write
-    trainer = make_trainer(callbacks=[WandBCallback()])
+    same = make_dataset(8)  # an alert before the first step
+    trainer = make_trainer(callbacks=[WandBCallback()], train=same, evaluation=same)
     run = init() if first == "wandb" else None
     with attach(trainer) as monitor:
         run = run or init()
@@ -95,10 +96,16 @@ def test_a_run_that_is_open_gets_all_and_stays_open(make_trainer, tmp_path, no_p
     if first == "wandb":
         run.finish()
     assert sys.stdout.write == written
-    assert capsys.readouterr().out.count("a line of mine\n") == 1
+    said = capsys.readouterr().out
+    assert said.count("a line of mine\n") == 1
+    assert "cannot be" not in said
     assert (monitor.run_dir / "train.log").read_text().count("a line of mine") == 1
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     calls = told([file])
     assert rows_told(calls) == rows_of(monitor.run_dir, (1,))
+    summary = wandb_file.summary(file)
+    assert (summary["status"], summary["best_metric"]) == ("finished", "eval_loss")
+    titles = [title for title, *_ in wandb_file.alerts(file)]
+    assert titles.count("hf_monitor: data_overlap") == 1
     assert any(call.get("own") == 1.0 for call in calls)
     assert [one.id for one in mirrored_runs(monitor.run_dir)] == [run.id]

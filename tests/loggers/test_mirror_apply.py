@@ -210,7 +210,7 @@ def test_names_have_the_axis_and_alerts_and_events_no_charts(told):
     assert {"train/*", "eval/*", "timing/*", "event/*", "alert/*", "predictions/*", "charts/*"} <= axis.keys()
     assert "*" not in axis
     hidden = {metric.glob_name or metric.name for metric in metrics if metric.options.hidden}
-    assert {"event/*", "alert/*", "attempt", "kind", "time", "train/global_step"} <= hidden
+    assert {"event/*", "alert/*", "text_scores/*", "attempt", "kind", "time", "train/global_step"} <= hidden
     assert not {"train/*", "eval/*"} & hidden
 
 
@@ -336,10 +336,11 @@ def test_the_config_has_arguments_one_by_one_and_facts_nested_and_no_secret(told
     assert (config["learning_rate"], config["mine"], config["max_steps"], config["nan"]) == (0.5, 1, -1, "NaN")
     assert config["model"] == {"class": "T5", "n_parameters": 10, "config": {"d_model": 8}}
     assert config["model/num_parameters"] == 10
-    assert config["packages"] == {"wandb": "0.31.0"}
-    assert config["facts"]["max_steps"] == 4
-    assert config["run_id"] == load_run(told["folder"] / "monitor").facts["run_id"]
-    assert config["run_dir"] == str(told["folder"] / "monitor")
+    assert config["hf_monitor"]["packages"] == {"wandb": "0.31.0"}
+    assert not {"packages", "run_id", "run_dir", "git", "facts"} & config.keys()
+    assert config["hf_monitor"]["max_steps"] == 4
+    assert config["hf_monitor"]["run_id"] == load_run(told["folder"] / "monitor").facts["run_id"]
+    assert config["hf_monitor"]["run_dir"] == str(told["folder"] / "monitor")
     assert (config["note"], config["api_key"]) == ("it is ***", "***")
     data = told["file"].read_bytes()
     for secret in (HF_TOKEN, "plain-word-secret", "correct-horse-battery", "1234567890abcdef"):

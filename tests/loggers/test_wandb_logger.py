@@ -1,5 +1,6 @@
 """A loop of one's own in a run folder and in W&B: what is written down, ordered and refused."""
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -123,6 +124,41 @@ def test_the_id_of_the_variable_is_taken_once_and_continued_where_that_is_asked_
     assert made[3].spec.attempts == (1, 3)
 
 
+def test_what_a_loop_has_at_hand_is_taken_as_it_is(tmp_path, made, capsys):
+    class Frame:  # as pandas has it
+        columns = ("x",)
+
+        def to_dict(self, kind):
+            return [{"x": kind}]
+
+    config = argparse.Namespace(lr=0.1)
+    with WandBLogger("p", config, run_dir=tmp_path / "run", tags=None, resume=True) as logger:
+        logger.log({"loss": 1.0}, 7)
+        logger.log({"late": 1.0}, 3)
+        logger.log({"loss": 1.0})
+        logger.log_table("frame", Frame())
+        logger.alert("only a title")
+    assert "resume=True found none to go on in, and a new one begins" in capsys.readouterr().out
+    assert [row["step"] for row in load_run(logger.run_dir).rows.of("log")] == [7, 3, 8]
+    assert (made[0].spec.config, made[0].spec.tags) == ({"lr": 0.1}, ())
+    assert [order.get("rows") for order in ordered(logger.run_dir)] == [[["records"]], None]
+
+
+def test_arguments_with_a_secret_are_not_given_to_wandb(tmp_path, made, checkpoint, caplog):
+    torch = pytest.importorskip("torch")
+    arguments = checkpoint / "training_args.bin"
+    with WandBLogger("p", {"hub_token": "plain-word-secret"}, run_dir=tmp_path / "run") as logger:
+        for held in ("nothing", "plain-word-secret", "plain-word-secret"):
+            torch.save(SimpleNamespace(hub_token=held, output_dir="out", learning_rate=1e-3), arguments)
+            logger.log_checkpoint(checkpoint)
+    first, *others = (Path(order["folder"]) for order in ordered(logger.run_dir))
+    assert (first / arguments.name).exists()
+    assert not any((other / arguments.name).exists() for other in others)
+    assert [record.getMessage() for record in caplog.records] == [
+        "hf_monitor: training_args.bin of the checkpoints holds a secret (hub_token, say): W&B is not given it."
+    ]
+
+
 def test_an_open_run_is_told_and_waited_for(tmp_path, made, monkeypatch):
     run = SimpleNamespace(id="mine", log=print, summary={})
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=run))
@@ -153,6 +189,7 @@ def test_where_it_records_without_being_told_and_what_it_says(tmp_path, monkeypa
     [
         (lambda logger: logger.log([1.0]), "log() takes a mapping"),
         (lambda logger: logger.log({1: 2.0}), "log() takes a mapping"),
+        (lambda logger: logger.log({"a": SimpleNamespace(savefig=print)}), "log() records numbers and texts"),
         (lambda logger: logger.log({"a": 1}, 1.5), "step must be a whole number from 0 on, got 1.5"),
         (lambda logger: logger.log({"a": 1}, -1), "step must be a whole number from 0 on, got -1"),
         (lambda logger: logger.log_summary(3), "log_summary() takes a mapping"),
@@ -166,6 +203,7 @@ def test_where_it_records_without_being_told_and_what_it_says(tmp_path, monkeypa
         (lambda logger: logger.log_checkpoint(Path(__file__).parent, "best"), "aliases must be a list"),
         (lambda logger: logger.alert("a", "b", "LOUD"), "level is one of INFO, WARN, ERROR"),
         (lambda logger: WandBLogger(3), "project_name must be a text"),
+        (lambda logger: WandBLogger("a/b"), "none of / \\ # ? % :; got 'a/b'"),
         (lambda logger: WandBLogger("p", [1]), "config must be a mapping"),
         (lambda logger: WandBLogger("p", tags="a"), "tags must be a list of texts"),
         (lambda logger: WandBLogger("p", run="r"), "run must be a run that wandb.init() gave, got str"),
@@ -202,7 +240,7 @@ def test_wandb_that_cannot_start_stops_nothing(tmp_path, monkeypatch, caplog):
     with WandBLogger("p", run_dir=tmp_path / "run") as logger:
         logger.log({"loss": 1.0})
     assert [record.getMessage() for record in caplog.records] == [
-        "hf_monitor: W&B could not be started: RuntimeError: no interpreter. The run folder has it all."
+        "hf_monitor: W&B could not be started: RuntimeError: no interpreter. The run folder has everything."
     ]
     assert len(load_run(tmp_path / "run").rows.of("log")) == 1
 

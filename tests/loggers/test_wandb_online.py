@@ -13,7 +13,7 @@ from wandb_compare import compare, flatten
 from wandb_stub import WandbStub
 
 import hf_monitor
-from hf_monitor import WandBLogger
+from hf_monitor import WandBLogger, cli
 from hf_monitor.loggers.mirror import orders
 from hf_monitor.run.writer import RunWriter
 
@@ -112,7 +112,7 @@ def command(folder, *given, **environment):
     return done.stdout + done.stderr
 
 
-def test_an_offline_folder_that_is_synced_twice_is_on_the_server_once(server, tmp_path, monkeypatch):
+def test_an_offline_folder_that_is_synced_twice_is_on_the_server_once(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "offline")
     with WandBLogger("summaries", run_dir=tmp_path / "run") as logger:
         for step in range(10):
@@ -120,6 +120,12 @@ def test_an_offline_folder_that_is_synced_twice_is_on_the_server_once(server, tm
         logger.finish()
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     assert logger.id not in server.runs
+    assert cli.main(["wandb", str(tmp_path / "run")]) == 1
+    assert (
+        f"nothing to add to the files of the offline run; this sends it: wandb sync {folder}\n"
+        in capsys.readouterr().out
+    )
+    assert list(folder.parent.glob("offline-run-*")) == [folder]
     for _ in range(2):
         command(tmp_path, "wandb", "sync", str(folder), **server.environment)
     found = compare(tmp_path / "run", rows_of(server, logger.id), rewrite=False)
@@ -131,13 +137,13 @@ def test_hf_monitor_wandb_sends_what_is_missing_and_nothing_twice(server, tmp_pa
     writer = RunWriter(tmp_path)
     writer.open()
     writer.begin_attempt({})
-    sent = []
+    sent, said = [], []
     for steps in (range(5), range(5, 9), ()):
         for step in steps:
             writer.row("train", step, {"loss": 1 / (step + 3)})
         writer.flush(last=True)
         before = sum(len(run.history) + run.again for run in server.runs.values())
-        command(tmp_path, "hf_monitor", "wandb", str(tmp_path), **server.environment)
+        said.append(command(tmp_path, "hf_monitor", "wandb", str(tmp_path), **server.environment))
         sent.append(sum(len(run.history) + run.again for run in server.runs.values()) - before)
     writer.close()
     (run,) = [run for run in server.runs.values() if run.id == writer.run_id]
@@ -145,13 +151,16 @@ def test_hf_monitor_wandb_sends_what_is_missing_and_nothing_twice(server, tmp_pa
     assert found.good, (str(found), found.missing[:3], found.unlike[:3], found.doubled[:3])
     assert sent[1] == 4
     assert sent[2] == 0
+    assert "rows of metrics.jsonl that were missing there: 4\n" in said[1]
+    assert "rows of metrics.jsonl that were missing there: 0\n" in said[2]
+    assert f"W&B: all was sent: {server.url}" in said[2]
 
 
 def test_a_server_that_is_not_there_leaves_all_on_the_disk_and_is_told_later(server, tmp_path, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        with WandBLogger("summaries", run_dir=tmp_path / "run", settings={"init_timeout": 1}) as logger:
+        with WandBLogger("summaries", run_dir=tmp_path / "run") as logger:
             for step in range(10):
                 logger.log({"loss": 1 / (step + 3)}, step)
     command(tmp_path, "hf_monitor", "wandb", str(tmp_path / "run"), **server.environment)

@@ -67,3 +67,12 @@ def test_page_and_checklist_say_it(tmp_path):
     (run / "wandb.json").write_text(json.dumps({"format": 1, "runs": [3]}))
     assert mirrored(run) == []
     assert "Weights &amp; Biases" not in report_html(run).decode()
+
+
+def test_a_run_that_a_process_is_sending_is_left_to_it(tmp_path):
+    put(tmp_path, MirroredRun("r1", (1,), url=URL, mode="online", state="running", pid=12))
+    (busy,) = mirrored(tmp_path, lambda run: run.pid == 12)
+    assert (busy.sentence, busy.command, busy.amiss) == (
+        *("Process 12 is sending it at this moment; it ends by itself.", "", False),
+    )
+    assert mirrored(tmp_path)[0].amiss

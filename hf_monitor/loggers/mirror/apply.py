@@ -24,8 +24,10 @@ SLOTS = 10
 """W&B steps a line of ``metrics.jsonl``: the row has the first, the others are for pictures and tables after it."""
 _WANDB_LEVELS = {"error": "ERROR", "warning": "WARN"}
 _FRESH_S = 3600.0  # an alert that is older rings nobody any more
+_FOLDED = ("event", "alert", "text_scores")  # kinds of rows that would crowd out the charts, and the summary
 _LONGEST_TITLE = 63  # characters; wandb's own limit
 _DEFINED = frozenset((STEP_AXIS, *HIDDEN))
+_NO_SERVER = ("AuthenticationError", "CommError")  # wandb 0.31 says of a server that is gone that the key is not taken
 _MOST_NAMES = 2000  # of metrics without a prefix that get the axis
 _SUMMARY_VALUE_BYTES = 100_000  # a longer one is in the history only: the summary is one line of 10 MB at most
 _SUMMARY_BYTES = 4_000_000  # of all values that are no number
@@ -137,7 +139,7 @@ class Applier:
         if self.spec.attempts_before:
             values["attempt"] = row["attempt"] + self.spec.attempts_before
         kind = row.get("kind")
-        self._guarded("a name has no axis", lambda: self._define(values, hidden=kind in ("event", "alert")))
+        self._guarded("a name has no axis", lambda: self._define(values, hidden=kind in _FOLDED))
         if self._numbered:
             self.line, self._slot = line_number, 0
             self.run.log(values, step=self.step, commit=True)
@@ -219,7 +221,9 @@ class Applier:
         try:
             self._show({name: shown}, step)
         except Exception as error:  # noqa: BLE001 - the policy: wandb sends a table as an artifact, too, and has no server
-            self._note("a table is sent as a file only, not as an artifact", said(error))
+            gone = type(error).__name__ in _NO_SERVER
+            why = "the server does not answer as it should; the file goes when it does" if gone else said(error)
+            self._note("a table is sent as a file only, not as an artifact", why)
             shown = table(columns, rows)
             shown.bind_to_run(self.run, name, self.step)
             self._show({name: shown}, step)

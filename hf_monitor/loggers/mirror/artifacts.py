@@ -113,7 +113,8 @@ class Artifacts:
         import wandb
 
         folder = Path(order["folder"])
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        left_out = order.get("left_out", ())
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in left_out)
         if not files:
             raise FileNotFoundError("there are no files in it")
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", str(order["name"]))[:_LONGEST_NAME]

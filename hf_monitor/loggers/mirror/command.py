@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hf_monitor.errors import InputError
 from hf_monitor.loggers.mirror.identity import ASKED, BEFORE, THEIRS, MirroredRun, choose, mirrored_runs
 from hf_monitor.loggers.mirror.spec import MirrorSpec
+from hf_monitor.loggers.mirror.wishes import PROJECT, Wishes
 
 if TYPE_CHECKING:
     from hf_monitor.run.reader import Run
@@ -63,6 +64,7 @@ def run_wandb(options: argparse.Namespace) -> int:
     from hf_monitor.loggers.mirror.mirror import ProcessMirror
     from hf_monitor.run.reader import load_run
 
+    Wishes(project=options.project, entity=options.entity, given={"project": "--project", "entity": "--entity"})
     run = load_run(Path(options.run).absolute())
     busy = next((one for one in mirrored_runs(run.path) if is_at_work(one)), None)
     if busy is not None:
@@ -73,6 +75,10 @@ def run_wandb(options: argparse.Namespace) -> int:
             _say(f"W&B run {entry.id} was told by the program that had it open, and is not opened again: it is yours.")
             continue
         spec = _spec(run, entry, options, resumed=opened_before)
+        if command := _has_all(spec, entry, options):
+            _say(f"W&B: there is nothing to add to the files of the offline run; this sends it: {command}")
+            all_there = all_there and options.offline
+            continue
         mirror = ProcessMirror(spec, _say, offline=options.offline)
         mirror.start()
         try:
@@ -83,6 +89,8 @@ def run_wandb(options: argparse.Namespace) -> int:
             raise
         online = options.offline or mirror.said.get("mode") == "online"
         all_there = all_there and mirror.state == "finished" and online
+        if mirror.state == "finished" and mirror.said.get("mode") == "online":
+            _say(f"W&B: rows of metrics.jsonl that were missing there: {mirror.rows:,}")
     return 0 if all_there else 1
 
 
@@ -120,6 +128,25 @@ def _last_before(entry: MirroredRun, number: int) -> int:
     return max((one for one in entry.attempts if one < number), default=0)
 
 
+def _has_all(spec: MirrorSpec, entry: MirroredRun, options: argparse.Namespace) -> str:
+    """Give the command that sends the offline files of a run, where they hold every row and it cannot be online."""
+    from hf_monitor.loggers.mirror.apply import SLOTS
+    from hf_monitor.loggers.mirror.wandb_file import files_of, last_step
+    from hf_monitor.loggers.mirror.wandb_open import wandb_folder
+    from hf_monitor.loggers.wandb_environment import wandb_state
+    from hf_monitor.run.rows import iter_lines
+
+    files = files_of(wandb_folder(spec), spec.wandb_id)
+    offline = options.offline or wandb_state().mode == "offline"
+    if not offline or entry.state != "finished" or entry.more.get("been_online") or not files:
+        return ""
+    rows = iter_lines((spec.folder / "metrics.jsonl").read_bytes())
+    last = max((n for n, row in rows if row and row.get("attempt") in spec.attempts), default=0)
+    return (
+        shlex.join(["wandb", "sync", *(str(file.parent) for file in files)]) if last_step(files) >= SLOTS * last else ""
+    )
+
+
 def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed: bool) -> MirrorSpec:
     try:
         _, program, *argv = shlex.split(str(run.facts.get("command") or ""))
@@ -130,6 +157,9 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     values |= {"name": entry.name or values.get("name"), "program": program, "argv": argv, "parent_pid": os.getpid()}
     values |= {"attempts_before": entry.more.get(BEFORE, 0), "users": THEIRS in entry.more}
     values |= {"run_dir": str(run.path), "wandb_id": entry.id, "attempts": entry.ours, "resumed": resumed}
+    if not entry.folders:  # as WandBCallback would have named it
+        arguments = run.facts.get("arguments")
+        values |= _of_trainer(arguments if isinstance(arguments, dict) else {}, values)
     for name in ("project", "entity"):
         values[name] = getattr(options, name) or getattr(entry, name) or values.get(name)
     # The load of this machine is not that of the training, nor need it be the same machine.
@@ -137,3 +167,16 @@ def _spec(run: Run, entry: MirroredRun, options: argparse.Namespace, *, resumed:
     settings = dict(theirs) if isinstance(theirs, dict) else {}
     values |= {"settings": {**settings, "x_disable_stats": True, "x_disable_meta": resumed}}
     return MirrorSpec.from_dict(values)
+
+
+def _of_trainer(arguments: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Give project and name of a Trainer's run that W&B never had, from its arguments; nothing of another's."""
+    if "output_dir" not in arguments:
+        return {}
+    found: dict[str, Any] = {}
+    if not asked.get("project") and not os.environ.get("WANDB_PROJECT"):
+        found["project"] = PROJECT
+    name = arguments.get("run_name")
+    if not asked.get("name") and name and name != arguments["output_dir"]:
+        found["name"] = str(name)
+    return found

@@ -12,8 +12,8 @@ from hf_monitor.run.reader import Rows, Run
 
 __all__ = ["config_of", "final_summary"]
 
-_NESTED = ("model", "data", "precision", "git", "packages")
-_LEFT_OUT = frozenset(("arguments", "attempts", "format", "run_id", "created", *_NESTED))
+_NESTED = ("model", "data")
+_LEFT_OUT = frozenset(("arguments", "attempts", "format", "created", *_NESTED))
 _ROUGES = ("rougel", "rougelsum", "rouge1", "rouge2", "rouge")
 _SPEEDS = ("_runtime", "_per_second", "_gen_len")
 _OTHERS = ("predict_", "test_", "train_")  # no score of an evaluation during the training
@@ -33,7 +33,7 @@ class _Part(Run):
 
 
 def config_of(spec: MirrorSpec) -> dict[str, Any]:
-    """Collect the config: arguments one by one as transformers' ``WandbCallback`` does, facts nested, the user's last.
+    """Collect the config: the arguments one by one, the user's own last, and all else under ``hf_monitor``.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def config_of(spec: MirrorSpec) -> dict[str, Any]:
     model = facts.get("model")
     if isinstance(model, dict) and isinstance(model.get("n_parameters"), int):
         found["model/num_parameters"] = model["n_parameters"]  # as transformers names it
-    found["facts"] = {name: value for name, value in facts.items() if name not in _LEFT_OUT}
-    found |= {"run_id": facts.get("run_id"), "run_dir": spec.run_dir}
+    ours = {name: value for name, value in facts.items() if name not in _LEFT_OUT}
+    found["hf_monitor"] = {**ours, "run_dir": spec.run_dir}
     found |= spec.config
     return {str(name): value for name, value in found.items() if str(name).strip("-")}
 

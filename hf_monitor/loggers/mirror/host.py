@@ -89,6 +89,7 @@ class Host:
         self.core: psutil.Process | None = None
         self.course = Course()
         self.beats = 0
+        self.rows = 0  # that were told
         self._say, self._offline = say, offline
         self._entry = MirroredRun(spec.wandb_id, spec.attempts)
         self._applier: Applier | None = None
@@ -415,7 +416,9 @@ class _Seen:
 
     def row(self, line: int, row: dict[str, Any]) -> None:
         self._host.course.see(row)
+        before = self._applier.line
         self._applier.row(line, row)
+        self._host.rows += self._applier.line > before
 
     def predictions(self, rows: list[dict[str, Any]]) -> None:
         self._applier.predictions(rows)

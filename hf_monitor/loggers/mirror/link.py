@@ -26,6 +26,7 @@ __all__ = ["Link", "announce"]
 
 _begun: set[str] = set()  # ids by WANDB_RUN_ID in this process: the next training has its own
 _SPARE = 2  # more checkpoints of that size must fit on the disk
+_ARGUMENTS = "training_args.bin"
 
 log = logging.getLogger("hf_monitor")
 
@@ -160,7 +161,9 @@ class Link:
             self._mirror = mirror
         except Exception as error:  # noqa: BLE001 - the policy: whatever is wrong with W&B, a training goes on
             self.failed = True
-            self.say("start", f"W&B could not be started: {type(error).__name__}: {error}. The run folder has it all.")
+            self.say(
+                "start", f"W&B could not be started: {type(error).__name__}: {error}. The run folder has everything."
+            )
 
     def _masked(self, name: str) -> Any:
         return self.writer.mask.values(plain(getattr(self.wishes, name)))
@@ -247,8 +250,13 @@ class Link:
                 "The training needs it for its own checkpoints.",
             )
             return
+        left_out = self._with_secrets(folder)
         staged: Staged = stage(
-            folder, self.writer.run_dir, f"step-{step}-{self.writer.attempt}", weights_only=weights_only
+            folder,
+            self.writer.run_dir,
+            f"step-{step}-{self.writer.attempt}",
+            weights_only=weights_only,
+            left_out=left_out,
         )
         if not staged.ours:
             self.say(
@@ -257,7 +265,19 @@ class Link:
                 "and copies each one before it is sent. One that is deleted before that is missing in W&B.",
             )
         name = name or f"model-{self.id}"
-        self.order(orders.checkpoint(staged.folder, name, aliases, step, staged=staged.ours))
+        self.order(orders.checkpoint(staged.folder, name, aliases, step, staged=staged.ours, left_out=left_out))
+
+    def _with_secrets(self, folder: Path) -> list[str]:
+        """Give the names of files that hold a secret in clear: the Trainer saves its arguments with ``hub_token``."""
+        path = folder / _ARGUMENTS
+        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+        if self.writer.mask.data(text) == text:
+            return []
+        self.say(
+            "arguments",
+            f"{_ARGUMENTS} of the checkpoints holds a secret (hub_token, say): W&B is not given it.",
+        )
+        return [_ARGUMENTS]
 
     def drain(self, seconds: float | None = None) -> None:
         """Wait until the user's run was told everything: he may finish it any moment. Ours has all the time."""

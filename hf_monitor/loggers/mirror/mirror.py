@@ -69,12 +69,15 @@ class ProcessMirror:
         ``""`` as long as it is not known.
     said : dict
         What the process said when the run was opened: ``mode``, ``url``, ``folder``, ``why``.
+    rows : int
+        That the process has told, in the end.
     """
 
     def __init__(self, spec: MirrorSpec, announce: Callable[[str], None], **options: Any) -> None:
         self.spec, self.announce = spec, announce
         self.state = ""
         self.said: dict[str, Any] = {}
+        self.rows = 0
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = os.getpid()
@@ -164,10 +167,13 @@ class ProcessMirror:
         elif what == "note":
             self._tell(f"hf_monitor: W&B: {message.get('text')}")
         elif what == "done":
+            self.rows = int(message.get("rows") or 0)
             if message.get("state") == "unsent":
                 self._tell(f"hf_monitor: W&B: not all was sent ({message.get('why')}). {self._afterwards(message)}")
             elif message.get("afterwards"):
                 self._tell(f"hf_monitor: W&B: recorded offline; this sends it: {message['afterwards']}")
+            elif message.get("state") == "finished" and self.said.get("mode") == "online":
+                self._tell(f"hf_monitor: W&B: all was sent: {self.url}")
             self._end(str(message.get("state")))
         with self._news:
             if what == "drained":
@@ -354,7 +360,8 @@ class ThreadMirror:
             if applier.missed:
                 self._note_end(applier)
                 return
-            if stop and not applier.is_over:
+            # Whoever waits may finish it next.
+            if (stop or asked > self._drained) and not applier.is_over:
                 applier.close()
             with self._news:
                 self._drained = asked

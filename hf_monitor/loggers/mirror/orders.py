@@ -28,10 +28,12 @@ def table(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step
     return {"do": "table", "name": name, "columns": list(columns), "rows": [list(row) for row in rows], "step": step}
 
 
-def checkpoint(folder: Path, name: str, aliases: Sequence[str], step: int, *, staged: bool) -> dict[str, Any]:
+def checkpoint(
+    folder: Path, name: str, aliases: Sequence[str], step: int, *, staged: bool, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """Keep a checkpoint as an artifact; a `staged` folder is of hard links, and ours to delete when it is sent."""
     order = {"do": "checkpoint", "folder": str(folder), "name": name, "aliases": list(aliases)}
-    return {**order, "step": step, "staged": staged}
+    return {**order, "step": step, "staged": staged, **({"left_out": list(left_out)} if left_out else {})}
 
 
 def summary(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,8 @@ class _Mirror:
             life.wait(_POLL_S)
         code = life.exit_code
         why = host.close(host.course.exit_code(orderly=life.orderly) if code is None else code)
-        self._wire.say(wandb="done", state="unsent" if why else "finished", why=why, afterwards=host.advice())
+        state = "unsent" if why else "finished"
+        self._wire.say(wandb="done", state=state, why=why, afterwards=host.advice(), rows=host.rows)
         return 1 if why else 0
 
     def asked_to_end(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,9 @@ class Staged(NamedTuple):
     why: str = ""
 
 
-def stage(checkpoint: Path, run_dir: Path, name: str, *, weights_only: bool = False) -> Staged:
+def stage(
+    checkpoint: Path, run_dir: Path, name: str, *, weights_only: bool = False, left_out: Collection[str] = ()
+) -> Staged:
     """Link and copy the files of a checkpoint into ``<run_dir>/wandb/staging/<name>``.
 
     Parameters
@@ -54,6 +57,8 @@ def stage(checkpoint: Path, run_dir: Path, name: str, *, weights_only: bool = Fa
         A number is added where it is taken.
     weights_only : bool
         Whether to leave out what only a resume needs: optimizer, schedule, random states.
+    left_out : collection of str
+        Names of more files to leave out.
 
     Returns
     -------
@@ -70,7 +75,9 @@ def stage(checkpoint: Path, run_dir: Path, name: str, *, weights_only: bool = Fa
     files = [
         path
         for path in sorted(checkpoint.rglob("*"))
-        if path.is_file() and not (weights_only and any(fnmatch(path.name, one) for one in _FOR_A_RESUME))
+        if path.is_file()
+        and path.name not in left_out
+        and not (weights_only and any(fnmatch(path.name, one) for one in _FOR_A_RESUME))
     ]
     if not files:
         raise FileNotFoundError(2, "no files of a checkpoint are there", str(checkpoint))

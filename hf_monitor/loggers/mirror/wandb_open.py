@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,11 +19,12 @@ import psutil
 from hf_monitor.loggers.mirror.core_log import status_of
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.loggers.mirror.wandb_file import files_of, last_step
-from hf_monitor.loggers.wandb_environment import usable_environment, wandb_missing, wandb_state
+from hf_monitor.loggers.wandb_environment import WandBState, usable_environment, wandb_missing, wandb_state
 
 __all__ = ["Opened", "drop_core", "find_core", "open_run", "prepare", "wandb_folder"]
 
 INIT_TIMEOUT_S = 20.0
+_REACH_S = 4.0
 _FLUSH_S = 1.0  # how much of the file a kill may lose
 _CORE = "wandb-core"
 
@@ -94,6 +97,8 @@ def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False, told_s
     asked = {"WANDB_MODE": str(spec.settings["mode"])} if spec.settings.get("mode") else {}
     if offline:
         asked = {"WANDB_MODE": "offline"}
+    if isinstance(spec.settings.get("base_url"), str):
+        asked["WANDB_BASE_URL"] = spec.settings["base_url"]
     state = wandb_state({**os.environ, **asked})
     if state.mode == "disabled":
         return Opened(None, "disabled", state.why, state.advice)
@@ -108,7 +113,9 @@ def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False, told_s
     # In one line: where a key was looked for, and what else could be done, is for `hf-monitor check`.
     why = "" if state.ready else state.why.partition(": neither")[0]
     advice = "" if state.ready else state.advice.partition("; or ")[0]
-    if state.mode == "online":
+    if state.mode == "online" and _is_gone(state, spec):
+        why = f"{state.host} does not answer"
+    elif state.mode == "online":
         try:
             return _opened(spec, "online", continued)
         except Exception as error:  # noqa: BLE001 - whatever becomes of W&B, the folder is told offline
@@ -122,6 +129,27 @@ def open_run(spec: MirrorSpec, *, continued: bool, offline: bool = False, told_s
     found.why, found.advice = why, advice
     found.last_step = max(found.last_step, told_step)
     return found
+
+
+def _is_gone(state: WandBState, spec: MirrorSpec) -> bool:
+    """Say whether nobody is at the server's address, in some seconds; wandb would look for it for 20 s and more.
+
+    A proxy may know names and ways that we do not.
+    """
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    proxied = any(os.environ.get(name) or os.environ.get(name.upper()) for name in proxies)
+    if proxied or not state.port or any("proxy" in name for name in spec.settings):
+        return False
+    reached: list[bool] = []
+
+    def reach() -> None:
+        with suppress(OSError, UnicodeError), socket.create_connection((state.host, state.port), _REACH_S):
+            reached.append(True)
+
+    thread = threading.Thread(target=reach, name="hf_monitor W&B server", daemon=True)  # a name may take minutes
+    thread.start()
+    thread.join(_REACH_S)
+    return not reached
 
 
 def _opened(spec: MirrorSpec, mode: str, continued: bool) -> Opened:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from hf_monitor.errors import InputError, MissingPackageError
 from hf_monitor.loggers.wandb_environment import wandb_missing, wandb_state
 
-__all__ = ["Wishes", "open_run", "require_wandb", "switched_off"]
+__all__ = ["PROJECT", "Wishes", "open_run", "require_wandb", "switched_off"]
 
+_ODD_IN_PROJECTS = "/\\#?%:"  # wandb/sdk/wandb_settings.py
+_LONGEST_PROJECT = 128
+PROJECT = "huggingface"
+"""Of a Trainer's run, where neither the user nor ``WANDB_PROJECT`` names one; as transformers' callback has it."""
 _TEXTS = ("project", "entity", "name", "group", "notes", "job_type")
 
 
@@ -85,9 +91,19 @@ class Wishes:
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 known = self.given.get(name, name)
                 raise InputError(f"{known} must be a text that is not empty, or None; got {value!r}.")
+        odd = next((letter for letter in _ODD_IN_PROJECTS if letter in (self.project or "")), None)
+        if odd is not None or len(self.project or "") > _LONGEST_PROJECT:
+            known = self.given.get("project", "project")
+            raise InputError(
+                f"{known} is the name of a project in W&B: up to {_LONGEST_PROJECT} characters, and none of "
+                f"{' '.join(_ODD_IN_PROJECTS)}; got {self.project!r:.200}. A team is given as entity=..."
+            )
+        if self.tags is None:
+            object.__setattr__(self, "tags", ())
         if isinstance(self.tags, str) or not all(isinstance(tag, str) and tag for tag in _listed(self.tags)):
             raise InputError(f"tags must be a list of texts, got {self.tags!r}.")
         object.__setattr__(self, "tags", tuple(self.tags))
+        object.__setattr__(self, "config", _mapped(self.config))
         for name in ("settings", "config"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):
@@ -100,6 +116,13 @@ class Wishes:
         most = self.most_predictions
         if not isinstance(most, int) or isinstance(most, bool) or most < 0:
             raise InputError(f"log_predictions must be a number of rows, 0 for no table; got {most!r}.")
+
+
+def _mapped(config: Any) -> Any:
+    """Give what ``argparse`` or a dataclass holds as a mapping, and all else as it is."""
+    if is_dataclass(config) and not isinstance(config, type):
+        return {one.name: getattr(config, one.name) for one in fields(config)}
+    return vars(config) if isinstance(config, Namespace | SimpleNamespace) else config
 
 
 def _listed(values: Any) -> list[Any]:
