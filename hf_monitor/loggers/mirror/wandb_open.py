@@ -166,7 +166,7 @@ def _opened(spec: MirrorSpec, mode: str, continued: bool) -> Opened:
         notes=spec.notes,
         tags=list(spec.tags) or None,
         dir=str(wandb_folder(spec).parent),
-        # Not "allow" at the first time: then `wandb sync` of the file may be done twice.
+        # Not "allow" at the first time: the server is not asked for a run that it cannot have.
         resume="allow" if continued else None,
         mode=None if os.environ.get("WANDB_MODE") == "shared" else mode,  # type: ignore[arg-type]
         settings=_settings(wandb.Settings, spec),
