@@ -77,6 +77,7 @@ if str(TESTS) not in sys.path:
 from wandb_compare import compare, flatten, rows_of  # noqa: E402 - its folder is known only now
 
 GOAL_LOST_S, GOAL_GROWTH_S = 2.0, 10.0
+PLACES = ("offline", "online")
 PARTS = ("kills", "servers", "chain", "secrets")
 CASES = ("fine", "start", "middle", "end", "hangs", "slow")
 ANSWER_S = 30.0  # how long the slow server takes
@@ -618,7 +619,7 @@ def forms(secret: str) -> list[bytes]:
 def secrets(folder: Path, options: argparse.Namespace) -> Result:
     """Plant secrets; look for them in all bytes of the files and of what the server received."""
     result = Result(["W&B", "planted", "bytes searched", "found"])
-    for where in ("offline", "online"):
+    for where in options.places:
         secret = planted(options.seed)
         home = folder / f"secrets-{where}"
         home.mkdir()
@@ -728,6 +729,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=_some(CASES), default=list(CASES), help=f"some of {','.join(CASES)}")
     parser.add_argument("--linger", type=float, default=60.0, help="seconds that a mirror may go on after a training")
     parser.add_argument("--chains", type=int, default=2, help="offline, and as many with a server (default 2)")
+    parser.add_argument(
+        "--places", type=_some(PLACES), default=list(PLACES), help="of the part secrets: offline,online"
+    )
     parser.add_argument("--unmasked", action="store_true", help="a control of the part secrets: nothing is masked")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="leave everything there; must be empty or not exist"
