@@ -2,12 +2,13 @@
 
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 
 from hf_monitor.loggers.mirror.command import _of_trainer
 from hf_monitor.loggers.mirror.spec import MirrorSpec
-from hf_monitor.loggers.mirror.wandb_open import _is_gone
+from hf_monitor.loggers.mirror.wandb_open import _is_gone, _settings
 from hf_monitor.loggers.wandb_environment import wandb_state
 
 PROXIES = [name for name in os.environ if name.lower().endswith("_proxy")]
@@ -38,3 +39,17 @@ def test_a_run_that_was_never_sent_is_named_as_the_callback_would_have(monkeypat
     assert _of_trainer({"lr": 1}, {}) == {}
     monkeypatch.setenv("WANDB_PROJECT", "theirs")
     assert _of_trainer(arguments, {"name": "mine"}) == {}
+
+
+def test_settings_bound_what_a_kill_loses_and_how_long_a_server_is_waited_for(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    spec = MirrorSpec(str(tmp_path), "r1", (1,))
+    ours = _settings(wandb.Settings, spec)
+    assert (ours.x_transaction_log_flush_interval, ours.init_timeout) == (1.0, 20.0)
+    assert (ours.console, ours.silent, ours.save_code) == ("off", True, False)
+
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "90")  # of the user: wandb reads it by itself
+    assert "init_timeout" not in _settings(wandb.Settings, spec).model_fields_set
+    theirs = replace(spec, settings={"x_transaction_log_flush_interval": 5.0, "silent": False})
+    assert _settings(wandb.Settings, theirs).x_transaction_log_flush_interval == 5.0
+    assert _settings(wandb.Settings, theirs).silent is True
