@@ -28,7 +28,7 @@ log = logging.getLogger("hf_monitor")
 class WandBCallback(TrainerCallback):
     """Show a training in W&B: every row of the run folder, the texts, the charts and the report.
 
-    A process of its own reads the run folder and tells W&B; the training waits for nothing, and what is wrong with W&B
+    A process of its own reads the run folder and tells W&B; no step waits for it, and what is wrong with W&B
     or the network does not touch it. A training that goes on from a checkpoint goes on in the same W&B run; one from
     the beginning has its own. An evaluation or prediction after it goes into its run, which is finished at the end of
     ``with attach(...)`` or of the process, or when the next training begins. Where a run of ``wandb`` is open already,

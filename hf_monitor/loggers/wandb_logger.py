@@ -351,9 +351,10 @@ class WandBLogger:
     def _described(self, error: BaseException) -> dict[str, Any]:
         mask = self._writer.mask.text
         trace = mask("".join(traceback.format_exception(error)))
+        text = str(traceback.TracebackException.from_exception(error))  # the error's own __str__ may fail
         return {
             "type": type(error).__name__,
-            "message": mask(str(error))[:2000],
+            "message": mask(text)[:2000],
             "traceback": trace[-_MOST_CHARACTERS:],
         }
 

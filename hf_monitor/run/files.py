@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hf_monitor.run.backlog import KEPT_BYTES, Backlog
 
-__all__ = ["FULL", "AppendFile", "is_missing", "out_of_the_way", "replace_file"]
+__all__ = ["FULL", "AppendFile", "is_missing", "out_of_the_way", "replace_file", "try_folder"]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -227,6 +227,20 @@ def out_of_the_way(fd: int) -> int:
     for low in below:
         os.close(low)
     return fd
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder, and see whether a file can be made in it.
+
+    Raises
+    ------
+    OSError
+        If not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".write_test.{os.getpid()}.{threading.get_ident()}"
+    probe.touch()
+    probe.unlink()
 
 
 def _ends_torn(path: Path) -> bool:

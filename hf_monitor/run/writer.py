@@ -18,7 +18,7 @@ import orjson
 from hf_monitor.errors import RunFolderError
 from hf_monitor.run.backlog import RETRY_SECONDS
 from hf_monitor.run.facts import process_facts
-from hf_monitor.run.files import AppendFile
+from hf_monitor.run.files import AppendFile, try_folder
 from hf_monitor.run.forks import renew_in_children
 from hf_monitor.run.process import is_alive
 from hf_monitor.run.rows import decode_line, encode_row, plain
@@ -143,10 +143,7 @@ class RunWriter:
             if self._opened and self.run_dir.is_dir():
                 return
             try:
-                self.run_dir.mkdir(parents=True, exist_ok=True)
-                probe = self.run_dir / f".write_test.{os.getpid()}.{threading.get_ident()}"
-                probe.touch()
-                probe.unlink()
+                try_folder(self.run_dir)
             except OSError as error:
                 reason = "a file of that name is there" if self.run_dir.is_file() else error.strerror or error
                 raise RunFolderError(

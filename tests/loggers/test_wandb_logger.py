@@ -301,3 +301,14 @@ def test_a_full_disk_loses_the_picture_and_not_the_loop(tmp_path, made, monkeypa
         logger.log({"loss": 1.0})
     assert not ordered(tmp_path / "run")
     assert "'a' cannot be kept: No space left on device" in caplog.text
+
+
+def test_an_error_that_cannot_say_what_it_is_reaches_the_user_and_is_recorded(tmp_path, made):
+    class Speechless(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    with pytest.raises(Speechless), WandBLogger("p", run_dir=tmp_path):
+        raise Speechless
+    (error,) = [event for event in load_run(tmp_path).events if event["event"] == "error"]
+    assert (error["type"], error["message"]) == ("Speechless", "<exception str() failed>")

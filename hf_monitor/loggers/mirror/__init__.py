@@ -1,4 +1,4 @@
-"""W&B as a mirror of a run folder: a process of its own reads the folder and tells W&B, the training waits for nothing.
+"""W&B as a mirror of a run folder: a process of its own reads the folder and tells W&B, no step waits for it.
 
 ``mirror.py`` is the training's end of it, ``process.py`` the other process, ``follow.py`` what both hosts share: read
 what is new in the folder (``metrics.jsonl``, ``predictions.jsonl``, ``train.log``, orders in ``wandb.jsonl``) and apply

@@ -1,7 +1,7 @@
 """Which W&B run an attempt belongs to: ``wandb.json`` of the run folder.
 
 An attempt that goes on from a checkpoint continues the W&B run of that checkpoint; one from the beginning has a new
-one. The training's process chooses and makes the entry; from then on only the mirror's process writes it.
+one. The training's process chooses and makes the entry, the mirror's writes the rest; both change it under a lock.
 """
 
 from __future__ import annotations

@@ -123,10 +123,6 @@ class Link:
                 chosen = replace(chosen, project=known.get("project"))
             if not continued:
                 chosen, continued = _by_variables(folder, chosen, attempt)
-        else:
-            chosen, continued = _users_run(folder, self.run, attempt), True
-        self.id, self.attempt = chosen.id, attempt
-        if self.run is None:
             wanted = chosen
             chosen = update(  # an earlier mirror of it may still be writing
                 folder,
@@ -141,7 +137,9 @@ class Link:
                 ),
             )
         else:
+            chosen, continued = _users_run(folder, self.run, attempt), True
             put(folder, chosen)
+        self.id, self.attempt = chosen.id, attempt
         spec = self._spec(chosen, continued)
         self.kept = {"id": chosen.id, "attempt": attempt + spec.attempts_before}
         if project := spec.project or os.environ.get("WANDB_PROJECT"):
@@ -152,7 +150,6 @@ class Link:
                 mirror = ProcessMirror(spec, self.announce)
             else:
                 mirror = ThreadMirror(spec, self.run, self.announce)
-            if self.run is not None:
                 self.announce(
                     f"hf_monitor: W&B: your open run {chosen.id} is told. Where you log into it yourself, leave step= "
                     "out: wandb drops what has a step below the last one."

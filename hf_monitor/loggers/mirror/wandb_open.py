@@ -20,6 +20,7 @@ from hf_monitor.loggers.mirror.core_log import status_of
 from hf_monitor.loggers.mirror.spec import MirrorSpec
 from hf_monitor.loggers.mirror.wandb_file import files_of, last_step
 from hf_monitor.loggers.wandb_environment import WandBState, usable_environment, wandb_missing, wandb_state
+from hf_monitor.run.files import try_folder
 
 __all__ = ["Opened", "drop_core", "find_core", "open_run", "prepare", "wandb_folder"]
 
@@ -226,10 +227,7 @@ def _remote(folder: str) -> str | None:
 def _trouble_with(folder: Path) -> str:
     """Say why a folder cannot be written; wandb would take a temporary one without a word."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write_test.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        try_folder(folder)
     except OSError as error:
         return f"the folder {str(folder)!r} cannot be written: {error.strerror or error}"
     return ""
