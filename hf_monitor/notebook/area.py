@@ -1,0 +1,129 @@
+"""An area in the output of a cell: drawn anew in its place, seldom, by a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hf_monitor.notebook.shell import publish
+
+__all__ = ["Area", "Drawing"]
+
+log = logging.getLogger("hf_monitor")
+
+_EVERY_S = 0.5
+"""At most two updates a second."""
+_SHARE = 0.01
+"""Of the time that drawing may take: what is drawn slowly is drawn less often, ..."""
+_LONGEST_S = 2.0
+"""... but not less often than this."""
+_BEAT_S = 5.0
+"""Drawn at least so often: clocks go on while nothing else happens."""
+
+
+class Drawing(NamedTuple):
+    """What an area shows: in a notebook, and where there is no HTML."""
+
+    html: str
+    text: str
+
+
+class Area:
+    """A place in the output of the cell in which :meth:`open` is called.
+
+    Whoever has news says :meth:`changed`, at no cost, from any thread; a thread draws it. Nothing raises: what
+    cannot be drawn is reported once, and the area stays as it was.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives the :class:`Drawing` of now; a bound method is held weakly. Called by one thread at a time.
+    """
+
+    def __init__(self, draw: Callable[[], Drawing]) -> None:
+        self._draw = weakref.WeakMethod(draw) if hasattr(draw, "__self__") else lambda: draw
+        self._id = uuid.uuid4().hex
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._pid = os.getpid()
+        self._shown: Drawing | None = None
+        self._closed = False
+        self._failed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still drawn."""
+        return self._shown is not None and not self._closed
+
+    def open(self) -> None:
+        """Show it in the running cell, and keep it up to date from here on."""
+        with self._lock:
+            if self._shown is not None or self._closed:
+                return
+            self._publish(update=False)
+        threading.Thread(
+            target=_keep, args=(weakref.ref(self), self._wake), name="hf_monitor-area", daemon=True
+        ).start()
+
+    def changed(self) -> None:
+        """Say that there is something new; it is shown within half a second, mostly."""
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Show now what is new; at the end of a cell no later message reaches its output in every front end."""
+        if self.is_open and self._wake.is_set():
+            with self._lock:
+                self._wake.clear()
+                self._publish(update=True)
+
+    def close(self) -> None:
+        """Show it as it is now, for the last time."""
+        with self._lock:
+            if self.is_open:
+                self._publish(update=True)
+            self._closed = True
+        self._wake.set()
+
+    def _publish(self, *, update: bool) -> None:
+        if self._failed or os.getpid() != self._pid:
+            return
+        try:
+            draw = self._draw()
+            if draw is None:
+                return
+            drawing = draw()
+            if drawing != self._shown:
+                publish(*drawing, self._id, update=update)
+                self._shown = drawing
+        except Exception as error:
+            self._failed = True
+            log.warning("hf_monitor: the area in the notebook stays as it is: %s: %s", type(error).__name__, error)
+            log.debug("hf_monitor: traceback", exc_info=True)
+
+    def _beat(self) -> float | None:
+        """Draw, and give how long to rest; None where it is over."""
+        began = time.perf_counter()
+        with self._lock:
+            if not self.is_open or self._failed:
+                return None
+            self._wake.clear()
+            self._publish(update=True)
+        return min(max(_EVERY_S, (time.perf_counter() - began) / _SHARE), _LONGEST_S)
+
+
+def _keep(reference: weakref.ref[Area], wake: threading.Event) -> None:
+    """Draw an area as long as somebody holds it."""
+    rest: float | None = _EVERY_S
+    while rest is not None:
+        time.sleep(rest)  # first: it was shown just now
+        wake.wait(_BEAT_S)
+        area = reference()
+        rest = None if area is None else area._beat()
+        del area
