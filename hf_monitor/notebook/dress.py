@@ -12,7 +12,7 @@ from markupsafe import Markup
 from hf_monitor.report.text_cut import shown
 from hf_monitor.report.words import clean, quoted
 
-__all__ = ["BETTER", "CELL", "LEFT", "QUIET", "RIGHT", "WORSE", "badge", "card", "line", "name", "table"]
+__all__ = ["BETTER", "CELL", "LEFT", "QUIET", "RIGHT", "STYLE", "WORSE", "badge", "card", "line", "name", "table"]
 
 # The dark themes of JupyterLab (and nbconvert's pages), of VS Code and of Colab.
 _DARK = (
@@ -29,7 +29,7 @@ def _in_dark(what: str) -> str:
     return ",".join(f"{where} .hfm-card .{what}" for where in _DARK)
 
 
-_STYLE = Markup(
+STYLE = Markup(
     "<style>.hfm-card tr{background:none!important}"
     f"{_in_dark('hfm-plot')}{{filter:invert(.92) hue-rotate(180deg)}}"
     + "".join(f"{_in_dark(what)}{{color:{colour}!important}}" for what, colour in _LIGHTER)
@@ -78,7 +78,7 @@ def name(text: object, most: int = 60) -> str:
 
 def card(content: Markup) -> str:
     """Put content into a frame, with the style sheet: an output of a notebook."""
-    return str(_STYLE + Markup('<div class="hfm-card" style="{}">{}</div>').format(_BOX, content))
+    return str(STYLE + Markup('<div class="hfm-card" style="{}">{}</div>').format(_BOX, content))
 
 
 def line(*parts: object, style: str = "") -> Markup:
