@@ -110,7 +110,7 @@ class Experiment:
         return self._next.get(next(iter(values)), 0) if step is None else step
 
     def _take(self, step: int, row: Mapping[str, float], now: float) -> None:
-        # Not through State.feed: of a Trainer's log that leaves out "epoch" and what ends with "_time", which here are meant.
+        # Not through State.feed, which leaves out what a Trainer logs beside metrics: "epoch", "train_time".
         state = self._state
         curves = state.curves
         again = False  # a loop is run once more
