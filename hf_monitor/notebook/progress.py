@@ -128,8 +128,6 @@ class LoneProgress(Progress[Item]):
         self._area.close()
 
     def _cell_ended(self, error: BaseException | None) -> None:
-        if error is not None and not self.closed:  # the error's traceback keeps the loop alive
-            self.close()
         self._area.flush()
 
     def _draw(self) -> Drawing:
