@@ -286,7 +286,7 @@ def test_a_bar_without_an_experiment_has_an_output_of_its_own(notebook):
     assert "3" in notebook.shown_in(1)[3]  # without waiting
     by_hand.update()  # goes on in the next cell
     by_hand.close()
-    assert "4 / 5" in notebook.shown_in(1)[3]
+    assert "4 of 5" in notebook.shown_in(1)[3]
     assert len(notebook.outputs) == 4
 
 
