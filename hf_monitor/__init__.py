@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Logger": "hf_monitor.loggers.file_logger",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "ReportCallback": "hf_monitor.callbacks.report",
+        "NotebookLogger": "hf_monitor.notebook.logger",
         "Run": "hf_monitor.run.reader",
         "RunWriter": "hf_monitor.run.writer",
         "TextMetrics": "hf_monitor.metrics.text_metrics",

@@ -1,0 +1,67 @@
+"""A plot that somebody asked for: as a picture, and as lines of text where there are none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from hf_monitor.gpu.report_text import encodable
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.dress import STYLE, line, name
+from hf_monitor.notebook.pictures import curve_image
+from hf_monitor.report.picture import Series
+from hf_monitor.report.watch.curve import Curve, sparkline
+from hf_monitor.report.words import number
+
+__all__ = ["Plot"]
+
+_COLUMNS = 40
+_BLOCK = "▁"
+
+
+class Plot:
+    """Lines under a title; drawn when it is shown, and once.
+
+    Parameters
+    ----------
+    title : str
+    series : sequence of Series
+    """
+
+    def __init__(self, title: str, series: Sequence[Series]) -> None:
+        self.title = title
+        self._series: Sequence[Series] = series
+        self._image: Markup | None = None
+
+    def image(self) -> Markup:
+        """Draw it; the values are let go."""
+        if self._image is None:
+            self._image = curve_image(self.title, self._series)
+            self._series = ()
+        return self._image
+
+    def titled(self) -> Markup:
+        """Draw it under its title."""
+        return line(Markup("<b>{}</b><br>{}").format(name(self.title, 200), self.image()))
+
+    def drawing(self) -> Drawing:
+        """Give it as an output of its own."""
+        text = self.text()
+        card = Markup('<div class="hfm-card">{}</div>').format(self.titled())
+        return Drawing(str(STYLE + card), text)
+
+    def text(self) -> str:
+        """Write each line as one of characters: ``"loss ▇▅▂▁ 2.1 to 0.3"``; before it was drawn."""
+        blocks = sys.stdout is None or encodable(_BLOCK, sys.stdout) == _BLOCK
+        lines = []
+        for one, steps, values, *_ in self._series:
+            curve = Curve()
+            pairs = sorted(zip(steps, values, strict=True), key=lambda pair: pair[0])
+            for step, value in pairs:
+                curve.add(step, value)
+            said = f"{number(pairs[0][1])} to {number(pairs[-1][1])}" if pairs else "no values"
+            label = self.title if one == self.title else f"{self.title}, {one}"
+            lines.append(f"{label} {sparkline(curve.points, _COLUMNS, blocks=blocks)} {said}")
+        return "\n".join(lines) or f"{self.title}: no values"
