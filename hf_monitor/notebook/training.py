@@ -166,7 +166,7 @@ class TrainingView(_View):
         return state
 
     def _progress(self, state: State, now: float, *, live: bool) -> Bar:
-        step, last = self.step, self._max_steps
+        step, last = max(self.step, 0 if live else state.ending.step or 0), self._max_steps
         words = []
         if self.epoch:
             words.append(f"epoch {self.epoch:.2f}" + (f" of {self._epochs:g}" if self._epochs else ""))
