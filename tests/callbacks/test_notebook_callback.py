@@ -141,7 +141,7 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     first, second = shell.last()
     assert first is scene
     assert second.status == "finished"
-    assert list(second.state.curves)[0].startswith("eval_ko_")
+    assert next(iter(second.state.curves)).startswith("eval_ko_")
     assert {"eval_ko_loss", "eval_en_loss", "test_loss"} <= set(second.state.curves)
     assert [note.split(":")[0] for note in second.notes] == ["eval_ko", "eval_en", "test"]
     best = trainer.state.best_global_step
@@ -155,7 +155,7 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     trainer.train(resume_from_checkpoint=True)
     third = shell.last()[2]
     assert third.bars[0][:3] == ("steps", 6, 6)
-    assert [step for step, _ in third.state.curves["loss"].points] == [2, 4, 6]
+    assert [step for step, *_ in third.state.curves["loss"].points] == [2, 4, 6]
     assert len(shell.outputs) == 3
 
 
