@@ -81,6 +81,7 @@ class Area:
             keeper.start()
         except RuntimeError as error:  # no more threads: it is drawn when a cell ends, and when it is closed
             self._report(error)
+            log.debug("hf_monitor: traceback", exc_info=True)
 
     def changed(self) -> None:
         """Say that there is something new; it is shown within half a second, mostly."""
@@ -118,6 +119,7 @@ class Area:
                 self._shown = drawing
         except Exception as error:
             self._report(error)
+            log.debug("hf_monitor: traceback", exc_info=True)
 
     def _drawn(self) -> Drawing | None:
         draw = self._draw()
@@ -125,13 +127,13 @@ class Area:
             return None if draw is None else draw()
         except Exception as error:
             self._report(error)
+            log.debug("hf_monitor: traceback", exc_info=True)
             return _NOTHING if self._shown is None else None  # its place in the cell is taken in any case
 
     def _report(self, error: Exception) -> None:
         if not self._failed:
             self._failed = True
             log.warning("hf_monitor: the area in the notebook stays as it is: %s: %s", type(error).__name__, error)
-            log.debug("hf_monitor: traceback", exc_info=True)
 
     def _beat(self) -> float | None:
         """Draw, and give how long to rest; None where it is over."""

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import weakref
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -96,7 +97,7 @@ def test_it_is_drawn_in_its_place_by_a_thread_at_most_twice_a_second(notebook):
     assert len({transient["display_id"] for *_, transient, _ in notebook.published}) == 1
     assert 1 <= len(later) <= 2
     moments = [moment for moment, *_ in notebook.published[:-1]]
-    assert all(after - before >= 0.5 for before, after in zip(moments, moments[1:], strict=False))
+    assert all(after - before >= 0.5 for before, after in pairwise(moments))
     assert notebook.texts()[-1] == str(it.value)
     assert last[-1] == {"text/html": f"<b>{it.value}</b>", "text/plain": str(it.value)}
 
@@ -112,7 +113,7 @@ def test_what_is_drawn_slowly_is_drawn_less_often(notebook, quick):
     it.area.close()
     moments = [moment for moment, *_ in notebook.published[1:-1]]
     assert moments
-    assert all(after - before >= 0.1 for before, after in zip(moments, moments[1:], strict=False))
+    assert all(after - before >= 0.1 for before, after in pairwise(moments))
 
 
 def test_closed_it_is_not_drawn_again_and_its_thread_ends(notebook, quick):
