@@ -573,7 +573,9 @@ def main() -> int:
                 try:
                     if book.name != file:
                         book = Notebook(lab, page, file)
-                    book.run(0)
+                    said = book.run(0)
+                    if not said.endswith("ready"):
+                        raise ValueError(f"the first cell failed: {said[-300:]}")
                     scenario(checks, book)
                 except (Error, IndexError, ValueError) as error:
                     checks.hold("came to its end", False, error)

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["at_cell_end", "cell_runs", "in_notebook", "listen", "publish"]
+__all__ = ["at_cell_end", "cell_runs", "in_notebook", "listen", "publish", "this_cell"]
 
 log = logging.getLogger("hf_monitor")
 
@@ -27,6 +27,11 @@ def _shell() -> Any:
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook (Jupyter, VS Code, Colab), or of something that runs one."""
     return getattr(_shell(), "kernel", None) is not None
+
+
+def this_cell() -> int:
+    """Give the number of the cell that runs, ``In [7]``; a cell that is run again has another. 0 without IPython."""
+    return int(getattr(_shell(), "execution_count", 0))
 
 
 def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
