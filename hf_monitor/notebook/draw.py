@@ -143,7 +143,7 @@ def _link(label: str, path: str) -> Markup:
     if PurePath(below).is_absolute() or below.startswith(".."):
         return Markup("{}: {}").format(name(label, 60), shown)
     href = "./" + quote(PurePath(below).as_posix().encode(errors="replace"))
-    return Markup('{}: <a href="{}" target="_blank">{}</a>').format(name(label, 60), href, shown)
+    return Markup('{}: <a style="color:inherit" href="{}" target="_blank">{}</a>').format(name(label, 60), href, shown)
 
 
 def _text(scene: Scene) -> str:

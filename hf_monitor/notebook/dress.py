@@ -22,19 +22,28 @@ _DARK = (
     'body[data-vscode-theme-kind*="dark"]',
     "html[theme=dark]",
 )
+_LIGHTER = ("hfm-better", "#5fd39a"), ("hfm-worse", "#e8b84a")
+
+
+def _in_dark(what: str) -> str:
+    return ",".join(f"{where} .hfm-card .{what}" for where in _DARK)
+
+
 STYLE = Markup(
-    "<style>.hfm-card td,.hfm-card th{background:none}.hfm-card .hfm-plot{border-radius:4px}"
-    + ",".join(f"{where} .hfm-card .hfm-plot" for where in _DARK)
-    + "{filter:invert(.92) hue-rotate(180deg)}</style>"
+    "<style>.hfm-card tr{background:none!important}"
+    f"{_in_dark('hfm-plot')}{{filter:invert(.92) hue-rotate(180deg)}}"
+    + "".join(f"{_in_dark(what)}{{color:{colour}!important}}" for what, colour in _LIGHTER)
+    + "</style>"
 )
 
 QUIET = "opacity:.75"
 BOX = "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;overflow-wrap:anywhere"
-_CELL = "padding:2px 16px 2px 0;vertical-align:top;border:none;"
-LEFT, RIGHT = f"{_CELL}text-align:left", f"{_CELL}text-align:right;white-space:nowrap"
+_CELL = "padding:2px 12px 2px 0;vertical-align:top;border:none;"
+LEFT, RIGHT = f"{_CELL}text-align:left;white-space:nowrap", f"{_CELL}text-align:right;white-space:nowrap"
 CELL = f"{_CELL}text-align:left;white-space:pre-wrap;overflow-wrap:anywhere;width:100%"
-# At least 4.4 : 1 on white and on #111.
-BETTER, WORSE = "color:#1f8a4c", "color:#b8701c"
+# At least 4 : 1 on white and on #111; lighter in a theme that is known to be dark.
+BETTER = Markup('class="hfm-better" style="color:#1f8a4c"')
+WORSE = Markup('class="hfm-worse" style="color:#b8701c"')
 
 _GOOD, _INFO, _WARN, _BAD = "#1a7f4b", "#3355bb", "#8a5a00", "#b3261e"
 _BADGES = {
@@ -72,4 +81,6 @@ def line(*parts: object, style: str = "") -> Markup:
 
 def table(rows: Markup) -> Markup:
     """Put rows into a table at the left side."""
-    return Markup('<table style="margin:6px 0;border-collapse:collapse;border:none">{}</table>').format(rows)
+    return Markup(
+        '<div style="overflow-x:auto"><table style="margin:6px 0;border-collapse:collapse;border:none">{}</table></div>'
+    ).format(rows)

@@ -63,7 +63,7 @@ def _reading(state: State, metric: str) -> Reading:
 def metrics_table(scene: Scene) -> Markup:
     """Give the table; of many metrics the first, and how many there are besides."""
     found = readings(scene)
-    missing = [one for one in scene.metrics if scene.state.curve(one) is scene.state.curve(f"eval_{one}") is None]
+    missing = [one for one in scene.metrics if not any(map(scene.state.curve, (one, f"eval_{one}")))]
     parts = []
     if found:
         head = Markup('<tr><th style="{0}">metric</th>{1}</tr>').format(
@@ -85,12 +85,13 @@ def _row(one: Reading) -> Markup:
     cell = Markup('<td style="{}">{}</td>')
     latest = number(one.latest)
     change = "" if one.change is None or not math.isfinite(one.change) else f"{one.change:+.3g}"
-    style = RIGHT if one.better is None else f"{RIGHT};{BETTER if one.better else WORSE}"
+    if one.better is not None:
+        change = Markup("<span {}>{}</span>").format(BETTER if one.better else WORSE, change)
     best, step = ("", "") if one.best is None else (number(one.best[0]), f"{one.best[1]:,.0f}")
     return Markup("<tr>{}{}{}{}{}</tr>").format(
         cell.format(LEFT, name(one.name)),
         cell.format(RIGHT, latest if math.isfinite(one.latest) else badge(latest)),
-        cell.format(style, change),
+        cell.format(RIGHT, change),
         cell.format(RIGHT, best),
         cell.format(RIGHT, step),
     )

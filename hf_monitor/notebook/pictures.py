@@ -75,9 +75,15 @@ def _steps(found: re.Match[str]) -> str:
     begin, *points = ([round(10 * float(one)) for one in pair.split()] for pair in found[0][1:].split("L"))
     said, (x, y) = [f"M{begin[0] / 10:g} {begin[1] / 10:g}l"], begin
     for a, b in points:
-        said.append(f"{(a - x) / 10:g} {(b - y) / 10:g} ")
+        said.append(f"{_short(a - x)} {_short(b - y)} ")
         x, y = a, b
-    return "".join(said).rstrip().replace(" -", "-").replace("0.", ".")
+    return "".join(said).rstrip().replace(" -", "-")
+
+
+def _short(tenths: int) -> str:
+    """Write tenths as SVG can read them: ``"-.5"``."""
+    said = f"{tenths / 10:g}"
+    return said.replace("0.", ".", 1) if 0 < abs(tenths) < 10 else said
 
 
 def curve_image(title: str, series: Sequence[Series], **options: Any) -> Markup:

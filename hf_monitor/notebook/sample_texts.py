@@ -23,8 +23,8 @@ _INPUT, _WHOLE_INPUT = 200, 8000
 """Characters of an input that are shown, and bytes of it that can be unfolded."""
 # Underlined where the style is taken out, too; <del> would be struck through.
 _MARKS = {
-    "prediction": Markup('<ins style="{}">{{}}</ins>').format(WORSE),
-    "reference": Markup('<u style="{}">{{}}</u>').format(BETTER),
+    "prediction": Markup("<ins {}>{{}}</ins>").format(WORSE),
+    "reference": Markup("<u {}>{{}}</u>").format(BETTER),
 }
 
 
