@@ -60,11 +60,17 @@ class Area:
         self._shown: Drawing | None = None
         self._closed = False
         self._failed = False
+        self._stale = False
 
     @property
     def is_open(self) -> bool:
         """Whether it is still drawn."""
-        return self._shown is not None and not self._closed and not self._failed
+        return self._shown is not None and not self._closed
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether what is new is seen in it: it is open, and the last drawing of it was shown."""
+        return self.is_open and not self._stale
 
     def open(self) -> None:
         """Show it in the running cell, and keep it up to date from here on."""
@@ -117,6 +123,7 @@ class Area:
             if drawing is not None and drawing != self._shown:
                 publish(*drawing, self._id, update=update)
                 self._shown = drawing
+            self._stale = drawing is None or drawing is _NOTHING
         except Exception as error:
             self._report(error)
             log.debug("hf_monitor: traceback", exc_info=True)
@@ -131,6 +138,7 @@ class Area:
             return _NOTHING if self._shown is None else None  # its place in the cell is taken in any case
 
     def _report(self, error: Exception) -> None:
+        self._stale = True
         if not self._failed:
             self._failed = True
             log.warning("hf_monitor: the area in the notebook stays as it is: %s: %s", type(error).__name__, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -47,7 +48,13 @@ def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
     """
     # What IPython.display.display(raw=True) does.
     bundle = {"text/html": html, "text/plain": text}
-    _shell().display_pub.publish(data=bundle, metadata={}, transient={"display_id": display_id}, update=update)
+    publisher = _shell().display_pub
+    session = getattr(publisher, "session", None)
+    if getattr(session, "pid", None) not in (None, os.getpid()):
+        # A forked child (accelerate's notebook_launcher). Its socket is made for it; the session is not, and keeps
+        # displays back until something was printed there. What its print does:
+        session.pid = os.getpid()
+    publisher.publish(data=bundle, metadata={}, transient={"display_id": display_id}, update=update)
 
 
 def listen() -> None:
