@@ -37,7 +37,7 @@ _STYLE = Markup(
 )
 
 QUIET = "opacity:.75"
-_BOX = "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;overflow-wrap:anywhere"
+_BOX = "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;word-wrap:break-word;overflow-wrap:anywhere"
 _CELL = "padding:2px 12px 2px 0;vertical-align:top;border:none;"
 LEFT, RIGHT = f"{_CELL}text-align:left;white-space:nowrap", f"{_CELL}text-align:right;white-space:nowrap"
 CELL = f"{_CELL}text-align:left;white-space:pre-wrap;overflow-wrap:anywhere;width:100%"

@@ -23,7 +23,7 @@ TAGS = {
 STYLES = {
     *("background", "border", "border-collapse", "border-radius", "color", "display", "flex-wrap", "font-weight"),
     *("height", "margin", "margin-bottom", "margin-left", "margin-top", "max-width", "opacity", "overflow-wrap"),
-    *("overflow-x", "padding", "text-align", "vertical-align", "white-space", "width"),
+    *("overflow-x", "padding", "word-wrap", "text-align", "vertical-align", "white-space", "width"),
 }
 
 
