@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,6 +181,20 @@ def test_the_batches_of_an_evaluation_are_counted(shell, make_trainer, make_data
     assert (shell.last()[1].status, shell.last()[1].ending) == ("interrupted", "by KeyboardInterrupt")
 
 
+def test_before_the_second_log_time_left_is_told_by_the_steps_done(tmp_path):
+    view = training_module.TrainingView(
+        tmp_path, attempt=1, first_step=10, max_steps=100_010, epochs=3, samples=0, metrics=()
+    )
+    notes = []
+    for step in (10, 11, 12):
+        view.step = step
+        notes.append(view.scene().bars[0].note)
+        time.sleep(0.05)
+    assert notes[:2] == ["", ""]
+    hours, unit = re.fullmatch(r"(\d+) (h) \d+ min left", notes[2]).groups()
+    assert (1 <= int(hours) <= 20, unit) == (True, "h")  # 100,000 steps of 0.05 s and more
+
+
 @pytest.mark.parametrize("attached", [True, False])
 def test_the_stop_button_and_an_error_are_told(shell, make_trainer, tmp_path, attached):
     def train(do):
@@ -249,13 +264,15 @@ def test_alerts_are_in_the_area_and_the_log_and_not_on_the_console(shell, make_t
         trainer = make_trainer(train=make_dataset(8), callbacks=[NotebookCallback()])  # it has the evaluation's texts
         monitor = attach(trainer)
         trainer.train()
+        trainer.train()
         logging.getLogger("hf_monitor").warning("something else")
     finally:
         logging.getLogger("hf_monitor").removeHandler(printing)
-    (scene,) = shell.last()
+    _, scene = shell.last()  # without what was found in the training before it
     assert "data_overlap" in [alert.rule for alert in scene.state.alerts]
     assert console.getvalue() == "something else\n"
     written = (monitor.run_dir / "train.log").read_text()
+    assert len(scene.state.alerts) == 1
     assert re.search(r" WARNING (\[hf_monitor\] )?hf_monitor: \[warning\] data_overlap", written), written
 
 
