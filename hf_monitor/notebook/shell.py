@@ -50,7 +50,7 @@ def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
     bundle = {"text/html": html, "text/plain": text}
     publisher = _shell().display_pub
     session = getattr(publisher, "session", None)
-    if session is not None and session.pid != os.getpid():
+    if session is not None and getattr(session, "pid", None) not in (None, os.getpid()):
         # A forked child (accelerate's notebook_launcher). Its socket is made for it; the session is not, and keeps
         # displays back until something was printed there. What its print does:
         session.pid = os.getpid()
@@ -58,9 +58,11 @@ def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
 
 
 def listen() -> None:
-    """Hear from now on that cells begin and end."""
+    """Hear from now on, in a cell, that cells begin and end."""
+    global _resting
     shell = _shell()
     if shell is not None and shell not in _hooked:
+        _resting = False
         _hooked.add(shell)
         shell.events.register("pre_run_cell", _cell_begins)
         shell.events.register("post_run_cell", _cell_ended)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from rich.cells import cell_len
 
 from hf_monitor.notebook.area import Drawing
-from hf_monitor.notebook.dress import BOX, LEFT, QUIET, RIGHT, STYLE, badge, line, name, table
+from hf_monitor.notebook.dress import LEFT, QUIET, RIGHT, badge, card, line, name, table
 from hf_monitor.report.words import duration, number
 
 __all__ = ["Row", "Summary"]
@@ -67,7 +67,7 @@ class Summary(NamedTuple):
 
 
 def _card(parts: Markup) -> str:
-    return str(STYLE + Markup('<div class="hfm-card" style="{}">{}</div>').format(BOX, parts))
+    return card(parts)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Markup:
