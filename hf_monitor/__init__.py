@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "GeneratedText": "hf_monitor.seq2seq.predict",
         "Logger": "hf_monitor.loggers.file_logger",
+        "NotebookCallback": "hf_monitor.callbacks.notebook",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "ReportCallback": "hf_monitor.callbacks.report",
         "Run": "hf_monitor.run.reader",

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "FileLoggingCallback": "hf_monitor.callbacks.file_logging",
         "GpuMonitorCallback": "hf_monitor.callbacks.gpu_monitor",
         "Monitor": "hf_monitor.callbacks.attach",
+        "NotebookCallback": "hf_monitor.callbacks.notebook",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "ReportCallback": "hf_monitor.callbacks.report",
         "TextMetricsCallback": "hf_monitor.callbacks.text_metrics",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hf_monitor.callbacks._report import described, report_once
@@ -26,12 +28,51 @@ def alert_row(finding: Finding, *, stops: bool) -> dict[str, Any]:
     return {**values, "stops_training": stops}
 
 
-def say(finding: Finding, *, stops: bool, note: str = "") -> None:
-    """Tell whoever sits there; the log file has it too, since it takes what is logged."""
+def say(finding: Finding, *, stops: bool, note: str = "", is_shown: bool = False) -> None:
+    """Tell whoever sits there; the log file has it too, since it takes what is logged.
+
+    What `is_shown` elsewhere goes everywhere but to the console.
+    """
     note = "The training ends here (stop_on)." if stops else note
     lines = [*finding.lines(), *([f"    {note}"] if note else [])]
     begin = "\n" if _has_bar() else ""
-    log.log(_LEVELS[finding.severity], "%shf_monitor: %s", begin, "\n".join(lines))
+    with _off_the_console() if is_shown else contextlib.nullcontext():
+        log.log(_LEVELS[finding.severity], "%shf_monitor: %s", begin, "\n".join(lines))
+
+
+@contextlib.contextmanager
+def _off_the_console() -> Iterator[None]:
+    """Keep what this thread logs from handlers that print it; files and others get it as always."""
+    thread = threading.get_ident()
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.name != log.name or record.thread != thread
+
+    printing = [handler for handler in _handlers() if _prints(handler)]
+    for handler in printing:
+        handler.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        for handler in printing:
+            handler.removeFilter(elsewhere)
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    """Give those that a record of ours comes to: of our logger and those above it, else Python's last resort."""
+    found = False
+    logger: logging.Logger | None = log
+    while logger is not None:
+        found = found or bool(logger.handlers)
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+    if not found and logging.lastResort is not None:
+        yield logging.lastResort
+
+
+def _prints(handler: logging.Handler) -> bool:
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return isinstance(handler, logging.StreamHandler) and handler.stream in streams
 
 
 def _has_bar() -> bool:

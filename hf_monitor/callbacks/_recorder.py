@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hf_monitor.callbacks._ranks import describe_error, next_training
 from hf_monitor.callbacks._report import described, report_once
 from hf_monitor.callbacks._state import checkpoint_folder, read_state, write_state
 from hf_monitor.errors import InputError
+from hf_monitor.notebook.area import Area
 from hf_monitor.run.lineage import Lost
 from hf_monitor.run.reader import load_run
 from hf_monitor.run.rows import plain
@@ -100,6 +101,8 @@ class Recorder:
         self.loss = LossRecord()
         self.evaluation_losses = EvaluationLosses(self.loss)
         self._told: tuple[Any, int, Any] = (None, 0, None)  # what was logged, at which step, what it was
+        self.expect_echo: Callable[[str], None] | None = None  # told of a line that train.log is not to have
+        self._area: weakref.ref[Area] | None = None
 
     def first_to(self, do: str, callback: Any, state: Any) -> Any:
         """Give the callback that was the first to ask this for a training, on any process; it may be `callback`.
@@ -117,6 +120,16 @@ class Recorder:
                 return first
         self._firsts[do] = state, weakref.ref(callback)
         return callback
+
+    def shown_in(self, area: Area | None) -> None:
+        """Say in which area of a notebook the training and its alerts are shown."""
+        self._area = None if area is None else weakref.ref(area)
+
+    @property
+    def shows_alerts(self) -> bool:
+        """Whether alerts are seen without being printed."""
+        area = None if self._area is None else self._area()
+        return area is not None and area.is_open
 
     def begin(self, args: Any, state: Any, **kwargs: Any) -> None:
         """Begin an attempt for a training, unless another callback did so for the same ``on_train_begin``."""

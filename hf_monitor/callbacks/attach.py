@@ -18,12 +18,14 @@ from typing import Any, Self
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_monitor.callbacks._loss_verdict import is_own
+from hf_monitor.callbacks._notebook_place import notebook_callback
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 from hf_monitor.callbacks._wandb_place import wandb_callback
 from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.defaults import default_callbacks
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
 from hf_monitor.callbacks.gpu_monitor import GpuMonitorCallback
+from hf_monitor.callbacks.notebook import NotebookCallback
 from hf_monitor.callbacks.plotting import PlottingCallback
 from hf_monitor.callbacks.report import ReportCallback
 from hf_monitor.callbacks.text_metrics import TextMetricsCallback
@@ -164,23 +166,27 @@ class Monitor:
         """
         trainer = self._trainer
         call = {name: _earlier(trainer, name) for name in _WRAPPED}
-        gpu_monitor = self.find(GpuMonitorCallback)
+        gpu_monitor, notebook = self.find(GpuMonitorCallback), self.find(NotebookCallback)
         own_loop = is_own(trainer, "evaluation_loop")
 
         @functools.wraps(type(trainer).train)
         def train(*args: Any, **kwargs: Any) -> Any:
-            begun = self._recorder.begun
+            begun, failure = self._recorder.begun, None
             self._recorder.resume_path = kwargs.get("resume_from_checkpoint", args[0] if args else None)
             try:
                 if self._trainer.state.is_world_process_zero:
                     self.find(FileLoggingCallback).start_early(self._trainer.args)
                 return call["train"](*args, **kwargs)
             except BaseException as error:
+                failure = error
                 self._record_error(error, sys._getframe(1), began=self._recorder.begun > begun)
                 raise
             finally:
                 self._stop()
                 self.find(ReportCallback).settle()
+                if notebook is not None:
+                    notebook.settle(failure)
+                del failure  # its frames hold the model
                 if (wandb := self.find(WandBCallback)) is not None and self._recorder.begun > begun:
                     wandb.end(self._trainer.args, self._trainer.state, self._trainer.control)
 
@@ -193,6 +199,8 @@ class Monitor:
                     if not self._recorder.is_training:  # else train() will hear of it
                         self._come_to(error, sys._getframe(1))
                         self._record_outside(error, name)
+                        if notebook is not None:
+                            notebook.settle_evaluation(error)
                     raise
 
             return method
@@ -201,6 +209,8 @@ class Monitor:
         def evaluation_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
             prefix = kwargs.get("metric_key_prefix", args[3] if len(args) > 3 else "eval")
             self._announce(dataloader, prefix)
+            if notebook is not None:
+                notebook.announce(self._trainer.args, self._trainer.state, self._trainer.control, prefix=prefix)
             gpu_monitor.turn("evaluate")
             losses = self._recorder.evaluation_losses
             with losses.watching(self._trainer, prefix, own_loop=own_loop) as metrics:
@@ -409,7 +419,9 @@ def attach(
     Adds the callbacks of :func:`hf_monitor.default_callbacks` (unless the Trainer has them), links the
     :class:`~hf_monitor.TextMetrics` given as ``compute_metrics``, and wraps ``train()`` so that an error that ends the
     training is recorded before it goes on to you. With ``report_to="wandb"`` a :class:`~hf_monitor.WandBCallback` takes
-    the place of transformers' own (``WANDB_PROJECT``, ``WANDB_LOG_MODEL`` and ``run_name`` mean the same to it).
+    the place of transformers' own (``WANDB_PROJECT``, ``WANDB_LOG_MODEL`` and ``run_name`` mean the same to it). In a
+    notebook a :class:`~hf_monitor.NotebookCallback` takes the place of transformers' progress display, where there is
+    one; one of yours does so anywhere.
 
     Parameters
     ----------
@@ -457,7 +469,7 @@ def attach(
     if run_dir is None and earlier is not None:
         return earlier
     if run_dir is None:  # callbacks that the user made himself may name the folder already
-        ours = (*(type(callback) for callback in default_callbacks()), WandBCallback)
+        ours = (*(type(callback) for callback in default_callbacks()), WandBCallback, NotebookCallback)
         named: Any = (callback for callback in present if isinstance(callback, ours))
         run_dir = next((callback.run_dir for callback in named if _named_by_user(callback)), None)
     folder = run_dir_for(run_dir, trainer.args)
@@ -491,6 +503,9 @@ def attach(
         present.remove(wandb)  # its place is after the report, which it shows
         present.insert(1 + next(i for i, c in enumerate(present) if isinstance(c, ReportCallback)), wandb)
         callbacks.append(wandb)
+    if (notebook := notebook_callback(trainer)) is not None:
+        _put_into(notebook, folder)
+        callbacks.append(notebook)
     monitor = Monitor(trainer, recorder, callbacks)
     texts = monitor.find(TextMetricsCallback)
     texts.text_metrics = texts.text_metrics or text_metrics

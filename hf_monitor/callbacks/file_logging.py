@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,10 @@ def _line(head: str, logs: Mapping[str, Any], kind: str) -> str:
         else:
             parts.append(f"{name} {_shown(value)}")
     return "  ".join(parts)
+
+
+def _keeps_out(logger: Logger) -> Callable[[str], None]:
+    return lambda text: logger.expect_echo(lambda line: line == text)
 
 
 class FileLoggingCallback(TrainerCallback):
@@ -111,6 +115,7 @@ class FileLoggingCallback(TrainerCallback):
                 on_trouble=lambda error: trouble.report("train.log", error),
             )
             writer.announce, writer.note = self._logger.announce, self._logger.write
+            self._recorder.expect_echo = _keeps_out(self._logger)
         return self._recorder, self._logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

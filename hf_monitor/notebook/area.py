@@ -59,7 +59,7 @@ class Area:
     @property
     def is_open(self) -> bool:
         """Whether it is still drawn."""
-        return self._shown is not None and not self._closed
+        return self._shown is not None and not self._closed and not self._failed
 
     def open(self) -> None:
         """Show it in the running cell, and keep it up to date from here on."""

@@ -1,0 +1,270 @@
+"""What is shown of a training, and of evaluations outside of one: what the run folder tells, and what is told."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_monitor.errors import RunFolderError
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.draw import draw
+from hf_monitor.notebook.first_texts import FirstTexts
+from hf_monitor.notebook.scene import Bar, Scene
+from hf_monitor.report.watch.follow import Follower
+from hf_monitor.report.watch.layout import Look
+from hf_monitor.report.watch.metric_lines import chosen
+from hf_monitor.report.watch.state import State
+from hf_monitor.report.words import duration, number, quoted
+from hf_monitor.run.ending import Ending
+
+__all__ = ["EvaluationsView", "TrainingView"]
+
+_LINE_METRICS = 3
+
+
+class _View:
+    """What both have: the batches of an evaluation, the texts, a line for where there is no notebook."""
+
+    def __init__(
+        self, folder: Path, *, samples: int, metrics: Sequence[str], echo: Callable[[str], None] | None = None
+    ) -> None:
+        self.began = time.time()
+        self.evaluating = ""  # what: the prefix of its metrics; "evaluation" where nobody knows it
+        self._batches: tuple[int, int | None] = (0, None)
+        self._folder, self._metrics, self._echo = folder, metrics, echo
+        self._texts = FirstTexts(folder, samples)
+
+    def announce(self, prefix: str) -> None:
+        """Say that an evaluation begins."""
+        self.evaluating, self._batches = prefix, (0, None)
+
+    def batch(self, dataloader: Any) -> None:
+        """Say that a batch of an evaluation is done."""
+        done, total = self._batches
+        if done == 0:
+            self.evaluating = self.evaluating or "evaluation"
+            total = _length(dataloader)
+        self._batches = (done + 1, total)
+
+    def evaluated(self) -> None:
+        """Say that an evaluation is done."""
+        self.evaluating, self._batches = "", (0, None)
+
+    def drawing(self) -> Drawing:
+        """Draw what there is now; for :class:`hf_monitor.notebook.area.Area`."""
+        return draw(self.scene())
+
+    def line(self) -> str:
+        """Give what there is now on one line; for :class:`hf_monitor.notebook.plain.PlainArea`."""
+        text = _line(self.scene())
+        if self._echo is not None:
+            self._echo(text)
+        return text
+
+    def scene(self) -> Scene:
+        raise NotImplementedError
+
+    def _bars(self) -> list[Bar]:
+        done, total = self._batches
+        return [Bar(self.evaluating, done, total, "batches")] if self.evaluating else []
+
+    def _title(self) -> str:
+        folder = self._folder
+        return folder.parent.name if folder.name == "monitor" else folder.name
+
+
+class TrainingView(_View):
+    """A training on its way, followed in its run folder.
+
+    Attributes
+    ----------
+    step, epoch : float
+        Told at each step's end, since rows come more seldom; nothing else is done then.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    attempt : int
+        Number of the attempt; what the folder holds of others is not shown.
+    first_step, max_steps : int
+    epochs : float
+    samples : int
+        How many texts.
+    metrics : sequence of str
+        Which ones; those that say most where empty.
+    echo : callable, optional
+        Told each line that is printed.
+    """
+
+    def __init__(
+        self, folder: Path, *, attempt: int, first_step: int, max_steps: int, epochs: float | None, **options: Any
+    ) -> None:
+        super().__init__(folder, **options)
+        self.step, self.epoch = first_step, 0.0
+        self._follower = Follower(folder)
+        self._problem = ""
+        self._over: tuple[str, str] | None = None
+        self._pace: tuple[float, int] | None = None  # when the first step was seen done
+        self.begins(attempt, first_step, max_steps, epochs)
+
+    def begins(self, attempt: int, first_step: int, max_steps: int, epochs: float | None) -> None:
+        """Say that it begins, again maybe: with ``auto_find_batch_size`` it does after an error."""
+        self._attempt, self._first_step, self._max_steps, self._epochs = attempt, first_step, max_steps, epochs
+        self.step, self._pace = first_step, None
+        self.evaluated()
+
+    def over(self, status: str, ending: str) -> None:
+        """Say how it ended, for where the run folder does not know; what is said first counts."""
+        if self._over is None:
+            how = "" if status == "finished" else ", ".join(filter(None, (f"at step {self.step:,}", ending)))
+            self._over = (status, how)
+
+    def scene(self) -> Scene:
+        """Give what there is now."""
+        now, state = time.time(), self._look()
+        status, ending = state.ending.status, _ending(state.ending)
+        if self._over is not None and status in ("running", "unknown"):
+            status, ending = self._over  # type: ignore[assignment]  # a Status, or "stopped"
+        live = self._over is None and status in ("running", "unknown")
+        shown = "evaluating" if live and self.evaluating else "running" if live else status
+        report = self._folder / "report.html"
+        return Scene(
+            title=self._title(),
+            status=shown,
+            ending=ending,
+            began=self.began,
+            now=now if live or state.ending.time is None else max(state.ending.time, self.began),
+            state=state,
+            metrics=self._metrics,
+            bars=[self._progress(state, now, live=live), *(self._bars() if live else [])],
+            samples=self._texts.samples(),
+            notes=[self._problem] if self._problem else [],
+            links=[("report", str(report))] if not live and report.is_file() else [],
+        )
+
+    def _look(self) -> State:
+        """Read what is new; of what cannot be read a note tells, and what was told remains."""
+        try:
+            self._follower.look()
+            self._texts.look()
+            self._problem = self._follower.problem
+        except (OSError, RunFolderError) as error:
+            self._problem = str(error)
+        state = self._follower.state
+        if state.attempt < self._attempt:  # its rows wait for a disk
+            state = State(state.facts)
+        if any(alert.time is not None and alert.time < self.began - 1 for alert in state.alerts):  # of earlier ones
+            own = [alert for alert in state.alerts if alert.time is None or alert.time >= self.began - 1]
+            state.alerts = deque(own, maxlen=state.alerts.maxlen)
+            state.alert_counts = Counter(alert.severity for alert in own)
+        state.step = max(state.step or 0, self.step)
+        return state
+
+    def _progress(self, state: State, now: float, *, live: bool) -> Bar:
+        step, last = self.step, self._max_steps
+        words = []
+        if self.epoch:
+            words.append(f"epoch {self.epoch:.2f}" + (f" of {self._epochs:g}" if self._epochs else ""))
+        if live and (left := self._left(state, now)):
+            words.append(f"{left} left")
+        return Bar("steps", step, last if last > 0 else None, ", ".join(words))
+
+    def _left(self, state: State, now: float) -> str:
+        if self._pace is None and self.step > self._first_step:
+            self._pace = (now, self.step)
+        end_at = state.end_at
+        if end_at is None and self._pace is not None and self.step > self._pace[1]:  # before the second log
+            began, first = self._pace
+            end_at = now + (now - began) / (self.step - first) * max(self._max_steps - self.step, 0)
+        return "" if end_at is None or self.step >= self._max_steps else duration(max(end_at - now, 0.0))
+
+
+class EvaluationsView(_View):
+    """Evaluations and predictions outside of a training: those of one cell together, a few values of each."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, **options)
+        self._state = State()
+        self._notes: list[str] = []
+        self._over: tuple[str, str] | None = None
+        self._ended: float | None = None
+
+    def add(self, prefix: str, metrics: Mapping[str, Any], step: int) -> None:
+        """Add what an evaluation gave."""
+        self.evaluated()
+        self._ended = time.time()
+        self._state.feed([{"kind": "eval", "standalone": True, "step": step, "time": self._ended, **metrics}])
+        seconds, rate = (metrics.get(f"{prefix}_{name}") for name in ("runtime", "samples_per_second"))
+        if isinstance(seconds, int | float):
+            speed = f", {number(rate, 3)} samples/s" if isinstance(rate, int | float) else ""
+            self._notes = [note for note in self._notes if not note.startswith(f"{prefix}: ")]
+            self._notes.append(f"{prefix}: {number(seconds, 3)} s{speed}, weights of step {step:,}")
+
+    def over(self, status: str, ending: str) -> None:
+        """Say what ended an evaluation before its end."""
+        self._over = (status, ending)
+
+    def scene(self) -> Scene:
+        """Give what there is now."""
+        problem = ""
+        try:
+            self._texts.look()
+        except OSError as error:
+            problem = str(error)
+        status, ending = self._over or ("evaluating" if self.evaluating else "finished", "")
+        return Scene(
+            title=self._title(),
+            status=status,
+            ending=ending,
+            began=self.began,
+            now=time.time() if self.evaluating and self._over is None else self._ended or self.began,
+            state=self._state,
+            metrics=self._metrics or list(self._state.evaluated),
+            bars=self._bars(),
+            samples=self._texts.samples(),
+            notes=[*self._notes, *([problem] if problem else [])],
+        )
+
+
+def _length(dataloader: Any) -> int | None:
+    try:
+        return len(dataloader)
+    except Exception:  # noqa: BLE001 - of a stream, of a loader of somebody's own: nobody knows it
+        return None
+
+
+def _ending(ending: Ending) -> str:
+    """Say what ended a training; behind its status: ``interrupted`` "at step 40, by KeyboardInterrupt"."""
+    if ending.status in ("running", "unknown") or not ending.type:
+        return ""
+    rank = f" in process {ending.rank}" if ending.rank else ""
+    what = f"{ending.type}: {quoted(ending.message)}" if ending.message else ending.type
+    return f"at step {ending.step or 0:,}{rank}, by {what}"
+
+
+def _line(scene: Scene) -> str:
+    """Give a scene in one line."""
+    words = [f"{scene.title}: {' '.join(part for part in (scene.status, scene.ending) if part)}"]
+    words += (_bar(bar) for bar in scene.bars)
+    words += _values(scene.state, scene.metrics)
+    return ", ".join(words)
+
+
+def _bar(bar: Bar) -> str:
+    done = f"{bar.done:,.0f}"
+    if bar.total:
+        done += f" of {bar.total:,.0f} ({math.floor(100 * min(bar.done / bar.total, 1.0))} %)"
+    return f"{bar.label} {done}{f', {bar.note}' if bar.note and bar.note != 'batches' else ''}"
+
+
+def _values(state: State, metrics: Sequence[str]) -> Iterable[str]:
+    names = chosen(state, Look(metrics=metrics))
+    for name in names if metrics else names[:_LINE_METRICS]:
+        curve = state.curve(name)
+        if curve is not None and curve.last is not None:
+            yield f"{name} {number(curve.last[1])}"
