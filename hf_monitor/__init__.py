@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "NotebookCallback": "hf_monitor.callbacks.notebook",
         "PlottingCallback": "hf_monitor.callbacks.plotting",
         "ReportCallback": "hf_monitor.callbacks.report",
+        "NotebookLogger": "hf_monitor.notebook.logger",
         "Run": "hf_monitor.run.reader",
         "RunWriter": "hf_monitor.run.writer",
         "TextMetrics": "hf_monitor.metrics.text_metrics",

@@ -10,7 +10,6 @@ import secrets
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 from hf_monitor.errors import InputError
 from hf_monitor.loggers.console import say
+from hf_monitor.loggers.error_facts import error_facts
 from hf_monitor.loggers.levels import INFO
 from hf_monitor.loggers.mirror import orders
 from hf_monitor.loggers.mirror.identity import mirrored_runs
@@ -32,7 +32,6 @@ __all__ = ["WandBLogger"]
 _LEVELS = ("INFO", "WARN", "ERROR")
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".svg")
 _ODD = re.compile(r"[^\w.-]+")  # in the name of a file
-_MOST_CHARACTERS = 20_000  # of a traceback
 
 
 class WandBLogger:
@@ -338,7 +337,7 @@ class WandBLogger:
         atexit.unregister(self._at_exit)
         step = max(self._step, 0)
         if error is not None:
-            self._writer.event("error", step, **self._described(error))
+            self._writer.event("error", step, **error_facts(error, self._writer.mask))
         elif exit_code:
             self._writer.event("error", step, type="SystemExit", message=f"exit code {exit_code}", traceback="")
         else:
@@ -347,16 +346,6 @@ class WandBLogger:
         self._link.drain()
         self._link.finish(exit_code)
         self._writer.close()
-
-    def _described(self, error: BaseException) -> dict[str, Any]:
-        mask = self._writer.mask.text
-        trace = mask("".join(traceback.format_exception(error)))
-        text = str(traceback.TracebackException.from_exception(error))  # the error's own __str__ may fail
-        return {
-            "type": type(error).__name__,
-            "message": mask(text)[:2000],
-            "traceback": trace[-_MOST_CHARACTERS:],
-        }
 
     def _at_exit(self) -> None:
         """End it for who has not; Python leaves the error that ended a script in :mod:`sys`."""

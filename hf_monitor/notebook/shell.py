@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["at_cell_end", "in_notebook", "publish"]
+__all__ = ["at_cell_end", "in_notebook", "publish", "this_cell"]
 
 _hooked: weakref.WeakSet[Any] = weakref.WeakSet()  # shells that tell us
 _listeners: list[weakref.WeakMethod[Callable[[BaseException | None], None]]] = []
@@ -23,6 +23,11 @@ def _shell() -> Any:
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook (Jupyter, VS Code, Colab), or of something that runs one."""
     return getattr(_shell(), "kernel", None) is not None
+
+
+def this_cell() -> int:
+    """Give the number of the cell that runs, ``In [7]``; a cell that is run again has another. 0 without IPython."""
+    return int(getattr(_shell(), "execution_count", 0))
 
 
 def publish(html: str, text: str, display_id: str, *, update: bool) -> None:

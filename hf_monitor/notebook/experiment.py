@@ -1,0 +1,320 @@
+"""An experiment: what was logged in it, its area, and its attempt in a run folder."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hf_monitor.loggers.error_facts import error_facts
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.draw import draw
+from hf_monitor.notebook.plain import make_area, show_line
+from hf_monitor.notebook.plots import Plot
+from hf_monitor.notebook.progress import Progress, bar_line
+from hf_monitor.notebook.record import Record
+from hf_monitor.notebook.scene import Bar, Scene
+from hf_monitor.notebook.shell import at_cell_end, in_notebook, this_cell
+from hf_monitor.notebook.summary import Row, Summary
+from hf_monitor.report.watch.curve import Curve
+from hf_monitor.report.watch.pace import Pace
+from hf_monitor.report.watch.state import State
+from hf_monitor.report.words import duration, number
+from hf_monitor.run.rows import plain
+from hf_monitor.run.secrets import SecretMask
+
+__all__ = ["Experiment"]
+
+log = logging.getLogger("hf_monitor")
+
+_METRICS = 64
+"""Whose curves are kept: what somebody logs under ever new names must not fill the memory, nor the notebook."""
+_MESSAGES, _PLOTS, _BARS = 8, 8, 8
+_IN_A_LINE = 6
+_SETTINGS = 8
+
+
+class Experiment:
+    """What ``NotebookLogger`` has open. Its methods may be called from any thread.
+
+    Parameters
+    ----------
+    name : str
+    run_dir : path-like, optional
+    config : mapping
+    total_steps : int, optional
+
+    Raises
+    ------
+    RunFolderError
+        If the folder cannot be written; nothing is shown then.
+    """
+
+    def __init__(self, name: str, run_dir: Any, config: Mapping[str, Any], total_steps: int | None) -> None:
+        self.name = name
+        self.cell = this_cell()
+        self._lock = threading.RLock()  # a collection of garbage may end another one while it is held
+        self._record = None if run_dir is None else Record(run_dir, name, config, total_steps)
+        self._mask = SecretMask() if self._record is None else self._record.mask
+        if self._record is None:
+            self._mask.learn_process()
+            self._mask.learn(plain(config))
+        self._began = time.time()
+        self._seconds: float | None = None
+        self._status, self._ending = "running", ""
+        self._stopped: dict[str, Any] | None = None  # the error of the cell that ended last
+        self._next: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._beyond: set[str] = set()
+        self._state = State({"arguments": config})
+        self._state.max_steps = total_steps
+        self._offset = 0  # 1 where steps are counted from 0
+        self._messages: deque[str] = deque(maxlen=_MESSAGES)
+        self._n_messages = 0
+        self._plots: dict[Any, Plot] = {}
+        self._n_plots = 0
+        self._bars: list[Progress[Any]] = []
+        self._settings = [f"{key} = {value}" for key, value in self._mask.values(plain(config)).items()]
+        self._area = make_area(self._draw, self._line)
+        at_cell_end(self._cell_ended)
+        self._area.open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes values."""
+        return self._seconds is None
+
+    def log(self, values: Mapping[str, float], step: int | None) -> None:
+        """Take values; without a step each metric has its own next one."""
+        now = time.time()
+        with self._lock:
+            self._go_on()
+            if step is not None or len(values) == 1:
+                rows: Iterable[tuple[int, Mapping[str, float]]] = [(self._step_of(values, step), values)]
+            else:
+                found: dict[int, dict[str, float]] = {}
+                for name, value in values.items():
+                    found.setdefault(self._next.get(name, 0), {})[name] = value
+                rows = sorted(found.items())
+            for at, row in rows:
+                self._take(at, row, now)
+                if self._record is not None and row:
+                    self._record.log(at, dict(row))
+        self._area.changed()
+
+    def _step_of(self, values: Mapping[str, float], step: int | None) -> int:
+        return self._next.get(next(iter(values)), 0) if step is None else step
+
+    def _take(self, step: int, row: Mapping[str, float], now: float) -> None:
+        # Not through State.feed: of a Trainer's log that leaves out "epoch" and what ends with "_time", which here are meant.
+        state = self._state
+        curves = state.curves
+        again = False  # a loop is run once more
+        for name, value in row.items():
+            curve = curves.get(name)
+            if curve is None:
+                if len(curves) >= _METRICS:
+                    if len(self._beyond) < 10_000:
+                        self._beyond.add(name)
+                    continue
+                curve = curves[name] = Curve()
+            again = again or (curve.last is not None and step <= curve.last[0])
+            try:
+                curve.add(step, float(value))
+            except OverflowError:
+                curve.add(step, float("inf") if value > 0 else float("-inf"))
+            self._counts[name] += 1
+            self._next[name] = step + 1
+        if again:
+            state.step = max(curve.last[0] for curve in curves.values() if curve.last is not None)
+            state.pace = Pace(step)
+        if state.step is None:
+            self._offset = int(step == 0)
+        if again or state.step is None or step > state.step:
+            state.step = max(state.step or 0, step)
+            state.pace.log(now, step)
+        state.last_time = now
+
+    def message(self, text: str) -> None:
+        """Take a message; outside of a notebook it is printed."""
+        line = f"{time.strftime('%H:%M:%S')} {text}"
+        with self._lock:
+            self._go_on()
+            self._messages.append(line)
+            self._n_messages += 1
+        self._area.changed()
+        if not in_notebook():
+            show_line(line)
+
+    def plot(self, key: Any, plot: Plot) -> None:
+        """Take a plot in the place of the one with the same key; outside of a notebook it is printed."""
+        if not in_notebook():
+            show_line(plot.text())
+            return
+        with self._lock:
+            self._go_on()
+            self._n_plots += key not in self._plots
+            self._plots[key] = plot
+            while len(self._plots) > _PLOTS:
+                del self._plots[next(iter(self._plots))]
+        self._area.changed()
+
+    def progress(self, source: Any, description: str) -> Progress[Any]:
+        """Give a bar in the area; one that is over makes room for the next of its name."""
+        bar: Progress[Any] = Progress(source, description, self._area.changed)
+        with self._lock:
+            self._go_on()
+            same = next((n for n, one in enumerate(self._bars) if one.closed and one.description == description), None)
+            if same is not None:
+                self._bars[same] = bar
+            else:
+                self._bars.append(bar)
+                over = next((n for n, one in enumerate(self._bars) if one.closed), 0)
+                if len(self._bars) > _BARS:
+                    del self._bars[over]
+        self._area.changed()
+        return bar
+
+    def _go_on(self) -> None:
+        """After a cell that ended with an error: it runs again."""
+        if self._stopped is not None and self._seconds is None:
+            self._stopped = None
+            self._status, self._ending = "running", ""
+
+    def _cell_ended(self, error: BaseException | None) -> None:
+        try:
+            if error is not None and self.is_open:
+                with self._lock:
+                    self._stopped = error_facts(error, self._mask)
+                    self._status, self._ending = _told(self._stopped)
+                    self._ending += "; the experiment is still open"
+                self._area.changed()
+            self._area.flush()
+        except Exception:  # the cell is over; the user's next one has nothing to do with it
+            log.debug("hf_monitor: the end of a cell", exc_info=True)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, for the last drawing; by an error, or in order."""
+        self._end(None if error is None else error_facts(error, self._mask))
+
+    def let_go(self, otherwise: BaseException | Mapping[str, Any] | None = None) -> None:
+        """End it for somebody who did not: as the last cell did, if that failed, or else as told."""
+        if isinstance(otherwise, BaseException):
+            otherwise = error_facts(otherwise, self._mask)
+        self._end(otherwise if self._stopped is None else self._stopped)
+
+    def _end(self, facts: Mapping[str, Any] | None) -> None:
+        with self._lock:
+            if not self.is_open:
+                return
+            self._stopped = None
+            self._seconds = time.time() - self._began
+            self._status, self._ending = ("finished", "") if facts is None else _told(facts)
+            for bar in self._bars:
+                bar.close()
+            if self._record is not None:
+                self._record.end(int(self._state.step or 0), facts)
+        self._area.close()
+
+    def summary(self) -> Summary:
+        """Give the table of what it came to so far."""
+        with self._lock:
+            rows = []
+            for name, curve in self._state.curves.items():
+                assert curve.last is not None
+                best, at = self._state.best(name) or (None, None)
+                rows.append(Row(name, curve.last[1], curve.last[0], best, at, self._counts[name]))
+            seconds = time.time() - self._began if self._seconds is None else self._seconds
+            return Summary(self.name, self._status, self._ending, seconds, rows, self._place)
+
+    @property
+    def _place(self) -> str:
+        return "" if self._record is None else str(self._record.run_dir)
+
+    def _draw(self) -> Drawing:
+        with self._lock:
+            scene = self._scene()
+            plots = list(self._plots.values())
+        # Outside of the lock: nobody who logs waits for it.
+        scene.pictures = [plot.image() for plot in plots]
+        return draw(scene)
+
+    def _scene(self) -> Scene:
+        notes = []
+        if self._beyond:
+            notes.append(f"{len(self._beyond):,} more metrics are not shown, as more than {_METRICS} were logged.")
+        if self._n_plots > len(self._plots):
+            notes.append(f"{self._n_plots - len(self._plots):,} earlier plots are not shown.")
+        if self._n_messages > len(self._messages):
+            notes.append(f"{self._n_messages - len(self._messages):,} earlier messages are not shown.")
+        if self._settings:
+            rest = len(self._settings) - _SETTINGS
+            notes.append(", ".join(self._settings[:_SETTINGS]) + (f" and {rest} more" if rest > 0 else ""))
+        return Scene(
+            self.name,
+            self._status,
+            self._began,
+            time.time() if self._seconds is None else self._began + self._seconds,
+            _copy(self._state),
+            ending=self._ending,
+            metrics=tuple(self._state.curves),
+            bars=self._drawn_bars(),
+            messages=tuple(self._messages),
+            notes=notes,
+            links=[("run folder", self._place)] if self._place else [],
+        )
+
+    def _drawn_bars(self) -> Sequence[Bar]:
+        return [*self._steps(), *(bar.bar() for bar in self._bars)]
+
+    def _steps(self) -> Iterable[Bar]:
+        state = self._state
+        if state.max_steps is not None:
+            done = 0.0 if state.step is None else state.step + self._offset
+            end = state.end_at if self.is_open and done < state.max_steps else None
+            left = f"{duration(max(end - time.time(), 0.0))} left" if end is not None else ""
+            yield Bar("step", done, state.max_steps, left)
+
+    def _line(self) -> str:
+        with self._lock:
+            state = self._state
+            parts = [] if self._status == "running" else [" ".join((self._status, self._ending)).strip()]
+            bars = self._drawn_bars()
+            if state.max_steps is None and state.step is not None:
+                parts.append(f"step {number(int(state.step))}")
+            parts += [bar_line(bar) for bar in bars if bar.label == "step" or not self._over(bar)]
+            shown = [(name, curve.last) for name, curve in state.curves.items() if curve.last is not None]
+            parts += [f"{name} {number(last[1])}" for name, last in shown[:_IN_A_LINE]]
+            if len(shown) > _IN_A_LINE:
+                parts.append(f"{len(shown) - _IN_A_LINE} more")
+            if self._seconds is not None:
+                parts.append(f"after {duration(self._seconds)}")
+            if not parts:
+                parts = [f"recording to {self._place}" if self._place else "begins"]
+        return f"{self.name}: {', '.join(parts)}"
+
+    def _over(self, bar: Bar) -> bool:
+        return any(one.closed and one.description == bar.label for one in self._bars)
+
+
+def _told(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Give the status and a sentence for an error, as a run folder has them."""
+    message = str(facts.get("message") or "").strip().split("\n")[0][:200]
+    if facts.get("exit_code") == 0:
+        return "interrupted", message
+    if facts["type"] == "KeyboardInterrupt":
+        return "interrupted", "in the cell"
+    return "crashed", ": ".join(part for part in (facts["type"], message) if part)
+
+
+def _copy(state: State) -> State:
+    """Give a state that does not change while it is drawn."""
+    found = copy.copy(state)
+    found.curves = {name: copy.copy(curve) for name, curve in state.curves.items()}
+    for curve in found.curves.values():
+        curve.points = list(curve.points)
+    return found

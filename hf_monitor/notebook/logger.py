@@ -1,0 +1,315 @@
+"""NotebookLogger: any loop, seen in a notebook."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import uuid
+import weakref
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from hf_monitor.errors import InputError
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.experiment import Experiment
+from hf_monitor.notebook.inputs import named, number_of, series_of, step_of
+from hf_monitor.notebook.plain import show_line
+from hf_monitor.notebook.plots import Plot
+from hf_monitor.notebook.progress import LoneProgress, Progress
+from hf_monitor.notebook.record import config_of, folder_of
+from hf_monitor.notebook.shell import in_notebook, publish, this_cell
+from hf_monitor.notebook.summary import Summary
+
+__all__ = ["NotebookLogger"]
+
+Item = TypeVar("Item")
+
+
+class _Open:
+    """The experiment that a logger has open, for whoever ends it when the logger is gone, or the process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.experiment: Experiment | None = None
+
+    def let_go(self, otherwise: BaseException | Mapping[str, Any] | None = None) -> None:
+        experiment, self.experiment = self.experiment, None
+        if experiment is not None and self.pid == os.getpid():
+            experiment.let_go(otherwise)
+
+
+_all_open: weakref.WeakSet[_Open] = weakref.WeakSet()
+
+
+class NotebookLogger:
+    """Show a loop of one's own in a notebook: one area in the cell that began it, kept up to date in its place.
+
+    The saved notebook keeps what the area showed last. Outside of a notebook the same calls print lines of text, ever
+    more seldom. A cell that is stopped, or fails, leaves the experiment open; what is logged later goes on with it.
+    Called in a forked child (a worker of a ``DataLoader``), nothing happens.
+
+    Parameters
+    ----------
+    run_dir : path-like, optional
+        A run folder to record into as well (:func:`hf_monitor.load_run` reads it); each experiment is an attempt in it.
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used; also from the methods.
+    RunFolderError
+        From ``start_experiment``, if the folder cannot be written. Later nothing raises because of the disk.
+
+    Examples
+    --------
+    >>> nb = NotebookLogger()  # doctest: +SKIP
+    >>> nb.start_experiment("a first try", total_steps=1000)  # doctest: +SKIP
+    >>> for batch in nb.progress(loader, "epoch 1"):  # doctest: +SKIP
+    ...     nb.log_metric("loss", train(batch))
+    >>> nb.end_experiment()  # doctest: +SKIP
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str] | None = None) -> None:
+        self._run_dir = folder_of(run_dir)
+        self._open = _Open()
+        self._last: Summary | None = None
+        self._shown: dict[str, str] = {}  # plots of the cell that runs: title -> display id
+        self._shown_in = 0
+        _all_open.add(self._open)
+        weakref.finalize(self, self._open.let_go).atexit = False  # a cell that makes it is run again
+
+    def __repr__(self) -> str:
+        experiment = self._open.experiment
+        return f"<NotebookLogger{f' with the experiment {experiment.name!r} open' if experiment else ''}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        orderly = isinstance(error, SystemExit) and error.code in (None, 0)
+        self._end(None if orderly or isinstance(error, GeneratorExit) else error)
+
+    @property
+    def _forked(self) -> bool:
+        return self._open.pid != os.getpid()
+
+    def start_experiment(
+        self,
+        name: str,
+        *,
+        run_dir: str | os.PathLike[str] | None = None,
+        config: Any = None,
+        total_steps: int | None = None,
+    ) -> None:
+        """Begin an experiment, and show its area in this cell; one that is open is ended first.
+
+        Parameters
+        ----------
+        name : str
+        run_dir : path-like, optional
+            A run folder of its own, in place of that of the logger.
+        config : mapping, argparse.Namespace or dataclass, optional
+            Hyperparameters. Secrets in it are masked.
+        total_steps : int, optional
+            How many steps there will be, for a bar and the time left.
+        """
+        named(name, "name")
+        place, config = folder_of(run_dir), config_of(config)
+        total = step_of(total_steps) if total_steps is None or total_steps else 0
+        if total == 0:
+            raise InputError(f"total_steps must be a whole number from 1 on, or None; got {total_steps!r:.100}.")
+        if self._forked:
+            return
+        self._keep_summary()
+        self._open.let_go()
+        self._open.experiment = Experiment(name, self._run_dir if place is None else place, config, total)
+
+    def _experiment(self) -> Experiment:
+        if self._open.experiment is None:
+            self.start_experiment("experiment")
+        assert self._open.experiment is not None
+        return self._open.experiment
+
+    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
+        """Log a value; without an experiment one called ``experiment`` begins.
+
+        Parameters
+        ----------
+        name : str
+        value : float, or tensor or array with one number
+            NaN and infinities are shown as such.
+        step : int, optional
+            By default one more than the last of this metric; the first is 0. At a step that was there the curve that is
+            shown goes on from there, as when a loop is run again; a run folder keeps all.
+        """
+        named(name, "name")
+        found = number_of(value, f"the value of {name!r}")
+        step = step_of(step)
+        if not self._forked:
+            self._experiment().log({name: found}, step)
+
+    def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Log several values at once; see :meth:`log_metric`."""
+        if not isinstance(values, Mapping):
+            raise InputError(f'log_metrics() takes a mapping, such as {{"loss": 0.5}}; got {values!r:.100}.')
+        found = {named(name, "name"): number_of(value, f"the value of {name!r}") for name, value in values.items()}
+        step = step_of(step)
+        if found and not self._forked:
+            self._experiment().log(found, step)
+
+    def create_inline_plot(self, values: Any, title: str) -> None:
+        """Plot values: in the area, where this is its cell, else as an output of this cell.
+
+        With the same title again, in the same cell, it takes the place of the first.
+
+        Parameters
+        ----------
+        values : sequence, mapping or (steps, values)
+            Numbers, at steps from 0 on; a tuple of steps and values, as ``run.curve(...)`` gives; or a mapping of names
+            to one of both.
+        title : str
+        """
+        plot = Plot(named(title, "title"), series_of(values, title))
+        if self._forked:
+            return
+        experiment = self._open.experiment
+        if experiment is not None and experiment.cell == this_cell():
+            experiment.plot(title, plot)
+        else:
+            self._show(title, plot.drawing() if in_notebook() else Drawing("", plot.text()))
+
+    def log_with_plot(self, message: str, data: Any) -> None:
+        """Show a message with the time of day, and its data: lists as curves, numbers as metrics that are logged.
+
+        Parameters
+        ----------
+        message : str
+        data : mapping of str to sequence or float
+            Or anything that :meth:`create_inline_plot` takes. Lists of the same names take the place of the former.
+        """
+        named(message, "message")
+        numbers: dict[str, Any] = {}
+        lists = data
+        if isinstance(data, Mapping):
+            numbers = {named(name, "name"): number_of(one, repr(name)) for name, one in data.items() if not _many(one)}
+            lists = {name: one for name, one in data.items() if _many(one)}
+        series = series_of(lists, "values")
+        if self._forked:
+            return
+        plot = Plot(", ".join(one.name for one in series), series) if series else None
+        experiment = self._open.experiment
+        if experiment is not None:
+            experiment.message(message)
+            if numbers:
+                experiment.log(numbers, None)
+            if plot is not None:
+                experiment.plot(("message", plot.title), plot)
+            return
+        words = ", ".join(
+            [f"{time.strftime('%H:%M:%S')} {message}", *(f"{name} {one:g}" for name, one in numbers.items())]
+        )
+        self._show(f"message {message}", _said(words))
+        if plot is not None:
+            self._show(f"message {plot.title}", plot.drawing() if in_notebook() else Drawing("", plot.text()))
+
+    @overload
+    def progress(self, iterable_or_total: int, description: str = "") -> Progress[int]: ...
+
+    @overload
+    def progress(self, iterable_or_total: Iterable[Item], description: str = "") -> Progress[Item]: ...
+
+    def progress(self, iterable_or_total: Any, description: str = "") -> Progress[Any]:
+        """Show how far a loop is: ``for item in nb.progress(items, "epoch 1"):``, or ``with`` it and :meth:`update`.
+
+        It is a bar in the area of the experiment; without one, in an area of its own in this cell.
+
+        Parameters
+        ----------
+        iterable_or_total : iterable or int
+            A number n stands for ``range(n)``.
+        description : str
+
+        Returns
+        -------
+        Progress
+            Gives the items; has ``update(n=1)`` and ``close()``.
+        """
+        experiment = self._open.experiment
+        if self._forked:
+            return Progress(iterable_or_total, description, _nothing)
+        if experiment is not None:
+            return experiment.progress(iterable_or_total, description)
+        return LoneProgress(iterable_or_total, description)
+
+    def display_summary(self) -> None:
+        """Show a table in this cell: last and best value of each metric; of the last experiment, if none is open."""
+        if self._forked:
+            return
+        experiment = self._open.experiment
+        summary = self._last if experiment is None else experiment.summary()
+        drawing = (
+            _said("No experiment so far: start_experiment(name) begins one.") if summary is None else summary.drawing()
+        )
+        self._show(uuid.uuid4().hex, drawing)
+
+    def end_experiment(self) -> None:
+        """End the experiment: its area is drawn for the last time. Without one nothing happens."""
+        self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        experiment = self._open.experiment
+        if experiment is not None and not self._forked:
+            self._open.experiment = None
+            experiment.end(error)
+            self._last = experiment.summary()
+
+    def _keep_summary(self) -> None:
+        if self._open.experiment is not None:
+            self._last = self._open.experiment.summary()
+
+    def _show(self, key: str, drawing: Drawing) -> None:
+        """Show an output in this cell, in the place of the one with the same key."""
+        if not in_notebook():
+            show_line(drawing.text)
+            return
+        cell = this_cell()
+        if cell != self._shown_in:
+            self._shown_in, self._shown = cell, {}
+        known = key in self._shown
+        publish(*drawing, self._shown.setdefault(key, uuid.uuid4().hex), update=known)
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0
+
+
+def _said(words: str) -> Drawing:
+    from markupsafe import Markup
+
+    return Drawing(str(Markup("<div>{}</div>").format(words)), words)
+
+
+def _nothing() -> None: ...
+
+
+def _at_exit() -> None:
+    """End what nobody has: a kernel that is shut down with an experiment open did not finish it; a script did.
+
+    Python leaves the error that ended a script in :mod:`sys`.
+    """
+    otherwise: BaseException | Mapping[str, Any] | None = None
+    if in_notebook():
+        told = "the kernel ended before end_experiment()"
+        otherwise = {"type": "SystemExit", "message": told, "traceback": "", "exit_code": 0}
+    elif not hasattr(sys, "ps1"):
+        otherwise = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    for one in list(_all_open):
+        one.let_go(otherwise)
+
+
+atexit.register(_at_exit)

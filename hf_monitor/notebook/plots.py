@@ -1,0 +1,61 @@
+"""A plot that somebody asked for: as a picture, and as lines of text where there are none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from hf_monitor.gpu.report_text import encodable
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.pictures import curve_image
+from hf_monitor.report.picture import Series
+from hf_monitor.report.watch.curve import Curve, sparkline
+from hf_monitor.report.words import number
+
+__all__ = ["Plot"]
+
+_COLUMNS = 40
+_BLOCK = "▁"
+
+
+class Plot:
+    """Lines under a title; drawn when it is shown, and once.
+
+    Parameters
+    ----------
+    title : str
+    series : sequence of Series
+    """
+
+    def __init__(self, title: str, series: Sequence[Series]) -> None:
+        self.title = title
+        self._series: Sequence[Series] = series
+        self._image: Markup | None = None
+
+    def image(self) -> Markup:
+        """Draw it; the values are let go."""
+        if self._image is None:
+            self._image = curve_image(self.title, self._series)
+            self._series = ()
+        return self._image
+
+    def drawing(self) -> Drawing:
+        """Give it as an output of its own."""
+        text = self.text()
+        return Drawing(str(Markup("<div><b>{}</b><br>{}</div>").format(self.title, self.image())), text)
+
+    def text(self) -> str:
+        """Write each line as one of characters: ``"loss ▇▅▂▁ 2.1 to 0.3"``; before it was drawn."""
+        blocks = sys.stdout is None or encodable(_BLOCK, sys.stdout) == _BLOCK
+        lines = []
+        for name, steps, values, *_ in self._series:
+            curve = Curve()
+            for step, value in sorted(zip(steps, values, strict=True), key=lambda pair: pair[0]):
+                curve.add(step, value)
+            first, last = (values[0], values[-1]) if len(values) else (None, None)
+            said = f"{number(first)} to {number(last)}" if len(values) else "no values"
+            label = self.title if name == self.title else f"{self.title}, {name}"
+            lines.append(f"{label} {sparkline(curve.points, _COLUMNS, blocks=blocks)} {said}")
+        return "\n".join(lines) or f"{self.title}: no values"

@@ -1,0 +1,165 @@
+"""A progress bar over anything: in the area of the experiment, or in one of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+from hf_monitor.errors import InputError
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.draw import draw
+from hf_monitor.notebook.plain import make_area
+from hf_monitor.notebook.scene import Bar, Scene
+from hf_monitor.notebook.shell import at_cell_end
+from hf_monitor.report.watch.state import State
+from hf_monitor.report.words import duration, number
+
+__all__ = ["Progress", "bar_line"]
+
+Item = TypeVar("Item")
+
+
+class Progress(Generic[Item]):
+    """Iterating over it gives the items and moves the bar; or :meth:`update` does. Made by ``NotebookLogger.progress``.
+
+    A loop that is left early leaves the bar where it was.
+
+    Parameters
+    ----------
+    source : iterable or int
+        Of a number n the items are ``range(n)``.
+    description : str
+    changed : callable
+        Called when an item is done; cheap.
+
+    Attributes
+    ----------
+    done : float
+    total : int or None
+        None where nobody knows it.
+    """
+
+    def __init__(self, source: Iterable[Item] | int, description: str, changed: Callable[[], None]) -> None:
+        self._items, self.total = _items_of(source)
+        if not isinstance(description, str):
+            raise InputError(f"description must be a text, got {description!r:.100}.")
+        self.description = description
+        self.done: float = 0
+        self.closed = False
+        self._changed = changed
+        self._began = self._ended = time.monotonic()
+
+    def __len__(self) -> int:
+        if self.total is None:
+            raise TypeError(f"the length of {type(self._items).__name__} is not known")
+        return self.total
+
+    def __iter__(self) -> Iterator[Item]:
+        if self.closed:  # gone through once more
+            self.closed, self.done, self._began = False, 0, time.monotonic()
+            self._reopen()
+        changed = self._changed
+        try:
+            for item in self._items:
+                yield item
+                self.done += 1
+                changed()
+        finally:  # also where the loop is left by break, return or an error
+            self.close()
+
+    def _reopen(self) -> None:
+        """Where the area has been closed, it takes another one."""
+
+    def update(self, n: float = 1) -> None:
+        """Say that `n` more are done."""
+        self.done += n
+        self._changed()
+
+    def close(self) -> None:
+        """Say that it is over; the bar stays as it is."""
+        if not self.closed:
+            self.closed = True
+            self._ended = time.monotonic()
+            self._changed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def bar(self) -> Bar:
+        """Give it as it is now."""
+        seconds = (self._ended if self.closed else time.monotonic()) - self._began
+        words = []
+        if self.closed:
+            words.append(duration(seconds))
+        elif self.done and seconds > 0:
+            words.append(f"{number(self.done / seconds, 3)} a second")
+            if self.total is not None and self.total > self.done:
+                words.append(f"{duration(seconds * (self.total - self.done) / self.done)} left")
+        if self.closed and self.total is not None and self.done < self.total:
+            words.append("left early")
+        return Bar(self.description, self.done, self.total, ", ".join(words))
+
+
+class LoneProgress(Progress[Item]):
+    """One without an experiment, with an area of its own in the running cell."""
+
+    def __init__(self, source: Iterable[Item] | int, description: str) -> None:
+        super().__init__(source, description, lambda: None)
+        self._wall = time.time()
+        at_cell_end(self._cell_ended)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self._area = make_area(self._draw, self._line)
+        self._changed = self._area.changed
+        self._area.open()
+
+    def close(self) -> None:
+        """Say that it is over; the bar stays as it is."""
+        super().close()
+        self._area.close()
+
+    def _cell_ended(self, error: BaseException | None) -> None:
+        if error is not None and not self.closed:  # the error's traceback keeps the loop alive
+            self.close()
+        self._area.flush()
+
+    def _draw(self) -> Drawing:
+        status = ("finished" if self.total in (None, self.done) else "stopped") if self.closed else "running"
+        return draw(Scene("", status, self._wall, time.time(), State(), bars=[self.bar()]))
+
+    def _line(self) -> str:
+        return bar_line(self.bar())
+
+
+def bar_line(bar: Bar) -> str:
+    """Write a bar as words: ``"epoch 3/10 (30 %), 5 s left"``."""
+    done = number(bar.done)
+    known = bar.total is not None and bar.total > 0
+    amount = f"{done}/{number(bar.total)} ({bar.done / cast(float, bar.total):.0%})" if known else done
+    return " ".join(part for part in (bar.label, amount) if part) + (f", {bar.note}" if bar.note else "")
+
+
+def _items_of(source: Any) -> tuple[Iterable[Any], int | None]:
+    if isinstance(source, int) and not isinstance(source, bool):
+        if source < 0:
+            raise InputError(f"progress() takes a number from 0 on, or something to go through; got {source}.")
+        return range(source), source
+    if not isinstance(source, Iterable) and not hasattr(type(source), "__getitem__"):
+        raise InputError(
+            f"progress() takes something to go through, or how many there are; got {type(source).__name__}: "
+            f"{source!r:.100}."
+        )
+    try:
+        return source, len(source)
+    except (TypeError, NotImplementedError, AttributeError):  # a generator, an IterableDataset
+        return source, None
+    except (OverflowError, ValueError):
+        return source, None
