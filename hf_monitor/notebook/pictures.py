@@ -6,6 +6,7 @@ leave the words of the SVG behind); a picture stays a picture, and its words are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -14,10 +15,13 @@ from markupsafe import Markup
 
 from hf_monitor.report.line_plot import line_plot
 from hf_monitor.report.picture import Picture, Series
+from hf_monitor.report.words import clean
 
 __all__ = ["as_image", "curve_image"]
 
 # The light colours of report/style.css; in a dark notebook the style of the area turns the whole picture.
+_LINE = re.compile(r"M[\d.]+ [\d.]+(?:L[\d.]+ [\d.]+)+")
+_LABEL = re.compile(r' role="img" aria-label="[^"]*"')
 _COLOURS = ("#35b", "#c60", "#398", "#900", "#98d", "#444", "#865", "#707")
 _STYLE = (
     "svg{font:13px system-ui,'Noto Sans','Noto Sans KR','Apple SD Gothic Neo','Malgun Gothic',sans-serif;fill:#1c2024;"
@@ -50,8 +54,36 @@ def as_image(picture: Picture, width: int = 440) -> Markup:
         '<svg class="plot"', f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" class="plot"', 1
     )
     head, end, rest = svg.partition(">")
-    source = "data:image/svg+xml;utf8," + quote(f"{head}{end}<style>{_STYLE}</style>{rest}", safe=" =:/;,()!*+-._~'@$&")
-    return Markup('<img class="hfm-plot" width="{}" alt="{}" src="{}">').format(width, picture.alt, source)
+    head = _LABEL.sub("", head)  # the same words as alt
+    # In texts quotes are escaped: those that are left stand around attributes. ' needs no escape in the URL.
+    svg = f"{head}{end}<style>{_STYLE}</style>{rest}".replace('"', "'")
+    source = "data:image/svg+xml," + quote(_relative(svg), safe=" =:/;,()!*+-._~'@$&")
+    return Markup('<img class="hfm-plot" width="{}" style="{}" alt="{}" src="{}">').format(
+        width,
+        "max-width:100%;height:auto;margin:0 12px 8px 0",
+        clean(picture.alt),
+        Markup(source.replace("&", "&amp;")),
+    )
+
+
+def _relative(svg: str) -> str:
+    """Write the points of lines as steps from the one before, in tenths: half as long."""
+    return _LINE.sub(_steps, svg)
+
+
+def _steps(found: re.Match[str]) -> str:
+    begin, *points = ([round(10 * float(one)) for one in pair.split()] for pair in found[0][1:].split("L"))
+    said, (x, y) = [f"M{begin[0] / 10:g} {begin[1] / 10:g}l"], begin
+    for a, b in points:
+        said.append(f"{_short(a - x)} {_short(b - y)} ")
+        x, y = a, b
+    return "".join(said).rstrip().replace(" -", "-")
+
+
+def _short(tenths: int) -> str:
+    """Write tenths as SVG can read them: ``"-.5"``."""
+    said = f"{tenths / 10:g}"
+    return said.replace("0.", ".", 1) if 0 < abs(tenths) < 10 else said
 
 
 def curve_image(title: str, series: Sequence[Series], **options: Any) -> Markup:

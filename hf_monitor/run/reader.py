@@ -23,7 +23,7 @@ from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
 from hf_monitor.run.run_json import FORMAT, number_of
 from hf_monitor.run.signals import read_traces, was_cleared
-from hf_monitor.run.views import Curve, curve_of, html_table, metric_names, rows_by_step, trained_seconds
+from hf_monitor.run.views import Curve, curve_of, html_table, last_and_best, metric_names, rows_by_step, trained_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,9 @@ _P = ParamSpec("_P")
 
 #: Ends of names of what is no score, in the Trainer's own rows.
 _SPEEDS = ("_runtime", "_per_second", "_gen_len", "_loss_raw", "_loss_scale")
+#: Numbers of which neither end is good.
+_NO_SCORES = ("learning_rate", "grad_norm")
+_MOST_SHOWN = 24
 
 _KEPT_AS = {
     "metrics.jsonl": "rows",
@@ -492,14 +495,27 @@ class Run:
         return trained_seconds(self._sound)
 
     def _repr_html_(self) -> str:
-        """Show a notebook how the run stands, and its best scores."""
-        seconds = self.duration_seconds
-        lines = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", str(self.last_step))]
+        """Show a notebook how the run stands, and the last and the best value of each metric."""
+        seconds, whole = self.duration_seconds, self.training_facts.get("max_steps")
+        share = isinstance(whole, int) and whole >= self.last_step > 0
+        of = f" of {whole:,} ({100 * self.last_step // whole} %)" if share else ""
+        lines = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", f"{self.last_step}{of}")]
         lines += [] if seconds is None else [("trained for", f"{seconds:,.0f} s")]
-        named = (name for name in self.metric_names if name.startswith("eval_") and not name.endswith(_SPEEDS))
-        for name, best in ((name, self.best(name)) for name in list(named)[:6]):
-            lines += [] if best is None else [(f"best {name}", f"{_shown(best.value)} at step {best.step}")]
-        return html_table(str(self.path), lines)
+        return html_table(str(self.path), lines + self._last_and_best())
+
+    @_coping
+    def _last_and_best(self) -> list[tuple[str, ...]]:
+        """Give the first metrics, each with its last and, where one way is good, its best value."""
+        names = [name for name in self.metric_names if not name.endswith(_SPEEDS)]
+        shown = names[:_MOST_SHOWN]
+        lines: list[tuple[str, ...]] = []
+        for name, (last, best) in last_and_best(self.metrics, shown, self.config).items():
+            if best is None or name in _NO_SCORES:
+                lines.append((f"last {name}", _shown(last.value)))
+            else:
+                told = f"{_shown(best.value)} at step {best.step}", f"last {_shown(last.value)} at step {last.step}"
+                lines.append((f"best {name}", *told))
+        return lines + ([("and", f"{len(names) - len(shown)} more metrics")] if len(names) > len(shown) else [])
 
     def _read(self, name: str) -> Rows:
         found = Rows()

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, NamedTuple
 
-__all__ = ["Curve", "curve_of", "html_table", "metric_names", "rows_by_step", "trained_seconds"]
+from hf_monitor.run.better import greater_is_better
+
+__all__ = [
+    "Curve",
+    "curve_of",
+    "Reached",
+    "html_table",
+    "last_and_best",
+    "metric_names",
+    "rows_by_step",
+    "trained_seconds",
+]
 
 #: Kinds of rows that hold metrics under the names that the Trainer gave them.
 _METRIC_KINDS = ("train", "eval", "log", "train_summary", "predict", "fold")
@@ -77,7 +88,53 @@ def trained_seconds(rows: Iterable[Mapping[str, Any]]) -> float | None:
     return sum(max(last[attempt] - begun[attempt], 0.0) for attempt in begun) if begun else None
 
 
-def html_table(title: str, lines: Iterable[tuple[str, str]]) -> str:
-    """Make a small table for a notebook; everything is escaped."""
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(said)}</td></tr>" for name, said in lines)
+class Reached(NamedTuple):
+    """A value, and the step of the weights that it was measured with."""
+
+    value: float
+    step: int
+
+
+def last_and_best(
+    rows: Iterable[Mapping[str, Any]], names: Iterable[str], config: Mapping[str, Any]
+) -> dict[str, tuple[Reached, Reached | None]]:
+    """Find the last and the best value of metrics in one walk; outside of the training only where it has none.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Ascending in time.
+    names : iterable of str
+    config : mapping
+        The training arguments, which may say which way a metric is better.
+
+    Returns
+    -------
+    dict of str to (Reached, Reached or None)
+        In the order of `names`; the best is the first of equals, None where no value is finite.
+    """
+    greater = {name: greater_is_better(name, config) for name in names}
+    found: dict[bool, dict[str, tuple[Reached, Reached | None]]] = {False: {}, True: {}}
+    for row in rows:
+        own = found[bool(row.get("standalone"))]
+        for name in row.keys() & greater.keys():
+            value = row[name]
+            if not _is_number(value):
+                continue
+            one = Reached(value, row.get("weights_step", row.get("step", 0)))
+            best = own[name][1] if name in own else None
+            if value - value == 0 and (best is None or (value > best.value if greater[name] else value < best.value)):
+                best = one
+            own[name] = one, best
+    return {
+        name: (found[False].get(name) or found[True][name])
+        for name in greater
+        if any(name in f for f in found.values())
+    }
+
+
+def html_table(title: str, lines: Iterable[tuple[str, ...]]) -> str:
+    """Make a small table for a notebook, a head and its cells a line; everything is escaped."""
+    rows = ((escape(name), "".join(f"<td>{escape(one)}</td>" for one in said)) for name, *said in lines)
+    cells = "".join(f"<tr><th>{name}</th>{said}</tr>" for name, said in rows)
     return f"<table><caption>{escape(title)}</caption>{cells}</table>"

@@ -28,6 +28,8 @@ class Alert(NamedTuple):
     sentence: str
     step: float
     time: float | None
+    suggestions: tuple[str, ...] = ()
+    """What to try."""
 
 
 class State:
@@ -193,7 +195,10 @@ class State:
     def _alert(self, row: Mapping[str, Any], step: float, time: float | None) -> None:
         severity = str(row.get("severity") or "info")
         self.alert_counts[severity] += 1
-        self.alerts.append(Alert(severity, str(row.get("rule") or ""), str(row.get("sentence") or ""), step, time))
+        said = row.get("suggestions")
+        tries = tuple(map(str, said)) if isinstance(said, list) else ()
+        rule, sentence = str(row.get("rule") or ""), str(row.get("sentence") or "")
+        self.alerts.append(Alert(severity, rule, sentence, step, time, tries))
 
     def feed_samples(self, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
         """Take rows of ``system.jsonl``, or of ``system.rank<N>.jsonl`` with its rank."""
