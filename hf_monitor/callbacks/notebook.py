@@ -21,6 +21,10 @@ from hf_monitor.notebook.training import EvaluationsView, TrainingView
 __all__ = ["NotebookCallback"]
 
 
+_showing: set[TrainerCallback] = set()
+"""Held until the cell ends: a Trainer may be gone by then, of which the area should not say that it runs."""
+
+
 class _Shown(NamedTuple):
     view: Any
     area: Area | PlainArea
@@ -119,9 +123,11 @@ class NotebookCallback(TrainerCallback):
     def _show(self, view: Any) -> _Shown:
         area = make_area(view.drawing, view.line)
         area.open()
-        if not self._hears_cells and in_notebook():
-            self._hears_cells = True
-            at_cell_end(self._cell_ended)
+        if in_notebook():
+            _showing.add(self)
+            if not self._hears_cells:
+                self._hears_cells = True
+                at_cell_end(self._cell_ended)
         return _Shown(view, area)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -216,6 +222,7 @@ class NotebookCallback(TrainerCallback):
     def settle(self, error: BaseException | None = None) -> None:
         """Show a training for the last time, with what ended it. Never raises."""
         shown, self._training = self._training, None
+        self._let_go()
         if self._recorder is not None:
             self._recorder.shown_in(None)
         if shown is not None:
@@ -225,12 +232,17 @@ class NotebookCallback(TrainerCallback):
     def settle_evaluation(self, error: BaseException | None = None) -> None:
         """Show evaluations outside of a training for the last time. Never raises."""
         shown, self._evaluation = self._evaluation, None
+        self._let_go()
         if shown is not None:
             if error is not None:
                 shown.view.over(*_how(error))
             elif shown.view.evaluating:
                 shown.view.over("stopped", "")
             shown.area.close()
+
+    def _let_go(self) -> None:
+        if self._training is None and self._evaluation is None:
+            _showing.discard(self)
 
     def _cell_ended(self, error: BaseException | None) -> None:
         """Show for the last time what ended with its cell: without attach() nobody else hears of an error."""

@@ -41,10 +41,14 @@ class Plot:
             self._series = ()
         return self._image
 
+    def titled(self) -> Markup:
+        """Draw it under its title."""
+        return Markup("<div><b>{}</b><br>{}</div>").format(self.title, self.image())
+
     def drawing(self) -> Drawing:
         """Give it as an output of its own."""
         text = self.text()
-        return Drawing(str(Markup("<div><b>{}</b><br>{}</div>").format(self.title, self.image())), text)
+        return Drawing(str(self.titled()), text)
 
     def text(self) -> str:
         """Write each line as one of characters: ``"loss ▇▅▂▁ 2.1 to 0.3"``; before it was drawn."""

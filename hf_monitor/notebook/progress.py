@@ -99,7 +99,8 @@ class Progress(Generic[Item]):
         if self.closed:
             words.append(duration(seconds))
         elif self.done and seconds > 0:
-            words.append(f"{number(self.done / seconds, 3)} a second")
+            rate = self.done / seconds
+            words.append(f"{number(rate, 3)} a second" if rate >= 1 else f"{duration(1 / rate)} each")
             if self.total is not None and self.total > self.done:
                 words.append(f"{duration(seconds * (self.total - self.done) / self.done)} left")
         if self.closed and self.total is not None and self.done < self.total:

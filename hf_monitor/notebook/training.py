@@ -166,7 +166,7 @@ class TrainingView(_View):
         return state
 
     def _progress(self, state: State, now: float, *, live: bool) -> Bar:
-        step, last = self.step, self._max_steps
+        step, last = max(self.step, 0 if live else state.ending.step or 0), self._max_steps
         words = []
         if self.epoch:
             words.append(f"epoch {self.epoch:.2f}" + (f" of {self._epochs:g}" if self._epochs else ""))
@@ -194,11 +194,15 @@ class EvaluationsView(_View):
         self._over: tuple[str, str] | None = None
         self._ended: float | None = None
 
+    def line(self) -> str:
+        """Give what there is now on one line; nothing before the first batch is done."""
+        return "" if self.evaluating and not self._batches[0] else super().line()
+
     def add(self, prefix: str, metrics: Mapping[str, Any], step: int) -> None:
         """Add what an evaluation gave."""
         self.evaluated()
         self._ended = time.time()
-        self._state.feed([{"kind": "eval", "standalone": True, "step": step, "time": self._ended, **metrics}])
+        self._state.feed([{"kind": "eval", "step": step, "time": self._ended, **metrics}])
         seconds, rate = (metrics.get(f"{prefix}_{name}") for name in ("runtime", "samples_per_second"))
         if isinstance(seconds, int | float):
             speed = f", {number(rate, 3)} samples/s" if isinstance(rate, int | float) else ""
