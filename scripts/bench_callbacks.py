@@ -17,6 +17,11 @@ gets in the way. So the last column says whether a logged value can be read from
 returns, and if not, when. That is looked up after the measurement, in the same process: the last line of both of our
 files; for peers, the bytes of a value in any of their files; for ``WandBCallback`` in the ``.wandb`` file alone, where
 a process of its own writes it later than in ``metrics.jsonl``.
+
+``notebook`` and ``notebook_progress`` show a training in a notebook: their processes are real kernels, started by
+nbclient, which takes what they display as a front end does. A step there is ``--kernel-gap-ms`` long, so that the time
+has come for drawing again and again; for these two the last column also says what all other threads of the kernel
+(drawing, sending) took of the processor, by step.
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ from pathlib import Path
 from typing import Any
 
 GOAL_LOGGED_US, GOAL_UNLOGGED_US = 15.0, 2.0
+GOAL_NOTEBOOK_US = 300.0
 PROBES, PROBE_SECONDS, DRAIN_SECONDS = 5, 1.0, 60.0
 WORKER_SECONDS = 300
 
@@ -52,7 +58,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-OURS = ("file_logging", "default_callbacks", "wandb_ours")
+OURS = ("file_logging", "default_callbacks", "wandb_ours", "notebook")
 
 Check = Callable[[Path, int, float], bool]
 """(folder, step, loss) -> can the values of this step be read from the files there?"""
@@ -113,6 +119,18 @@ def _wandb_ours(folder: Path) -> list[Any]:
     return [WandBCallback("bench", folder / "run")]
 
 
+def _notebook(folder: Path) -> list[Any]:
+    from hf_monitor import NotebookCallback
+
+    return [NotebookCallback(folder / "run")]
+
+
+def _notebook_progress(folder: Path) -> list[Any]:
+    from transformers.utils.notebook import NotebookProgressCallback
+
+    return [NotebookProgressCallback()]  # type: ignore[no-untyped-call]
+
+
 def _default_callbacks(folder: Path) -> list[Any]:
     from hf_monitor import default_callbacks
 
@@ -129,6 +147,7 @@ class Subject:
     check: Check | None = _bytes_on_disk
     environment: tuple[tuple[str, str], ...] = ()  # "{}" stands for the folder
     probe_seconds: float = PROBE_SECONDS
+    in_kernel: bool = False  # of a notebook
 
     @property
     def version(self) -> str:
@@ -141,6 +160,9 @@ class Subject:
     @property
     def missing(self) -> str:
         """What to do if the package is not there; empty if it is."""
+        for needed in ("nbclient", "ipykernel") if self.in_kernel else ():
+            if importlib.util.find_spec(needed) is None:
+                return f"not installed: pip install {needed}"
         if importlib.util.find_spec(self.package.replace("-", "_")) is None:
             return f"not installed: pip install {self.package}"
         return ""
@@ -172,6 +194,10 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "trackio": Subject(
         "TrackioCallback (local)", "trackio", _peer("TrackioCallback"), environment=(("TRACKIO_DIR", "{}/trackio"),)
+    ),
+    "notebook": Subject("NotebookCallback (in a kernel)", "hf-monitor", _notebook, in_kernel=True),
+    "notebook_progress": Subject(
+        "NotebookProgressCallback (in a kernel)", "transformers", _notebook_progress, None, in_kernel=True
     ),
 }
 
@@ -248,12 +274,14 @@ def measure(
     began = now()
     handler.on_train_begin(args, state, control)
     begin_ms = (now() - began) / 1e6
+    elsewhere = time.process_time_ns() - time.thread_time_ns()
     times: dict[bool, list[int]] = {True: [], False: []}
     for _ in range(steps + warmup_steps):
         for logged, taken in times.items():
             if gap_ms:
                 time.sleep(gap_ms / 1000)
             taken.append(one_step(logged))
+    elsewhere = time.process_time_ns() - time.thread_time_ns() - elsewhere
     delays = []
     if subject.check is not None:
         for probe in range(probes + 1):
@@ -271,6 +299,7 @@ def measure(
         "logged_us": _spread(times[True][warmup_steps:]),
         "unlogged_us": _spread(times[False][warmup_steps:]),
         "begin_ms": begin_ms,
+        "other_threads_us": elsewhere / 1000 / (2 * (steps + warmup_steps)),
         "end_ms": (now() - began) / 1e6,
         "on_disk_after_ms": delays[1:],
         "drained_after_ms": delays[0] if delays else None,
@@ -279,6 +308,28 @@ def measure(
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:160]
+
+
+def measure_in_kernel(name: str, folder: Path, **how: Any) -> dict[str, Any]:
+    """Have a kernel measure one callback; this process takes what it displays."""
+    import nbclient
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    result = folder / "found.json"
+    source = f"""
+        import json, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).resolve().parent)!r})
+        import bench_callbacks
+        found = bench_callbacks.measure({name!r}, Path({str(folder)!r}), **{how!r})
+        Path({str(result)!r}).write_text(json.dumps(found))
+    """
+    cell = new_code_cell("\n".join(line.strip() for line in source.splitlines()))
+    nbclient.NotebookClient(new_notebook(cells=[cell]), kernel_name="python3", timeout=WORKER_SECONDS).execute()
+    if not [out for out in cell.outputs if out.output_type == "display_data"]:
+        raise RuntimeError("the kernel displayed nothing")
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
 
 
 def worker(options: argparse.Namespace) -> int:
@@ -296,14 +347,12 @@ def worker(options: argparse.Namespace) -> int:
             if subject.missing:
                 found = {"name": options.worker, "status": "missing", "error": subject.missing}
             else:
-                found = measure(
-                    options.worker,
-                    Path(tmp),
-                    steps=options.steps,
-                    warmup_steps=options.warmup_steps,
-                    gap_ms=options.gap_ms,
-                    printer=options.printer,
-                )
+                how = {"steps": options.steps, "warmup_steps": options.warmup_steps, "printer": options.printer}
+                if subject.in_kernel:
+                    gap_ms = options.gap_ms or options.kernel_gap_ms
+                    found = measure_in_kernel(options.worker, Path(tmp), gap_ms=gap_ms, **how)
+                else:
+                    found = measure(options.worker, Path(tmp), gap_ms=options.gap_ms, **how)
         except Exception as error:  # noqa: BLE001 - whatever a peer throws is its line in the table
             found = {"name": options.worker, "status": "error", "error": _one_line(f"{type(error).__name__}: {error}")}
         os.chdir("/")
@@ -407,6 +456,7 @@ def run_worker(name: str, round_number: int, options: argparse.Namespace) -> dic
         # A round that is dropped need not be long: it fills the disk cache and finds out what fails.
         steps = options.steps if round_number >= 0 else min(options.steps, 50)
         command += ["--steps", str(steps), "--warmup-steps", str(options.warmup_steps), "--result", str(result)]
+        command += ["--kernel-gap-ms", str(options.kernel_gap_ms)]
         command += ["--gap-ms", str(options.gap_ms)] + ["--printer"] * options.printer
         command += ["--dir", str(options.dir.resolve())] if options.dir else []
         limit_s = WORKER_SECONDS + (options.steps + options.warmup_steps) * options.gap_ms / 500
@@ -487,6 +537,9 @@ def summarize(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             for key in ("begin_ms", "end_ms"):
                 row[key] = statistics.median(result[key] for result in good)
             row["on_disk"] = _on_disk(name, good)
+            if subject.in_kernel:
+                taken = statistics.median(result["other_threads_us"] for result in good)
+                row["on_disk"] += f"; its other threads {taken:.0f} us a step"
         else:
             row["error"] = results[-1]["error"] if results else "no round was run"
         rows.append(row)
@@ -519,6 +572,7 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "steps": options.steps,
         "gap_ms": options.gap_ms,
+        "kernel_gap_ms": options.gap_ms or options.kernel_gap_ms,
         "printer": options.printer,
         "folder": str(options.dir or tempfile.gettempdir()),
     }
@@ -563,7 +617,8 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
         return ""
     logged, unlogged = ours["logged_us"]["over_noop"], ours["unlogged_us"]["over_noop"]
     quiet = ours["logged_us"]["quietest"] - measured["noop"]["logged_us"]["quietest"]
-    peers = [row for name, row in measured.items() if name not in ("noop", *OURS)]
+    # What runs in a kernel does not record: no peer of this one.
+    peers = [row for name, row in measured.items() if name not in ("noop", *OURS) and not SUBJECTS[name].in_kernel]
     ahead = [row["title"] for row in peers if row["logged_us"]["median"] <= ours["logged_us"]["median"]]
     return (
         f"FileLoggingCallback over the no-op: {logged:+.1f} us a logged step (goal: at most {GOAL_LOGGED_US:g}; "
@@ -571,6 +626,7 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
         f"{unlogged:+.1f} us an unlogged step (goal: at most {GOAL_UNLOGGED_US:g}); "
         + (f"behind {', '.join(ahead)}" if ahead else f"ahead of the {len(peers)} peers that were measured")
         + _beside_wandb(measured)
+        + _beside_progress(measured)
     )
 
 
@@ -580,6 +636,20 @@ def _beside_wandb(measured: dict[str, dict[str, Any]]) -> str:
         return ""
     ours, theirs = (measured[name]["logged_us"]["over_noop"] for name in ("wandb_ours", "wandb"))
     return f"; W&B: ours {ours:+.1f} us a logged step, transformers' {theirs:+.1f}"
+
+
+def _beside_progress(measured: dict[str, dict[str, Any]]) -> str:
+    """Say what both displays in a notebook cost."""
+    if not {"notebook", "notebook_progress"} <= measured.keys():
+        return ""
+    ours, theirs = (
+        " and ".join(f"{measured[name][kind]['median']:.1f}" for kind in ("logged_us", "unlogged_us"))
+        for name in ("notebook", "notebook_progress")
+    )
+    return (
+        f"; in a notebook, us a logged and an unlogged step (goal: at most {GOAL_NOTEBOOK_US:g}): "
+        f"ours {ours}, transformers' {theirs}"
+    )
 
 
 def _names(text: str) -> list[str]:
@@ -613,6 +683,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write rows, rounds and machine here")
     parser.add_argument(
         "--gap-ms", type=float, default=0.0, help="sleep before each step, for a training's pace (default 0)"
+    )
+    parser.add_argument(
+        "--kernel-gap-ms",
+        type=float,
+        default=5.0,
+        help="the same for what runs in a kernel, without --gap-ms (default 5)",
     )
     parser.add_argument("--printer", action="store_true", help="with the Trainer's own PrinterCallback beside each")
     parser.add_argument("--dir", type=Path, help="where the callbacks write (default: the system's temporary folder)")

@@ -127,6 +127,10 @@ class TrainingPlan:
     def __str__(self) -> str:
         return self.explain()
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the text as the value of a notebook's cell (IPython's protocol)."""
+        printer.text(repr(self) if cycle else str(self))
+
     def explain(self) -> str:
         """Say in words what was settled and why: sizes, memory predicted and measured, what limits, margin, tier."""
         return explain(self)

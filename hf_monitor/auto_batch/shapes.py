@@ -164,6 +164,10 @@ class ProbeResult:
             f"with {self.samples} samples, {self.out_of_memory_errors} out of memory{more}"
         )
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the text as the value of a notebook's cell (IPython's protocol)."""
+        printer.text(repr(self) if cycle else str(self))
+
     @property
     def samples(self) -> int:
         """Samples that were pushed through real steps."""

@@ -129,7 +129,7 @@ class Recorder:
     def shows_alerts(self) -> bool:
         """Whether alerts are seen without being printed."""
         area = None if self._area is None else self._area()
-        return area is not None and area.is_open
+        return area is not None and area.is_seen
 
     def begin(self, args: Any, state: Any, **kwargs: Any) -> None:
         """Begin an attempt for a training, unless another callback did so for the same ``on_train_begin``."""

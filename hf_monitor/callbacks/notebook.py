@@ -198,8 +198,11 @@ class NotebookCallback(TrainerCallback):
             step = recorder.outside(state).get("weights_step", state.global_step)
             shown.view.add(prefix, recorder.told_evaluation(state, metrics), step)
         shown.area.changed()
-        if shown is self._evaluation and isinstance(shown.area, PlainArea):  # no cell whose end would be heard
-            self.settle_evaluation()
+        if shown is self._evaluation:
+            if isinstance(shown.area, PlainArea):  # no cell whose end would be heard
+                self.settle_evaluation()
+            else:
+                shown.area.flush()  # nor is it by a forked child
 
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

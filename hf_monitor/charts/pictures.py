@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 from hf_monitor.charts.chart import Chart
@@ -45,6 +48,31 @@ class Pictures(list[Path]):
         parts += [f"{len(self.notes)} with notes (.notes)"] if self.notes else []
         parts += [f"{self.uncovered.total()} characters without a glyph (.uncovered)"] if self.uncovered else []
         return f"<{', '.join(parts)}: {', '.join(path.name for path in self) or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        """Show the pictures in a notebook, small: all fifteen take some 200 kB in it."""
+        parts = [f"<div>{escape(repr(self))}</div>"]
+        for path in self:
+            found = _thumbnail(path)
+            if found:
+                source = f"data:image/webp;base64,{b64encode(found).decode()}"
+                parts.append(f'<img width="440" style="max-width:100%" alt="{escape(path.name)}" src="{source}">')
+        parts += [f"<div>{escape(name)} is left out: {escape(why)}</div>" for name, why in self.left_out.items()]
+        return "\n".join(parts)
+
+
+def _thumbnail(path: Path) -> bytes:
+    """Make a picture 700 pixels wide; empty where the file is gone."""
+    from PIL import Image  # matplotlib needs it, too
+
+    small = BytesIO()
+    try:
+        with Image.open(path) as picture:
+            picture.thumbnail((700, 7000))
+            picture.convert("RGB").save(small, "webp", quality=60, method=2)
+    except (OSError, ValueError):
+        return b""
+    return small.getvalue()
 
 
 def save_charts(charts: Sequence[tuple[str, Callable[[], Chart]]], output_dir: str | os.PathLike[str]) -> Pictures:

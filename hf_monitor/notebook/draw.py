@@ -24,7 +24,7 @@ from hf_monitor.report.words import duration, number
 
 __all__ = ["draw"]
 
-_OVER = ("finished", "interrupted", "terminated", "crashed", "killed")
+_OVER = ("finished", "stopped", "interrupted", "terminated", "crashed", "killed")
 _MOST_ALERTS, _MOST_MESSAGES, _MOST_CARDS, _MOST_BARS = 5, 8, 8, 8
 _SHADE = "background:rgba(128,128,128,.25);border-radius:3px;margin:2px 0 6px 0;max-width:520px"
 

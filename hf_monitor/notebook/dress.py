@@ -49,6 +49,7 @@ _GOOD, _INFO, _WARN, _BAD = "#1a7f4b", "#3355bb", "#8a5a00", "#b3261e"
 _BADGES = {
     "finished": _GOOD,
     "interrupted": _WARN,
+    "stopped": _WARN,
     "terminated": _WARN,
     "unknown": _WARN,
     "warning": _WARN,

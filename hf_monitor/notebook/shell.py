@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["at_cell_end", "in_notebook", "publish", "this_cell"]
+__all__ = ["at_cell_end", "cell_runs", "in_notebook", "listen", "publish", "this_cell"]
+
+log = logging.getLogger("hf_monitor")
 
 _hooked: weakref.WeakSet[Any] = weakref.WeakSet()  # shells that tell us
 _listeners: list[weakref.WeakMethod[Callable[[BaseException | None], None]]] = []
+_resting = False  # whether the last cell that we heard of has ended
 
 
 def _shell() -> Any:
@@ -43,28 +48,54 @@ def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
     """
     # What IPython.display.display(raw=True) does.
     bundle = {"text/html": html, "text/plain": text}
-    _shell().display_pub.publish(data=bundle, metadata={}, transient={"display_id": display_id}, update=update)
+    publisher = _shell().display_pub
+    session = getattr(publisher, "session", None)
+    if getattr(session, "pid", None) not in (None, os.getpid()):
+        # A forked child (accelerate's notebook_launcher). Its socket is made for it; the session is not, and keeps
+        # displays back until something was printed there. What its print does:
+        session.pid = os.getpid()
+    publisher.publish(data=bundle, metadata={}, transient={"display_id": display_id}, update=update)
+
+
+def listen() -> None:
+    """Hear from now on that cells begin and end."""
+    shell = _shell()
+    if shell is not None and shell not in _hooked:
+        _hooked.add(shell)
+        shell.events.register("pre_run_cell", _cell_begins)
+        shell.events.register("post_run_cell", _cell_ended)
+
+
+def cell_runs() -> bool:
+    """Whether a cell is being run, as far as we :func:`listen`."""
+    return not _resting
 
 
 def at_cell_end(listener: Callable[[BaseException | None], None]) -> None:
     """Have a method called when a cell has run, with the error that ended it; as long as its object lives.
 
-    Without a notebook it is never called. What it raises is not shown to anybody.
+    Without a notebook it is never called. What it raises is logged and not shown.
     """
-    shell = _shell()
-    if shell is None:
-        return
-    if shell not in _hooked:
-        _hooked.add(shell)
-        shell.events.register("post_run_cell", _cell_ended)
-    _listeners.append(weakref.WeakMethod(listener))
+    if _shell() is not None:
+        listen()
+        _listeners.append(weakref.WeakMethod(listener))
+
+
+def _cell_begins(_: Any) -> None:
+    global _resting
+    _resting = False
 
 
 def _cell_ended(result: Any) -> None:
+    global _resting
+    _resting = True
     error = getattr(result, "error_in_exec", None) or getattr(result, "error_before_exec", None)
     for reference in list(_listeners):
         listener = reference()
         if listener is None:
             _listeners.remove(reference)
-        else:
+            continue
+        try:
             listener(error)
+        except Exception:  # IPython would show a traceback below the cell
+            log.debug("hf_monitor: at the end of a cell", exc_info=True)

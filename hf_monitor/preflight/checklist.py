@@ -147,6 +147,10 @@ class Checklist:
     def __str__(self) -> str:
         return as_text(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the text as the value of a notebook's cell (IPython's protocol)."""
+        printer.text(repr(self) if cycle else str(self))
+
 
 def _not_read(check: Check, unread: Collection[str]) -> Check:
     if check.state == "skipped":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hf_monitor.gpu.report_text import one_line
 from hf_monitor.report.material import Material
@@ -27,6 +27,10 @@ class RunVerdict(NamedTuple):
     def __str__(self) -> str:
         questions = ("Did it learn?", "What went wrong?", "What to change first?")
         return "\n".join(f"{question} {said}" for question, said in zip(questions, self[1:], strict=True))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the text as the value of a notebook's cell (IPython's protocol)."""
+        printer.text(repr(self) if cycle else str(self))
 
 
 def verdict_of(run: Run | Material | str | os.PathLike[str]) -> RunVerdict:

@@ -10,8 +10,8 @@ from hf_monitor.run.better import greater_is_better
 
 __all__ = [
     "Curve",
-    "curve_of",
     "Reached",
+    "curve_of",
     "html_table",
     "last_and_best",
     "metric_names",
