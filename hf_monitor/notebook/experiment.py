@@ -199,7 +199,7 @@ class Experiment:
         if self._settings:
             rest = len(self._settings) - _SETTINGS
             notes.append(", ".join(self._settings[:_SETTINGS]) + (f" and {rest} more" if rest > 0 else ""))
-        state = self._tally.copy()
+        state = self._tally.view()
         return Scene(
             self.name,
             self._status,

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from markupsafe import Markup
-
 from hf_monitor.errors import InputError
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.dress import line
+from hf_monitor.notebook.dress import name as cut
 from hf_monitor.notebook.experiment import Experiment
 from hf_monitor.notebook.held import Held
 from hf_monitor.notebook.inputs import named, number_of, series_of, step_of
@@ -281,7 +281,7 @@ def _many(value: Any) -> bool:
 
 
 def _said(words: str) -> Drawing:
-    return Drawing(str(Markup("<div>{}</div>").format(words)), words)
+    return Drawing(str(line(cut(words, 400))), words)
 
 
 def _nothing() -> None: ...

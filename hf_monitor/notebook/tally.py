@@ -40,6 +40,7 @@ class Tally:
     def __init__(self, config: Mapping[str, Any], total_steps: int | None) -> None:
         self.state = State({"arguments": config})
         self.state.max_steps = total_steps
+        self._view = State()
         self._next: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._beyond: set[str] = set()
@@ -94,13 +95,13 @@ class Tally:
         """The largest so far."""
         return int(self.state.step or 0)
 
-    def copy(self) -> State:
-        """Give a state that does not change while it is drawn."""
-        found = copy.copy(self.state)
-        found.curves = {name: copy.copy(curve) for name, curve in self.state.curves.items()}
-        for curve in found.curves.values():
+    def view(self) -> State:
+        """Give a state that does not change while it is drawn: the same one each time, as it knows what was drawn."""
+        self._view.__dict__.update(self.state.__dict__)
+        self._view.curves = {name: copy.copy(curve) for name, curve in self.state.curves.items()}
+        for curve in self._view.curves.values():
             curve.points = list(curve.points)
-        return found
+        return self._view
 
     def note(self) -> str:
         """Say what is not shown; empty where all is."""

@@ -272,14 +272,22 @@ def test_a_bar_without_an_experiment_has_an_output_of_its_own(notebook):
     assert list(bar) == [0, 1, 2]
     assert list(bar) == [0, 1, 2]
     failing = nb.progress(5, "failing")
-    try:
+
+    def loop():
         for n in failing:
             assert n < 2
-    except AssertionError as error:
-        notebook.end_cell(error)
-    assert len(notebook.shown_in(1)) == 3
-    assert failing.closed
-    assert failing.done == 2
+
+    with pytest.raises(AssertionError) as caught:
+        loop()
+    assert (failing.closed, failing.done) == (True, 2)
+    by_hand = nb.progress(5, "by hand")
+    by_hand.update(3)
+    notebook.end_cell(caught.value)
+    assert "3" in notebook.shown_in(1)[3]  # without waiting
+    by_hand.update()  # goes on in the next cell
+    by_hand.close()
+    assert "4 of 5" in notebook.shown_in(1)[3]
+    assert len(notebook.outputs) == 4
 
 
 def test_a_logger_that_is_let_go_ends_in_order(notebook, scenes, tmp_path):

@@ -111,7 +111,7 @@ def test_plots_and_tables_are_outputs_of_their_cell(session):
     assert 'alt="of its own' in plot
     assert "not finite" not in plot
     (table,) = html(notebook, 3)
-    assert "<table>" in table
+    assert "<td" in table
     assert "302" in table  # values
     assert "first &lt;try&gt;" in table
 
@@ -124,7 +124,7 @@ def test_cells_that_are_run_again_leave_one_open(session):
     assert "finished" in three
     lone = html(notebook, 5)
     assert len(lone) == 1
-    assert "1 / 3" in lone[0] or "1/3" in lone[0]
+    assert "1 of 3" in lone[0]
     run = load_run(folder / "again")
     assert len(run.attempts) == 4  # and the long one of cell 6
     assert run.status == "finished"
