@@ -22,7 +22,7 @@ def test_any_training_loop(tmp_path):
     area = done.text("nb.start_experiment(")
     assert "digits" in area
     assert "finished" in area
-    assert "15 / 15" in area
+    assert "15 of 15" in area
     assert number(losses[-1]) in area
     accuracy = run.curve("eval_accuracy").values[-1]
     assert accuracy > 90
@@ -46,4 +46,4 @@ def test_any_training_loop(tmp_path):
     assert f"recorded as: {ending}" in done.printed("careful.start_experiment(")
     log = (done.folder / "outputs/any_loop/printed.log").read_text(encoding="utf-8")
     assert [line[30:] for line in log.splitlines()] == ["a line of our own", "and what anything prints"]
-    assert log in done.printed("Logger(")
+    assert log in done.printed("with Logger(")

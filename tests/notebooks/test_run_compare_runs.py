@@ -21,7 +21,7 @@ def test_compare_runs(tmp_path):
 
     comparison = compare_runs(folders, metric="eval_loss")
     assert comparison.verdict.outcome == "clear difference"
-    assert comparison.verdict.best.name == "learning_rate=0.006"
+    assert "is of learning_rate=0.006" in str(comparison.verdict)
     assert "learning_rate=0.006" in done.text("comparison = compare_runs(")
     assert done.printed("comparison.verdict.outcome") == f"clear difference\n{comparison.verdict}\n"
     table = done.text("comparison.to_pandas()")
