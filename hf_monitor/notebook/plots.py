@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from hf_monitor.gpu.report_text import encodable
 from hf_monitor.notebook.area import Drawing
-from hf_monitor.notebook.dress import STYLE, line, name
+from hf_monitor.notebook.dress import card, line, name
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.report.picture import Series
 from hf_monitor.report.watch.curve import Curve, sparkline
@@ -49,8 +49,7 @@ class Plot:
     def drawing(self) -> Drawing:
         """Give it as an output of its own."""
         text = self.text()
-        card = Markup('<div class="hfm-card">{}</div>').format(self.titled())
-        return Drawing(str(STYLE + card), text)
+        return Drawing(card(self.titled()), text)
 
     def text(self) -> str:
         """Write each line as one of characters: ``"loss ▇▅▂▁ 2.1 to 0.3"``; before it was drawn."""
