@@ -27,7 +27,8 @@ def test_any_training_loop(tmp_path):
     accuracy = run.curve("eval_accuracy").values[-1]
     assert accuracy > 90
     assert number(accuracy) in area
-    assert "right, in percent, of each digit" in area
+    assert "which digits are read well?" in area
+    assert "right, in percent, by digit" in area
     assert "data:image/svg+xml" in done.shown("nb.start_experiment(")[0]
 
     summary = done.text("nb.display_summary()")
