@@ -82,9 +82,8 @@ class NotebookCallback(TrainerCallback):
         self._hears_cells = False
 
     def _open(self, args: Any) -> Recorder:
-        folder = run_dir_for(self.run_dir, args)
-        if self._recorder is None or self._recorder.writer.run_dir != folder:
-            self._recorder = recorder_for(folder)
+        if self._recorder is None:
+            self._recorder = recorder_for(run_dir_for(self.run_dir, args))
         return self._recorder
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

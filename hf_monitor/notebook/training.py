@@ -158,8 +158,9 @@ class TrainingView(_View):
         state = self._follower.state
         if state.attempt < self._attempt:  # its rows wait for a disk
             state = State(state.facts)
-        if any(alert.time is not None and alert.time < self.began - 1 for alert in state.alerts):  # of earlier ones
-            own = [alert for alert in state.alerts if alert.time is None or alert.time >= self.began - 1]
+        begun = state.begun or 0.0
+        if any(alert.time is not None and alert.time < begun for alert in state.alerts):  # of an earlier attempt
+            own = [alert for alert in state.alerts if alert.time is None or alert.time >= begun]
             state.alerts = deque(own, maxlen=state.alerts.maxlen)
             state.alert_counts = Counter(alert.severity for alert in own)
         state.step = max(state.step or 0, self.step)

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,19 +33,18 @@ class Shell:
         self.kernel, self.display_pub, self.events = object(), self, self
         self.outputs: dict[str, list[str]] = {}
         self.scenes: list = []  # each that was drawn
-        self.heard = None
+        self.heard = {}
 
     def publish(self, *, data, metadata, transient, update):
         assert update == (transient["display_id"] in self.outputs)
         self.outputs.setdefault(transient["display_id"], []).append(data["text/html"])
 
     def register(self, event, heard):
-        assert event == "post_run_cell"
-        self.heard = heard
+        self.heard[event] = heard
 
     def end_cell(self, error=None):
-        if self.heard is not None:
-            self.heard(SimpleNamespace(error_in_exec=error, error_before_exec=None))
+        self.heard["post_run_cell"](SimpleNamespace(error_in_exec=error, error_before_exec=None))
+        self.heard["pre_run_cell"](None)  # the next one
 
     def draw(self, scene):
         self.scenes.append(scene)
@@ -181,6 +181,20 @@ def test_the_batches_of_an_evaluation_are_counted(shell, make_trainer, make_data
     assert (shell.last()[1].status, shell.last()[1].ending) == ("interrupted", "by KeyboardInterrupt")
 
 
+def test_before_the_second_log_time_left_is_told_by_the_steps_done(tmp_path):
+    view = training_module.TrainingView(
+        tmp_path, attempt=1, first_step=10, max_steps=100_010, epochs=3, samples=0, metrics=()
+    )
+    notes = []
+    for step in (10, 11, 12):
+        view.step = step
+        notes.append(view.scene().bars[0].note)
+        time.sleep(0.05)
+    assert notes[:2] == ["", ""]
+    hours, unit = re.fullmatch(r"(\d+) (h) \d+ min left", notes[2]).groups()
+    assert (1 <= int(hours) <= 20, unit) == (True, "h")  # 100,000 steps of 0.05 s and more
+
+
 @pytest.mark.parametrize("attached", [True, False])
 def test_the_stop_button_and_an_error_are_told(shell, make_trainer, tmp_path, attached):
     def train(do):
@@ -250,13 +264,15 @@ def test_alerts_are_in_the_area_and_the_log_and_not_on_the_console(shell, make_t
         trainer = make_trainer(train=make_dataset(8), callbacks=[NotebookCallback()])  # it has the evaluation's texts
         monitor = attach(trainer)
         trainer.train()
+        trainer.train()
         logging.getLogger("hf_monitor").warning("something else")
     finally:
         logging.getLogger("hf_monitor").removeHandler(printing)
-    (scene,) = shell.last()
+    _, scene = shell.last()  # without what was found in the training before it
     assert "data_overlap" in [alert.rule for alert in scene.state.alerts]
     assert console.getvalue() == "something else\n"
     written = (monitor.run_dir / "train.log").read_text()
+    assert len(scene.state.alerts) == 1
     assert re.search(r" WARNING (\[hf_monitor\] )?hf_monitor: \[warning\] data_overlap", written), written
 
 
@@ -306,7 +322,7 @@ CELLS = [
     import pathlib, sys, threading, time
     import _thread
     import conftest
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from hf_monitor import NotebookCallback, attach
 
     def made(fixture, *args):
@@ -334,6 +350,16 @@ CELLS = [
     attach(stopped)
     stopped.train()
     """,
+    """
+    import os
+    child = os.fork()
+    if not child:  # as accelerate's notebook_launcher makes them; nothing was printed here yet
+        other = make(callbacks=[NotebookCallback()], output_dir=FOLDER + "/other")
+        other.remove_callback(PrinterCallback)
+        other.evaluate()
+        os._exit(0)
+    os.waitpid(child, 0)
+    """,
 ]
 
 
@@ -344,7 +370,7 @@ def test_in_a_real_kernel_each_training_leaves_one_small_static_output(tmp_path,
     notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
     notebook.cells[3].metadata["tags"] = ["raises-exception"]
     nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-    _, trained, evaluated, stopped = (
+    _, trained, evaluated, stopped, forked = (
         {kind: [out for out in cell.outputs if out.output_type == kind] for kind in ("display_data", "stream", "error")}
         for cell in notebook.cells
     )
@@ -352,10 +378,10 @@ def test_in_a_real_kernel_each_training_leaves_one_small_static_output(tmp_path,
     def text(cell):
         return "".join(out.text for out in cell["stream"])
 
-    for cell in (trained, evaluated, stopped):
+    for cell in (trained, evaluated, stopped, forked):
         (area,) = cell["display_data"]  # and no table of transformers'
         assert 50 < len(area.data["text/html"]) < 300_000
-    shown = [cell["display_data"][0].data["text/html"] for cell in (trained, evaluated, stopped)]
+    shown = [cell["display_data"][0].data["text/html"] for cell in (trained, evaluated, stopped, forked)]
     assert "finished" in shown[0]
     assert "eval_ko" in shown[0]
     assert "eval_en" in shown[0]
@@ -367,5 +393,7 @@ def test_in_a_real_kernel_each_training_leaves_one_small_static_output(tmp_path,
     assert [error.ename for error in stopped["error"]] == ["KeyboardInterrupt"]
     assert "interrupted" in shown[2]
     assert "at step 3, by KeyboardInterrupt" in re.sub("<[^>]*>", "", shown[2])
+    assert "eval_loss" in shown[3]
+    assert "finished" in shown[3]
     log = (tmp_path / "out" / "monitor" / "train.log").read_text()
     assert "[warning] data_overlap" in log
