@@ -136,16 +136,19 @@ def test_what_cannot_be_used_is_refused_and_nothing_of_it_is_logged(notebook, sc
 
 def test_an_error_in_a_cell_is_told_until_something_is_logged(notebook, scenes, tmp_path):
     nb = NotebookLogger(tmp_path)
-    nb.start_experiment("loop", config=Namespace(lr=0.1, api_key="hunter2hunter2"))
+    nb.start_experiment("loop", config=Namespace(lr=0.1, api_key="hunter2hunter2"), total_steps=1000)
+    nb.log_metric("loss", 2.0)
     nb.log_metric("loss", 1.0)
     notebook.end_cell(KeyboardInterrupt())
     assert (scenes[-1].status, scenes[-1].ending) == ("interrupted", "in the cell; the experiment is still open")
+    assert scenes[-1].bars[0].note == ""  # nothing is on its way
     notebook.end_cell(ValueError("of my own\nand more"))
     assert (scenes[-1].status, scenes[-1].ending) == ("crashed", "ValueError: of my own; the experiment is still open")
     assert load_run(tmp_path).status == "running"
     nb.log_metric("loss", 0.5)
     notebook.end_cell()  # shown at the end of the cell, without waiting
     assert (scenes[-1].status, scenes[-1].ending) == ("running", "")
+    assert scenes[-1].bars[0].note.endswith("left")
     assert scenes[-1].links == [("run folder", str(tmp_path))]
     assert any("lr = 0.1" in note for note in scenes[-1].notes)
     assert "hunter2" not in str(scenes)
