@@ -37,14 +37,14 @@ _STYLE = (
 )
 
 
-def as_image(picture: Picture, width: int = 440) -> Markup:
+def as_image(picture: Picture, width: int = 396) -> Markup:
     """Give a picture of the report as an ``<img>`` that needs no style sheet.
 
     Parameters
     ----------
     picture : Picture
     width : int
-        Pixels.
+        Pixels; by default two have room side by side in JupyterLab beside its file browser.
 
     Returns
     -------
