@@ -7,6 +7,7 @@ from hf_monitor import load_run
 from hf_monitor.report.words import number
 
 
+@pytest.mark.slow(seconds=6)
 @pytest.mark.no_cover
 def test_any_training_loop(tmp_path):
     done = Executed("03_any_training_loop.ipynb", tmp_path)

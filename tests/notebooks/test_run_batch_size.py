@@ -7,6 +7,7 @@ import pytest
 from kernel_runs import Executed
 
 
+@pytest.mark.slow(seconds=20)
 @pytest.mark.no_cover
 def test_batch_size_and_gpu(tmp_path):
     done = Executed("04_batch_size_and_gpu.ipynb", tmp_path)

@@ -7,6 +7,7 @@ from hf_monitor import compare_runs, load_run
 from hf_monitor.report.words import number
 
 
+@pytest.mark.slow(seconds=20)
 @pytest.mark.no_cover
 def test_compare_runs(tmp_path):
     done = Executed("05_compare_runs.ipynb", tmp_path)
