@@ -57,17 +57,13 @@ class Summary(NamedTuple):
         lines = [f"{self.title}: {status}", "; ".join(about)]
         if not self.rows:
             nothing = "No metric was logged."
-            return Drawing(_card(head + line(nothing)), "\n".join([*lines, nothing]))
+            return Drawing(card(head + line(nothing)), "\n".join([*lines, nothing]))
         widths = [max(cell_len(cells[n]) for cells in cells_of) for n in range(len(_HEAD))]
         for cells in cells_of:
             gaps = [" " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)]
             rest = (gap + cell for gap, cell in zip(gaps[1:], cells[1:], strict=True))
             lines.append("  ".join([cells[0] + gaps[0], *rest]))
-        return Drawing(_card(head + _table(cells_of)), "\n".join(lines))
-
-
-def _card(parts: Markup) -> str:
-    return card(parts)
+        return Drawing(card(head + _table(cells_of)), "\n".join(lines))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Markup:
