@@ -318,15 +318,21 @@ def test_attach_adds_one_only_where_progress_would_be_drawn(shell, make_trainer,
 
 
 def test_outside_of_a_notebook_it_prints_lines_that_the_log_has_once(make_trainer, capsys):
-    mine = NotebookCallback(metrics=["loss"])
-    trainer = make_trainer(callbacks=[mine], disable_tqdm=False)
+    logged = []
+
+    class Prints(TrainerCallback):
+        def on_log(self, args, state, control, logs, **kwargs):
+            print(logs)
+            logged.append(str(logs))
+
+    trainer = make_trainer(callbacks=[NotebookCallback(metrics=["loss"]), Prints()], disable_tqdm=False)
     monitor = attach(trainer)
     assert not {NotebookProgressCallback, ProgressCallback, PrinterCallback} & set(kinds(trainer))
     with monitor:
         trainer.train()
         trainer.evaluate()
     shown = capsys.readouterr().out.splitlines()
-    assert not [line for line in shown if line.startswith("{")]
+    assert [line for line in shown if line.startswith("{")] == logged  # what is the user's own, and nothing else
     begin, *_, end, evaluation = [line for line in shown if line.startswith("out: ")]
     assert begin.startswith("out: running, steps 0 of 4 (0 %)")
     loss = load_run(monitor.run_dir).metrics.of("train")[-1]["loss"]
@@ -334,6 +340,7 @@ def test_outside_of_a_notebook_it_prints_lines_that_the_log_has_once(make_traine
     assert evaluation.startswith("out: finished")
     written = (monitor.run_dir / "train.log").read_text()
     assert "out: " not in written
+    assert re.findall(r"{'.*", written) == logged
     assert len(re.findall(r"step 4/4  loss ", written)) == 1
 
 
