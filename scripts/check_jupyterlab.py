@@ -52,7 +52,7 @@ print("ready")
 """
 LOGGER_CELLS = [
     LOGGER,
-    "nb.start_experiment('whole', total_steps=60)\nloop()\nnb.end_experiment()",
+    "nb.start_experiment('whole', total_steps=120)\nloop(120)\nnb.end_experiment()",
     "nb.start_experiment('in two cells')\ncount = itertools.count(1)",
     "loop(20)",
     "nb.end_experiment()",
@@ -330,6 +330,10 @@ class Checks:
         """Take a screenshot of the page, or of a cell."""
         if self.shots is not None:
             target = notebook.page if index is None else notebook.cell(index)
+            if index is not None and "Traceback" in notebook.others(index):
+                target = (
+                    notebook.cell(index).locator(".jp-OutputArea-output").filter(has=notebook.page.locator(OURS)).first
+                )
             notebook.page.set_viewport_size({"width": WIDTH, "height": HEIGHT if index is None else 3 * HEIGHT})
             notebook.page.wait_for_timeout(300)
             target.screenshot(path=self.shots / f"{name}.png")
@@ -364,11 +368,12 @@ def cell_run(checks: Checks, book: Notebook) -> None:
     final = book.ended(1)
     times = book.changes()
     rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
-    checks.hold("changes in place while it runs", len(set(seen)) >= 4, f"{len(set(seen))} different texts")
+    checks.hold("changes in place while it runs", len(set(seen)) >= 3, f"{len(set(seen))} different texts")
     checks.hold("at most two updates a second", 0 < rate <= 2.2, f"{len(times)} changes, {rate:.2f} a second")
     checks.hold("one output, ours", book.outputs(1) == (1, 1), book.outputs(1))
     checks.hold("says that it is finished", "finished" in final, final)
-    checks.hold("all pictures are shown", all(book.pictures(1)), book.pictures(1))
+    widths = book.pictures(1)
+    checks.hold("all pictures are shown", len(widths) > 0 and all(widths), widths)
     checks.saved(book.save(), 1)
     checks.shoot(book, "loop", 1)
 
@@ -479,8 +484,9 @@ def reload(checks: Checks, book: Notebook) -> None:
     book.save()
     book.page.reload()
     book.page.wait_for_selector(CELL, timeout=LONG_MS)
-    book.page.wait_for_timeout(4000)  # a kernel that runs a cell does not answer JupyterLab's greeting
-    before = book.text(long)
+    until = time.monotonic() + 30  # a kernel that runs a cell does not answer JupyterLab's greeting
+    while not (before := book.text(long)).strip() and time.monotonic() < until:
+        book.page.wait_for_timeout(100)
     book.page.wait_for_timeout(3000)
     after = book.text(long)
     checks.note("a saved area goes on after the reload", before != after)
