@@ -12,7 +12,7 @@ from markupsafe import Markup
 from hf_monitor.report.text_cut import shown
 from hf_monitor.report.words import clean, quoted
 
-__all__ = ["BETTER", "CELL", "LEFT", "QUIET", "RIGHT", "WORSE", "badge", "card", "line", "name", "table"]
+__all__ = ["BETTER", "CELL", "LEFT", "QUIET", "RIGHT", "STYLE", "WORSE", "badge", "card", "line", "name", "table"]
 
 # The dark themes of JupyterLab (and nbconvert's pages), of VS Code and of Colab.
 _DARK = (
@@ -29,7 +29,7 @@ def _in_dark(what: str) -> str:
     return ",".join(f"{where} .hfm-card .{what}" for where in _DARK)
 
 
-_STYLE = Markup(
+STYLE = Markup(
     "<style>.hfm-card tr{background:none!important}"
     f"{_in_dark('hfm-plot')}{{filter:invert(.92) hue-rotate(180deg)}}"
     + "".join(f"{_in_dark(what)}{{color:{colour}!important}}" for what, colour in _LIGHTER)
@@ -37,7 +37,10 @@ _STYLE = Markup(
 )
 
 QUIET = "opacity:.75"
-_BOX = "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;word-wrap:break-word;overflow-wrap:anywhere"
+_BOX = (
+    "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;"
+    "word-wrap:break-word;overflow-wrap:anywhere"
+)
 _CELL = "padding:2px 12px 2px 0;vertical-align:top;border:none;"
 LEFT, RIGHT = f"{_CELL}text-align:left;white-space:nowrap", f"{_CELL}text-align:right;white-space:nowrap"
 CELL = f"{_CELL}text-align:left;white-space:pre-wrap;overflow-wrap:anywhere;width:100%"
@@ -76,7 +79,7 @@ def name(text: object, most: int = 60) -> str:
 
 def card(content: Markup) -> str:
     """Put content into a frame, with the style sheet: an output of a notebook."""
-    return str(_STYLE + Markup('<div class="hfm-card" style="{}">{}</div>').format(_BOX, content))
+    return str(STYLE + Markup('<div class="hfm-card" style="{}">{}</div>').format(_BOX, content))
 
 
 def line(*parts: object, style: str = "") -> Markup:

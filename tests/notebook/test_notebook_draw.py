@@ -4,15 +4,20 @@ import math
 import re
 import time
 from html.parser import HTMLParser
+from itertools import accumulate
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
-from made_scenes import BEGAN, plot, row, scene, trained
+from made_scenes import BEGAN, row, scene, trained
 
 from hf_monitor.notebook import curve_pictures
 from hf_monitor.notebook.area import Drawing
 from hf_monitor.notebook.draw import draw
+from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.notebook.scene import Bar, Sample
+from hf_monitor.report.line_plot import line_plot
+from hf_monitor.report.picture import Series
 from hf_monitor.report.watch.state import State
 
 # What JupyterLab 4.6 leaves of an output that is not trusted; GitHub is alike. Without style, svg, script, progress.
@@ -123,28 +128,19 @@ def test_colours_are_legible_on_white_and_on_black():
 
 
 def test_pictures_are_whole_svg_with_the_points_of_the_curves():
-    import xml.etree.ElementTree as tree
-
-    (image,) = read(
-        draw(scene(State(), samples=(), pictures=[plot("a <b> & 'q' \"w\" 한", [0, 10, 2.5, math.nan, 5])]))
-    ).images
+    title = "a <b> & 'q' \"w\" 한"
+    series = [Series(title, [float(x) for x in range(60)], [100 * math.sin(x * x) for x in range(60)])]
+    (image,) = read(draw(scene(State(), samples=(), pictures=[curve_image(title, series)]))).images
     head, _, svg = image["src"].partition(",")
     assert head == "data:image/svg+xml"
-    assert image["alt"].startswith("\u2068a <b> & 'q' \"w\" 한: ")
-    root = tree.fromstring(unquote(svg))
-    (line,) = [
-        one.get("d")
-        for one in root.iter("{http://www.w3.org/2000/svg}path")
-        if "l" in one.get("d") and "v" not in one.get("d")
-    ][:1]
+    assert image["alt"].startswith(f"\u2068{title}: ")
+    ElementTree.fromstring(unquote(svg))
+    (line,) = re.findall(r"d='(M[^'l]+l[^'v]+)'", unquote(svg))
     numbers = [float(one) for one in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", line)]
-    xs, ys = [numbers[0]], [numbers[1]]
-    for dx, dy in zip(numbers[2::2], numbers[3::2], strict=True):
-        xs.append(xs[-1] + dx)
-        ys.append(ys[-1] + dy)
-    shares = [(y - ys[0]) / (ys[1] - ys[0]) for y in ys]
-    assert shares == pytest.approx([0, 1, 0.25, 0.5], abs=0.002)
-    assert [(x - xs[0]) / (xs[-1] - xs[0]) for x in xs] == pytest.approx([0, 0.25, 0.5, 1], abs=0.002)
+    (whole,) = re.findall(r'd="M([^"]+L[^"]+)"', str(line_plot(title, series).svg))
+    points = [float(one) for pair in whole.split("L") for one in pair.split()]
+    assert list(accumulate(numbers[::2])) == pytest.approx(points[::2], abs=1e-6)
+    assert list(accumulate(numbers[1::2])) == pytest.approx(points[1::2], abs=1e-6)
 
 
 def test_metrics_are_those_asked_for_else_the_first_and_the_rest_is_counted():
@@ -158,6 +154,14 @@ def test_metrics_are_those_asked_for_else_the_first_and_the_rest_is_counted():
     found = read(draw(scene(state, samples=(), metrics=("accuracy", "bleu"))))
     assert "accuracy 0.3 +0.1 0.3 3 not logged so far: bleu" in found.text
     assert [image["alt"].partition(":")[0] for image in found.images] == ["accuracy"]
+
+
+def test_which_way_is_better_is_told_as_the_reader_tells_it():
+    state = State({"arguments": {"metric_for_best_model": "mine", "greater_is_better": False}})
+    state.feed([row("eval", step, eval_wer=0.5 / step, eval_mine=2.0 * step, eval_f1=step / 4) for step in (1, 2)])
+    found = read(draw(scene(state, samples=())))
+    for words in ("eval_wer 0.25 -0.25 0.25 2", "eval_mine 4 +2 2 1", "eval_f1 0.5 +0.25 0.5 2"):
+        assert words in found.text
 
 
 def test_a_resumed_attempt_and_alerts_are_marked():
