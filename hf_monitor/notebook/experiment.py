@@ -208,7 +208,7 @@ class Experiment:
             state,
             ending=self._ending,
             metrics=tuple(state.curves),
-            bars=[*self._tally.bars(self.is_open), *(bar.bar() for bar in self._bars)],
+            bars=[*self._tally.bars(self._status == "running"), *(bar.bar() for bar in self._bars)],
             messages=tuple(self._messages),
             notes=notes,
             links=[("run folder", self._place)] if self._place else [],
@@ -220,7 +220,7 @@ class Experiment:
             parts = [] if self._status == "running" else [" ".join((self._status, self._ending)).strip()]
             if state.max_steps is None and state.step is not None:
                 parts.append(f"step {number(int(state.step))}")
-            parts += map(bar_line, self._tally.bars(self.is_open))
+            parts += map(bar_line, self._tally.bars(self._status == "running"))
             parts += [bar_line(bar.bar()) for bar in self._bars if not bar.closed]
             shown = [(name, curve.last) for name, curve in state.curves.items() if curve.last is not None]
             parts += [f"{name} {number(last[1])}" for name, last in shown[:_IN_A_LINE]]
@@ -239,5 +239,5 @@ def _told(facts: Mapping[str, Any]) -> tuple[str, str]:
     if facts.get("exit_code") == 0:
         return "interrupted", message
     if facts["type"] == "KeyboardInterrupt":
-        return "interrupted", "in the cell"
+        return "interrupted", "in the cell" if in_notebook() else "by Ctrl-C"
     return "crashed", ": ".join(part for part in (facts["type"], message) if part)

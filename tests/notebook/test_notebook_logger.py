@@ -136,16 +136,19 @@ def test_what_cannot_be_used_is_refused_and_nothing_of_it_is_logged(notebook, sc
 
 def test_an_error_in_a_cell_is_told_until_something_is_logged(notebook, scenes, tmp_path):
     nb = NotebookLogger(tmp_path)
-    nb.start_experiment("loop", config=Namespace(lr=0.1, api_key="hunter2hunter2"))
+    nb.start_experiment("loop", config=Namespace(lr=0.1, api_key="hunter2hunter2"), total_steps=1000)
+    nb.log_metric("loss", 2.0)
     nb.log_metric("loss", 1.0)
     notebook.end_cell(KeyboardInterrupt())
     assert (scenes[-1].status, scenes[-1].ending) == ("interrupted", "in the cell; the experiment is still open")
+    assert scenes[-1].bars[0].note == ""  # nothing is on its way
     notebook.end_cell(ValueError("of my own\nand more"))
     assert (scenes[-1].status, scenes[-1].ending) == ("crashed", "ValueError: of my own; the experiment is still open")
     assert load_run(tmp_path).status == "running"
     nb.log_metric("loss", 0.5)
     notebook.end_cell()  # shown at the end of the cell, without waiting
     assert (scenes[-1].status, scenes[-1].ending) == ("running", "")
+    assert scenes[-1].bars[0].note.endswith("left")
     assert scenes[-1].links == [("run folder", str(tmp_path))]
     assert any("lr = 0.1" in note for note in scenes[-1].notes)
     assert "hunter2" not in str(scenes)
@@ -357,6 +360,31 @@ def test_many_metrics_are_counted_not_kept(notebook, scenes):
             nb.log_metric(f"m{n}", n)
     assert len(scenes[-1].metrics) == 64
     assert "36 more metrics are not shown, as more than 64 were logged." in scenes[-1].notes
+
+
+def test_without_a_notebook_the_same_calls_print(capsys, tmp_path):
+    nb = NotebookLogger(tmp_path)
+    nb.log_with_plot("before it", {"길이": [1, 5], "n": 2})
+    nb.start_experiment("요약")
+    nb.log_metric("loss", 0.5, step=3)
+    nb.create_inline_plot({"a": [1, math.nan, 3], "b": ([5, 4], [2, 1])}, "plot")
+    nb.display_summary()
+    with pytest.raises(KeyboardInterrupt), nb:
+        raise KeyboardInterrupt
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" before it, n 2")
+    assert lines[1:5] == [
+        "길이 ▁█ 1 to 5",
+        f"요약: recording to {tmp_path}",
+        "plot, a ▁×█ 1 to 3",
+        "plot, b ▁█ 1 to 2",  # in the order of its steps
+    ]
+    assert lines[5] == "요약: running"
+    assert lines[6].endswith(f"; recorded in {tmp_path}")
+    assert lines[8].split() == ["loss", "0.5", "3", "0.5", "3", "1"]
+    assert lines[9].startswith("요약: interrupted by Ctrl-C, step 3, loss 0.5, after ")
+    assert len(lines) == 10
+    assert load_run(tmp_path).status == "interrupted"
 
 
 def python(code, *arguments, **environment):
