@@ -50,7 +50,7 @@ def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
     bundle = {"text/html": html, "text/plain": text}
     publisher = _shell().display_pub
     session = getattr(publisher, "session", None)
-    if session is not None and getattr(session, "pid", None) not in (None, os.getpid()):
+    if session is not None and session.pid != os.getpid():
         # A forked child (accelerate's notebook_launcher). Its socket is made for it; the session is not, and keeps
         # displays back until something was printed there. What its print does:
         session.pid = os.getpid()

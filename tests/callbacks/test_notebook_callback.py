@@ -157,6 +157,9 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     assert third.bars[0][:3] == ("steps", 6, 6)
     assert [step for step, *_ in third.state.curves["loss"].points] == [2, 4, 6]
     assert len(shell.outputs) == 3
+    begins = next(scene for scene in shell.scenes if scene.bars and scene.bars[0].total == 6)
+    assert not begins.samples  # those of the training before are not its own
+    assert third.samples
 
 
 def test_the_batches_of_an_evaluation_are_counted(shell, make_trainer, make_dataset):
