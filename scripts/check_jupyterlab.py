@@ -99,6 +99,32 @@ TRAINER_CELLS = [
 ]
 
 
+DEMO = """
+import os, torch
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
+from hf_monitor import TextMetrics, attach
+from hf_monitor.demo import load_demo
+from hf_monitor.seq2seq.demo_model import build_demo_model, build_demo_tokenizer
+torch.set_num_threads(2)
+rows = {split: load_demo(split) for split in ("train", "validation")}
+tokenizer = build_demo_tokenizer(row[key] for row in rows["train"] for key in ("dialogue", "summary"))
+def encode(row):
+    return {**tokenizer(row["dialogue"]), "labels": tokenizer(row["summary"])["input_ids"]}
+data = {split: Dataset.from_list([encode(row) for row in found]) for split, found in rows.items()}
+set_seed(0)
+model = build_demo_model(tokenizer)
+args = Seq2SeqTrainingArguments("summarizer", max_steps=500, logging_steps=5, eval_strategy="steps", eval_steps=50,
+    per_device_train_batch_size=16, per_device_eval_batch_size=50, predict_with_generate=True, report_to="none",
+    use_cpu=True, save_strategy="no", learning_rate=3e-3, warmup_steps=60, dataloader_pin_memory=False)
+trainer = Seq2SeqTrainer(model, args, train_dataset=data["train"], eval_dataset=data["validation"].select(range(50)),
+    data_collator=DataCollatorForSeq2Seq(tokenizer, model), processing_class=tokenizer,
+    compute_metrics=TextMetrics(tokenizer))
+attach(trainer)
+print("ready")
+"""
+DEMO_CELLS = [DEMO, "trainer.train();"]
+
 LONG = {"loop.ipynb": (5, 6), "training.ipynb": (3, 4)}
 """A cell that runs for long, and one after it."""
 
@@ -519,11 +545,18 @@ def reopen(checks: Checks, book: Notebook) -> None:
     book.open()
 
 
+def theme(book: Notebook, name: str) -> None:
+    """Take another theme: Light or Dark."""
+    change = "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`}) }"
+    book.page.evaluate(change, name)
+    light = "false" if name == "Dark" else "true"
+    book.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+    book.page.wait_for_timeout(500)
+
+
 def dark(checks: Checks, book: Notebook) -> None:
     """Take the dark theme: to look at."""
-    book.page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    book.page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
-    book.page.wait_for_timeout(500)
+    theme(book, "Dark")
     ground, ink = (
         book.cell(1)
         .locator(OURS)
@@ -537,6 +570,21 @@ def dark(checks: Checks, book: Notebook) -> None:
     checks.shoot(book, "dark-page")
 
 
+def picture(checks: Checks, book: Notebook) -> None:
+    """Take pictures of the demo in the middle of its training, for the documents."""
+    book.start(1)
+    until = time.monotonic() + 200
+    while "steps 3" not in book.text(1) and book.prompt(1) == "[*]:" and time.monotonic() < until:
+        book.page.wait_for_timeout(300)
+    checks.shoot(book, "notebook", 1)
+    theme(book, "Dark")
+    checks.shoot(book, "notebook-dark", 1)
+    theme(book, "Light")
+    checks.hold("in the middle of a training", book.prompt(1) == "[*]:" and "steps 3" in book.text(1), book.text(1))
+    book.press("notebook:interrupt-kernel")
+    book.ended(1)
+
+
 SCENARIOS: dict[str, tuple[str, Callable[[Checks, Notebook], None]]] = {
     "run": ("loop.ipynb", cell_run),
     "again": ("loop.ipynb", again),
@@ -546,6 +594,7 @@ SCENARIOS: dict[str, tuple[str, Callable[[Checks, Notebook], None]]] = {
     "reopen": ("training.ipynb", reopen),
     "dark": ("training.ipynb", dark),
     "reload": ("training.ipynb", reload),
+    "picture": ("demo.ipynb", picture),
 }
 
 
@@ -576,6 +625,7 @@ def main() -> int:
     try:
         lab.write("loop.ipynb", LOGGER_CELLS)
         lab.write("training.ipynb", TRAINER_CELLS)
+        lab.write("demo.ipynb", DEMO_CELLS)
         lab.write("plain.ipynb", ["print(1)", "1/0"])
         with browser(arguments.chromium) as page:
             page.on(

@@ -153,6 +153,18 @@ def test_nobody_holds_it(notebook, quick):
     assert until(lambda: not any(reference() for reference in gone) and not threads())
 
 
+def test_it_does_not_hold_what_it_shows(notebook):
+    it = Counter()
+    area, gone = it.area, weakref.ref(it)
+    area.open()
+    it.value = 1
+    del it
+    assert gone() is None
+    area.changed()
+    area.close()
+    assert notebook.texts() == ["0"]
+
+
 def test_flush_shows_what_is_new_and_only_that(notebook):
     it = Counter()
     it.area.open()
