@@ -34,24 +34,26 @@ from playwright.sync_api import Error, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG_MS = 90_000
+WIDTH, HEIGHT = 1280, 1000
 MAX_BYTES = 300_000
 CELL = ".jp-Notebook .jp-CodeCell"
 OURS = "[class^='hfm-'], [class*=' hfm-']"
 
 LOGGER = """
-import time
+import itertools, time
 from hf_monitor import NotebookLogger
 nb = NotebookLogger()
+count = itertools.count(1)
 def loop(n=60, name="loop"):
     for i in range(n):
-        nb.log_metrics({"loss": 3 / (1 + i), "accuracy": i / n})
+        nb.log_metrics({"loss": 3 / (1 + i), "accuracy": i / n, "values": next(count)})
         time.sleep(0.05)
 print("ready")
 """
 LOGGER_CELLS = [
     LOGGER,
-    "nb.start_experiment('whole', total_steps=60)\nloop()\nnb.end_experiment()",
-    "nb.start_experiment('in two cells')",
+    "nb.start_experiment('whole', total_steps=120)\nloop(120)\nnb.end_experiment()",
+    "nb.start_experiment('in two cells')\ncount = itertools.count(1)",
     "loop(20)",
     "nb.end_experiment()",
     "nb.start_experiment('stopped')\nloop(2000)",
@@ -60,13 +62,12 @@ LOGGER_CELLS = [
 ]
 
 TRAINER = """
-import os, tempfile, torch, transformers
+import os, tempfile, torch
 from datasets import Dataset
 from transformers import (DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, T5Config,
                           T5ForConditionalGeneration)
 from hf_monitor import TextMetrics, attach
 from hf_monitor.seq2seq.demo_model import build_demo_tokenizer
-transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
 pairs = [("#Person1#: 안녕하세요. #Person2#: 내일 회의는 세 시입니다.", "#Person2#는 회의 시간을 알린다."),
          ("#Person1#: Did you eat? #Person2#: Not yet, let us go.", "They will go to eat.")] * 16
@@ -97,6 +98,32 @@ TRAINER_CELLS = [
     "print('next', 6 * 7)",
 ]
 
+
+DEMO = """
+import os, torch
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
+from hf_monitor import TextMetrics, attach
+from hf_monitor.demo import load_demo
+from hf_monitor.seq2seq.demo_model import build_demo_model, build_demo_tokenizer
+torch.set_num_threads(2)
+rows = {split: load_demo(split) for split in ("train", "validation")}
+tokenizer = build_demo_tokenizer(row[key] for row in rows["train"] for key in ("dialogue", "summary"))
+def encode(row):
+    return {**tokenizer(row["dialogue"]), "labels": tokenizer(row["summary"])["input_ids"]}
+data = {split: Dataset.from_list([encode(row) for row in found]) for split, found in rows.items()}
+set_seed(0)
+model = build_demo_model(tokenizer)
+args = Seq2SeqTrainingArguments("summarizer", max_steps=500, logging_steps=5, eval_strategy="steps", eval_steps=50,
+    per_device_train_batch_size=16, per_device_eval_batch_size=50, predict_with_generate=True, report_to="none",
+    use_cpu=True, save_strategy="no", learning_rate=3e-3, warmup_steps=60, dataloader_pin_memory=False)
+trainer = Seq2SeqTrainer(model, args, train_dataset=data["train"], eval_dataset=data["validation"].select(range(50)),
+    data_collator=DataCollatorForSeq2Seq(tokenizer, model), processing_class=tokenizer,
+    compute_metrics=TextMetrics(tokenizer))
+attach(trainer)
+print("ready")
+"""
+DEMO_CELLS = [DEMO, "trainer.train();"]
 
 LONG = {"loop.ipynb": (5, 6), "training.ipynb": (3, 4)}
 """A cell that runs for long, and one after it."""
@@ -244,7 +271,13 @@ class Notebook:
 
     def text(self, index: int) -> str:
         """Give what a cell's output says."""
+        self.cell(index).locator(".jp-InputPrompt").scroll_into_view_if_needed()  # what is far away is not rendered
         return str(self.cell(index).locator(".jp-Cell-outputArea").inner_text())
+
+    def others(self, index: int) -> str:
+        """Give what a cell's output says beside our areas."""
+        found = self.cell(index).locator(".jp-OutputArea-output").filter(has_not=self.page.locator(OURS))
+        return " ".join(found.all_inner_texts())
 
     def outputs(self, index: int) -> tuple[int, int]:
         """Count a cell's outputs, and those of them that are ours."""
@@ -323,7 +356,14 @@ class Checks:
         """Take a screenshot of the page, or of a cell."""
         if self.shots is not None:
             target = notebook.page if index is None else notebook.cell(index)
+            if index is not None and "Traceback" in notebook.others(index):
+                target = (
+                    notebook.cell(index).locator(".jp-OutputArea-output").filter(has=notebook.page.locator(OURS)).first
+                )
+            notebook.page.set_viewport_size({"width": WIDTH, "height": HEIGHT if index is None else 3 * HEIGHT})
+            notebook.page.wait_for_timeout(300)
             target.screenshot(path=self.shots / f"{name}.png")
+            notebook.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
     def saved(self, cells: list[dict[str, Any]], index: int, areas: int = 1) -> None:
         """Look at the outputs of a cell as they were saved."""
@@ -354,11 +394,12 @@ def cell_run(checks: Checks, book: Notebook) -> None:
     final = book.ended(1)
     times = book.changes()
     rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
-    checks.hold("changes in place while it runs", len(set(seen)) >= 4, f"{len(set(seen))} different texts")
+    checks.hold("changes in place while it runs", len(set(seen)) >= 3, f"{len(set(seen))} different texts")
     checks.hold("at most two updates a second", 0 < rate <= 2.2, f"{len(times)} changes, {rate:.2f} a second")
     checks.hold("one output, ours", book.outputs(1) == (1, 1), book.outputs(1))
     checks.hold("says that it is finished", "finished" in final, final)
-    checks.hold("all pictures are shown", all(book.pictures(1)), book.pictures(1))
+    widths = book.pictures(1)
+    checks.hold("all pictures are shown", len(widths) > 0 and all(widths), widths)
     checks.saved(book.save(), 1)
     checks.shoot(book, "loop", 1)
 
@@ -382,7 +423,9 @@ def again(checks: Checks, book: Notebook) -> None:
     checks.hold("no cell runs: nothing changes, the notebook stays saved", book.text(2) == rest, book.text(2))
     book.run(4)
     checks.hold("started in one cell: its area is there", book.outputs(2) == (1, 1), book.outputs(2))
-    checks.hold("values of five runs of another cell are in it", "99" in book.text(2), book.text(2))
+    checks.hold(
+        "values of five runs of another cell are in it", "values 100" in " ".join(book.text(2).split()), book.text(2)
+    )
     checks.hold("nothing in the other cell", book.outputs(3)[0] == 0, book.text(3))
     checks.saved(book.save(), 2)
 
@@ -413,6 +456,13 @@ def restart(checks: Checks, book: Notebook) -> None:
     checks.hold("run again: one area, finished", book.outputs(1) == (1, 1) and "finished" in book.text(1), book.text(1))
 
 
+def alone(checks: Checks, book: Notebook, index: int, what: str) -> None:
+    """Look whether a cell shows one area of ours, and beside it at most where the report is."""
+    lines = [line for line in book.others(index).splitlines() if line.strip()]
+    only_that = all(line.startswith("hf_monitor: report: ") for line in lines)
+    checks.hold(f"{what}: one area", book.outputs(index)[1] == 1 and len(lines) < 2 and only_that, " ".join(lines))
+
+
 def trainer(checks: Checks, book: Notebook) -> None:
     """Train with attach(): train, evaluate, train again, five times, stop."""
     book.start(1)
@@ -422,9 +472,7 @@ def trainer(checks: Checks, book: Notebook) -> None:
         book.page.wait_for_timeout(100)
     final = book.ended(1)
     checks.hold("changes in place while it trains", len(set(seen)) >= 3, f"{len(set(seen))} different texts")
-    checks.hold(
-        "one output, ours; the Trainer's own is not shown", book.outputs(1) == (1, 1), f"{book.outputs(1)} {final}"
-    )
+    alone(checks, book, 1, "the Trainer's own is not shown")
     checks.hold(
         "finished, with losses, a score and a sample",
         all(word in final for word in ("finished", "loss", "rouge", "#Person")),
@@ -433,11 +481,11 @@ def trainer(checks: Checks, book: Notebook) -> None:
     checks.shoot(book, "trained", 1)
     text = book.run(2)
     checks.hold("evaluated in the next cell: its own area", book.outputs(2) == (1, 1) and "rouge" in text, text)
-    checks.hold("which changes nothing above", book.outputs(1) == (1, 1), book.outputs(1))
+    alone(checks, book, 1, "which changes nothing above")
     checks.shoot(book, "evaluated", 2)
     for _ in range(5):
         book.run(1)
-    checks.hold("trained five times more in the same cell: one area", book.outputs(1) == (1, 1), book.outputs(1))
+    alone(checks, book, 1, "trained five times more in the same cell")
     for _ in range(2):
         book.run(2)
     checks.hold("evaluated again: one area", book.outputs(2) == (1, 1), book.outputs(2))
@@ -462,8 +510,9 @@ def reload(checks: Checks, book: Notebook) -> None:
     book.save()
     book.page.reload()
     book.page.wait_for_selector(CELL, timeout=LONG_MS)
-    book.page.wait_for_timeout(4000)  # a kernel that runs a cell does not answer JupyterLab's greeting
-    before = book.text(long)
+    until = time.monotonic() + 30  # a kernel that runs a cell does not answer JupyterLab's greeting
+    while not (before := book.text(long)).strip() and time.monotonic() < until:
+        book.page.wait_for_timeout(100)
     book.page.wait_for_timeout(3000)
     after = book.text(long)
     checks.note("a saved area goes on after the reload", before != after)
@@ -496,11 +545,18 @@ def reopen(checks: Checks, book: Notebook) -> None:
     book.open()
 
 
+def theme(book: Notebook, name: str) -> None:
+    """Take another theme: Light or Dark."""
+    change = "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`}) }"
+    book.page.evaluate(change, name)
+    light = "false" if name == "Dark" else "true"
+    book.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+    book.page.wait_for_timeout(500)
+
+
 def dark(checks: Checks, book: Notebook) -> None:
     """Take the dark theme: to look at."""
-    book.page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    book.page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
-    book.page.wait_for_timeout(500)
+    theme(book, "Dark")
     ground, ink = (
         book.cell(1)
         .locator(OURS)
@@ -514,6 +570,21 @@ def dark(checks: Checks, book: Notebook) -> None:
     checks.shoot(book, "dark-page")
 
 
+def picture(checks: Checks, book: Notebook) -> None:
+    """Take pictures of the demo in the middle of its training, for the documents."""
+    book.start(1)
+    until = time.monotonic() + 200
+    while "steps 3" not in book.text(1) and book.prompt(1) == "[*]:" and time.monotonic() < until:
+        book.page.wait_for_timeout(300)
+    checks.shoot(book, "notebook", 1)
+    theme(book, "Dark")
+    checks.shoot(book, "notebook-dark", 1)
+    theme(book, "Light")
+    checks.hold("in the middle of a training", book.prompt(1) == "[*]:" and "steps 3" in book.text(1), book.text(1))
+    book.press("notebook:interrupt-kernel")
+    book.ended(1)
+
+
 SCENARIOS: dict[str, tuple[str, Callable[[Checks, Notebook], None]]] = {
     "run": ("loop.ipynb", cell_run),
     "again": ("loop.ipynb", again),
@@ -523,6 +594,7 @@ SCENARIOS: dict[str, tuple[str, Callable[[Checks, Notebook], None]]] = {
     "reopen": ("training.ipynb", reopen),
     "dark": ("training.ipynb", dark),
     "reload": ("training.ipynb", reload),
+    "picture": ("demo.ipynb", picture),
 }
 
 
@@ -532,7 +604,7 @@ def browser(program: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
-            yield chromium.new_page(viewport={"width": 1280, "height": 1000})
+            yield chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         finally:
             chromium.close()
 
@@ -553,6 +625,7 @@ def main() -> int:
     try:
         lab.write("loop.ipynb", LOGGER_CELLS)
         lab.write("training.ipynb", TRAINER_CELLS)
+        lab.write("demo.ipynb", DEMO_CELLS)
         lab.write("plain.ipynb", ["print(1)", "1/0"])
         with browser(arguments.chromium) as page:
             page.on(
@@ -574,7 +647,7 @@ def main() -> int:
                     if book.name != file:
                         book = Notebook(lab, page, file)
                     said = book.run(0)
-                    if not said.endswith("ready"):
+                    if not said.strip().endswith("ready"):
                         raise ValueError(f"the first cell failed: {said[-300:]}")
                     scenario(checks, book)
                 except (Error, IndexError, ValueError) as error:

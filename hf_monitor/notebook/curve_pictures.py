@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from hf_monitor.charts.metric_names import is_bookkeeping, is_text_score, score_of
 from hf_monitor.charts.thin import thin
+from hf_monitor.notebook.dress import name
 from hf_monitor.notebook.metrics_table import shown_metrics
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.notebook.scene import Scene
@@ -69,8 +70,8 @@ def _picture(state: State, title: str, names: Sequence[str], marks: list[Mark]) 
             if same is not None:
                 joined.setdefault(same, []).append(one.removeprefix("eval_") if title == "Scores" else one)
         series = [_series(" = ".join(joined[place]), curve) for place, curve in enumerate(places)]
-        picture = curve_image(title, series, y_label=series[0].name if len(series) == 1 else title, marks=marks)
-        kept[title] = (told, picture)
+        picture = curve_image(name(title), series, marks=marks)
+        kept[title] = (told, Markup("<div><b>{}</b><br>{}</div>").format(name(title), picture))
     return kept[title][1]
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from hf_monitor.notebook.area import Drawing
 from hf_monitor.notebook.curve_pictures import curve_pictures
-from hf_monitor.notebook.dress import BOX, QUIET, STYLE, badge, line, name
+from hf_monitor.notebook.dress import QUIET, badge, card, line, name
 from hf_monitor.notebook.metrics_table import metrics_table, readings
 from hf_monitor.notebook.sample_texts import sample_texts
 from hf_monitor.notebook.scene import Bar, Scene
@@ -56,8 +56,7 @@ def draw(scene: Scene) -> Drawing:
         *(line(_link(label, path)) for label, path in scene.links),
         *(line(name(note, 600), style=QUIET) for note in scene.notes),
     ]
-    card = Markup('<div class="hfm-card" style="{}">{}</div>').format(BOX, Markup("").join(parts))
-    return Drawing(str(STYLE + card), _text(scene))
+    return Drawing(card(Markup("").join(parts)), _text(scene))
 
 
 def _head(scene: Scene) -> Iterator[Markup]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from hf_monitor.report.text_cut import shown
 from hf_monitor.report.words import clean, quoted
 
-__all__ = ["BETTER", "BOX", "CELL", "LEFT", "QUIET", "RIGHT", "STYLE", "WORSE", "badge", "line", "name", "table"]
+__all__ = ["BETTER", "CELL", "LEFT", "QUIET", "RIGHT", "STYLE", "WORSE", "badge", "card", "line", "name", "table"]
 
 # The dark themes of JupyterLab (and nbconvert's pages), of VS Code and of Colab.
 _DARK = (
@@ -37,13 +37,16 @@ STYLE = Markup(
 )
 
 QUIET = "opacity:.75"
-BOX = "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;overflow-wrap:anywhere"
+_BOX = (
+    "max-width:920px;margin:4px 0;padding:8px 12px;border:1px solid #8888;border-radius:6px;"
+    "word-wrap:break-word;overflow-wrap:anywhere"
+)
 _CELL = "padding:2px 12px 2px 0;vertical-align:top;border:none;"
 LEFT, RIGHT = f"{_CELL}text-align:left;white-space:nowrap", f"{_CELL}text-align:right;white-space:nowrap"
 CELL = f"{_CELL}text-align:left;white-space:pre-wrap;overflow-wrap:anywhere;width:100%"
 # At least 4 : 1 on white and on #111; lighter in a theme that is known to be dark.
 BETTER = Markup('class="hfm-better" style="color:#1f8a4c"')
-WORSE = Markup('class="hfm-worse" style="color:#b8701c"')
+WORSE = Markup('class="hfm-worse" style="color:#ae6718"')
 
 _GOOD, _INFO, _WARN, _BAD = "#1a7f4b", "#3355bb", "#8a5a00", "#b3261e"
 _BADGES = {
@@ -72,6 +75,11 @@ def badge(word: str) -> Markup:
 def name(text: object, most: int = 60) -> str:
     """Give others' words for a line of ours: cut, clean, in a direction of their own."""
     return clean(shown(quoted(text, most)))
+
+
+def card(content: Markup) -> str:
+    """Put content into a frame, with the style sheet: an output of a notebook."""
+    return str(STYLE + Markup('<div class="hfm-card" style="{}">{}</div>').format(_BOX, content))
 
 
 def line(*parts: object, style: str = "") -> Markup:

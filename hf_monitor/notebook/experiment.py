@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from hf_monitor.loggers.error_facts import error_facts
@@ -17,12 +16,10 @@ from hf_monitor.notebook.plain import make_area, show_line
 from hf_monitor.notebook.plots import Plot
 from hf_monitor.notebook.progress import Progress, bar_line
 from hf_monitor.notebook.record import Record
-from hf_monitor.notebook.scene import Bar, Scene
+from hf_monitor.notebook.scene import Scene
 from hf_monitor.notebook.shell import at_cell_end, in_notebook, this_cell
-from hf_monitor.notebook.summary import Row, Summary
-from hf_monitor.report.watch.curve import Curve
-from hf_monitor.report.watch.pace import Pace
-from hf_monitor.report.watch.state import State
+from hf_monitor.notebook.summary import Summary
+from hf_monitor.notebook.tally import Tally
 from hf_monitor.report.words import duration, number
 from hf_monitor.run.rows import plain
 from hf_monitor.run.secrets import SecretMask
@@ -31,8 +28,6 @@ __all__ = ["Experiment"]
 
 log = logging.getLogger("hf_monitor")
 
-_METRICS = 64
-"""Whose curves are kept: what somebody logs under ever new names must not fill the memory, nor the notebook."""
 _MESSAGES, _PLOTS, _BARS = 8, 8, 8
 _IN_A_LINE = 6
 _SETTINGS = 8
@@ -67,12 +62,7 @@ class Experiment:
         self._seconds: float | None = None
         self._status, self._ending = "running", ""
         self._stopped: dict[str, Any] | None = None  # the error of the cell that ended last
-        self._next: dict[str, int] = {}
-        self._counts: Counter[str] = Counter()
-        self._beyond: set[str] = set()
-        self._state = State({"arguments": config})
-        self._state.max_steps = total_steps
-        self._offset = 0  # 1 where steps are counted from 0
+        self._tally = Tally(config, total_steps)
         self._messages: deque[str] = deque(maxlen=_MESSAGES)
         self._n_messages = 0
         self._plots: dict[Any, Plot] = {}
@@ -92,52 +82,14 @@ class Experiment:
         """Take values; without a step each metric has its own next one."""
         now = time.time()
         with self._lock:
+            if not self.is_open:  # another thread has ended it
+                return
             self._go_on()
-            if step is not None or len(values) == 1:
-                rows: Iterable[tuple[int, Mapping[str, float]]] = [(self._step_of(values, step), values)]
-            else:
-                found: dict[int, dict[str, float]] = {}
-                for name, value in values.items():
-                    found.setdefault(self._next.get(name, 0), {})[name] = value
-                rows = sorted(found.items())
-            for at, row in rows:
-                self._take(at, row, now)
-                if self._record is not None and row:
+            for at, row in self._tally.rows(values, step):
+                self._tally.take(at, row, now)
+                if self._record is not None:
                     self._record.log(at, dict(row))
         self._area.changed()
-
-    def _step_of(self, values: Mapping[str, float], step: int | None) -> int:
-        return self._next.get(next(iter(values)), 0) if step is None else step
-
-    def _take(self, step: int, row: Mapping[str, float], now: float) -> None:
-        # Not through State.feed: of a Trainer's log that leaves out "epoch" and what ends with "_time", which here are meant.
-        state = self._state
-        curves = state.curves
-        again = False  # a loop is run once more
-        for name, value in row.items():
-            curve = curves.get(name)
-            if curve is None:
-                if len(curves) >= _METRICS:
-                    if len(self._beyond) < 10_000:
-                        self._beyond.add(name)
-                    continue
-                curve = curves[name] = Curve()
-            again = again or (curve.last is not None and step <= curve.last[0])
-            try:
-                curve.add(step, float(value))
-            except OverflowError:
-                curve.add(step, float("inf") if value > 0 else float("-inf"))
-            self._counts[name] += 1
-            self._next[name] = step + 1
-        if again:
-            state.step = max(curve.last[0] for curve in curves.values() if curve.last is not None)
-            state.pace = Pace(step)
-        if state.step is None:
-            self._offset = int(step == 0)
-        if again or state.step is None or step > state.step:
-            state.step = max(state.step or 0, step)
-            state.pace.log(now, step)
-        state.last_time = now
 
     def message(self, text: str) -> None:
         """Take a message; outside of a notebook it is printed."""
@@ -217,19 +169,14 @@ class Experiment:
             for bar in self._bars:
                 bar.close()
             if self._record is not None:
-                self._record.end(int(self._state.step or 0), facts)
+                self._record.end(self._tally.step, facts)
         self._area.close()
 
     def summary(self) -> Summary:
         """Give the table of what it came to so far."""
         with self._lock:
-            rows = []
-            for name, curve in self._state.curves.items():
-                assert curve.last is not None
-                best, at = self._state.best(name) or (None, None)
-                rows.append(Row(name, curve.last[1], curve.last[0], best, at, self._counts[name]))
             seconds = time.time() - self._began if self._seconds is None else self._seconds
-            return Summary(self.name, self._status, self._ending, seconds, rows, self._place)
+            return Summary(self.name, self._status, self._ending, seconds, self._tally.summary(), self._place)
 
     @property
     def _place(self) -> str:
@@ -240,13 +187,11 @@ class Experiment:
             scene = self._scene()
             plots = list(self._plots.values())
         # Outside of the lock: nobody who logs waits for it.
-        scene.pictures = [plot.image() for plot in plots]
+        scene.pictures = [plot.titled() for plot in plots]
         return draw(scene)
 
     def _scene(self) -> Scene:
-        notes = []
-        if self._beyond:
-            notes.append(f"{len(self._beyond):,} more metrics are not shown, as more than {_METRICS} were logged.")
+        notes = [note] if (note := self._tally.note()) else []
         if self._n_plots > len(self._plots):
             notes.append(f"{self._n_plots - len(self._plots):,} earlier plots are not shown.")
         if self._n_messages > len(self._messages):
@@ -254,39 +199,29 @@ class Experiment:
         if self._settings:
             rest = len(self._settings) - _SETTINGS
             notes.append(", ".join(self._settings[:_SETTINGS]) + (f" and {rest} more" if rest > 0 else ""))
+        state = self._tally.view()
         return Scene(
             self.name,
             self._status,
             self._began,
             time.time() if self._seconds is None else self._began + self._seconds,
-            _copy(self._state),
+            state,
             ending=self._ending,
-            metrics=tuple(self._state.curves),
-            bars=self._drawn_bars(),
+            metrics=tuple(state.curves),
+            bars=[*self._tally.bars(self._status == "running"), *(bar.bar() for bar in self._bars)],
             messages=tuple(self._messages),
             notes=notes,
             links=[("run folder", self._place)] if self._place else [],
         )
 
-    def _drawn_bars(self) -> Sequence[Bar]:
-        return [*self._steps(), *(bar.bar() for bar in self._bars)]
-
-    def _steps(self) -> Iterable[Bar]:
-        state = self._state
-        if state.max_steps is not None:
-            done = 0.0 if state.step is None else state.step + self._offset
-            end = state.end_at if self.is_open and done < state.max_steps else None
-            left = f"{duration(max(end - time.time(), 0.0))} left" if end is not None else ""
-            yield Bar("step", done, state.max_steps, left)
-
     def _line(self) -> str:
         with self._lock:
-            state = self._state
+            state = self._tally.state
             parts = [] if self._status == "running" else [" ".join((self._status, self._ending)).strip()]
-            bars = self._drawn_bars()
             if state.max_steps is None and state.step is not None:
                 parts.append(f"step {number(int(state.step))}")
-            parts += [bar_line(bar) for bar in bars if bar.label == "step" or not self._over(bar)]
+            parts += map(bar_line, self._tally.bars(self._status == "running"))
+            parts += [bar_line(bar.bar()) for bar in self._bars if not bar.closed]
             shown = [(name, curve.last) for name, curve in state.curves.items() if curve.last is not None]
             parts += [f"{name} {number(last[1])}" for name, last in shown[:_IN_A_LINE]]
             if len(shown) > _IN_A_LINE:
@@ -297,9 +232,6 @@ class Experiment:
                 parts = [f"recording to {self._place}" if self._place else "begins"]
         return f"{self.name}: {', '.join(parts)}"
 
-    def _over(self, bar: Bar) -> bool:
-        return any(one.closed and one.description == bar.label for one in self._bars)
-
 
 def _told(facts: Mapping[str, Any]) -> tuple[str, str]:
     """Give the status and a sentence for an error, as a run folder has them."""
@@ -307,14 +239,5 @@ def _told(facts: Mapping[str, Any]) -> tuple[str, str]:
     if facts.get("exit_code") == 0:
         return "interrupted", message
     if facts["type"] == "KeyboardInterrupt":
-        return "interrupted", "in the cell"
+        return "interrupted", "in the cell" if in_notebook() else "by Ctrl-C"
     return "crashed", ": ".join(part for part in (facts["type"], message) if part)
-
-
-def _copy(state: State) -> State:
-    """Give a state that does not change while it is drawn."""
-    found = copy.copy(state)
-    found.curves = {name: copy.copy(curve) for name, curve in state.curves.items()}
-    for curve in found.curves.values():
-        curve.points = list(curve.points)
-    return found

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
+import threading
 import time
 import uuid
 import weakref
@@ -14,7 +13,10 @@ from typing import Any, Self, TypeVar, overload
 
 from hf_monitor.errors import InputError
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.dress import line
+from hf_monitor.notebook.dress import name as cut
 from hf_monitor.notebook.experiment import Experiment
+from hf_monitor.notebook.held import Held
 from hf_monitor.notebook.inputs import named, number_of, series_of, step_of
 from hf_monitor.notebook.plain import show_line
 from hf_monitor.notebook.plots import Plot
@@ -22,26 +24,11 @@ from hf_monitor.notebook.progress import LoneProgress, Progress
 from hf_monitor.notebook.record import config_of, folder_of
 from hf_monitor.notebook.shell import in_notebook, publish, this_cell
 from hf_monitor.notebook.summary import Summary
+from hf_monitor.report.words import number
 
 __all__ = ["NotebookLogger"]
 
 Item = TypeVar("Item")
-
-
-class _Open:
-    """The experiment that a logger has open, for whoever ends it when the logger is gone, or the process."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.experiment: Experiment | None = None
-
-    def let_go(self, otherwise: BaseException | Mapping[str, Any] | None = None) -> None:
-        experiment, self.experiment = self.experiment, None
-        if experiment is not None and self.pid == os.getpid():
-            experiment.let_go(otherwise)
-
-
-_all_open: weakref.WeakSet[_Open] = weakref.WeakSet()
 
 
 class NotebookLogger:
@@ -74,11 +61,11 @@ class NotebookLogger:
 
     def __init__(self, run_dir: str | os.PathLike[str] | None = None) -> None:
         self._run_dir = folder_of(run_dir)
-        self._open = _Open()
+        self._open = Held()
+        self._starting = threading.Lock()
         self._last: Summary | None = None
         self._shown: dict[str, str] = {}  # plots of the cell that runs: title -> display id
         self._shown_in = 0
-        _all_open.add(self._open)
         weakref.finalize(self, self._open.let_go).atexit = False  # a cell that makes it is run again
 
     def __repr__(self) -> str:
@@ -130,10 +117,15 @@ class NotebookLogger:
         self._open.experiment = Experiment(name, self._run_dir if place is None else place, config, total)
 
     def _experiment(self) -> Experiment:
-        if self._open.experiment is None:
-            self.start_experiment("experiment")
-        assert self._open.experiment is not None
-        return self._open.experiment
+        found = self._open.experiment
+        if found is None:
+            with self._starting:  # of several threads one begins it
+                found = self._open.experiment
+                if found is None:
+                    self.start_experiment("experiment")
+                    found = self._open.experiment
+        assert found is not None
+        return found
 
     def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
         """Log a value; without an experiment one called ``experiment`` begins.
@@ -211,7 +203,7 @@ class NotebookLogger:
                 experiment.plot(("message", plot.title), plot)
             return
         words = ", ".join(
-            [f"{time.strftime('%H:%M:%S')} {message}", *(f"{name} {one:g}" for name, one in numbers.items())]
+            [f"{time.strftime('%H:%M:%S')} {message}", *(f"{name} {number(one)}" for name, one in numbers.items())]
         )
         self._show(f"message {message}", _said(words))
         if plot is not None:
@@ -289,27 +281,7 @@ def _many(value: Any) -> bool:
 
 
 def _said(words: str) -> Drawing:
-    from markupsafe import Markup
-
-    return Drawing(str(Markup("<div>{}</div>").format(words)), words)
+    return Drawing(str(line(cut(words, 400))), words)
 
 
 def _nothing() -> None: ...
-
-
-def _at_exit() -> None:
-    """End what nobody has: a kernel that is shut down with an experiment open did not finish it; a script did.
-
-    Python leaves the error that ended a script in :mod:`sys`.
-    """
-    otherwise: BaseException | Mapping[str, Any] | None = None
-    if in_notebook():
-        told = "the kernel ended before end_experiment()"
-        otherwise = {"type": "SystemExit", "message": told, "traceback": "", "exit_code": 0}
-    elif not hasattr(sys, "ps1"):
-        otherwise = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    for one in list(_all_open):
-        one.let_go(otherwise)
-
-
-atexit.register(_at_exit)

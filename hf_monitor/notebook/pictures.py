@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from hf_monitor.notebook.dress import name
 from hf_monitor.report.line_plot import line_plot
 from hf_monitor.report.picture import Picture, Series
-from hf_monitor.report.words import clean
 
 __all__ = ["as_image", "curve_image"]
 
@@ -37,14 +37,14 @@ _STYLE = (
 )
 
 
-def as_image(picture: Picture, width: int = 440) -> Markup:
+def as_image(picture: Picture, width: int = 396) -> Markup:
     """Give a picture of the report as an ``<img>`` that needs no style sheet.
 
     Parameters
     ----------
     picture : Picture
     width : int
-        Pixels.
+        Pixels; by default two have room side by side in JupyterLab beside its file browser.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def as_image(picture: Picture, width: int = 440) -> Markup:
     return Markup('<img class="hfm-plot" width="{}" style="{}" alt="{}" src="{}">').format(
         width,
         "max-width:100%;height:auto;margin:0 12px 8px 0",
-        clean(picture.alt),
+        name(picture.alt, 1000),
         Markup(source.replace("&", "&amp;")),
     )
 

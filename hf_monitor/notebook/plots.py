@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from hf_monitor.gpu.report_text import encodable
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.dress import card, line, name
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.report.picture import Series
 from hf_monitor.report.watch.curve import Curve, sparkline
@@ -41,21 +42,25 @@ class Plot:
             self._series = ()
         return self._image
 
+    def titled(self) -> Markup:
+        """Draw it under its title."""
+        return line(Markup("<b>{}</b><br>{}").format(name(self.title, 200), self.image()))
+
     def drawing(self) -> Drawing:
         """Give it as an output of its own."""
         text = self.text()
-        return Drawing(str(Markup("<div><b>{}</b><br>{}</div>").format(self.title, self.image())), text)
+        return Drawing(card(self.titled()), text)
 
     def text(self) -> str:
         """Write each line as one of characters: ``"loss ▇▅▂▁ 2.1 to 0.3"``; before it was drawn."""
         blocks = sys.stdout is None or encodable(_BLOCK, sys.stdout) == _BLOCK
         lines = []
-        for name, steps, values, *_ in self._series:
+        for one, steps, values, *_ in self._series:
             curve = Curve()
-            for step, value in sorted(zip(steps, values, strict=True), key=lambda pair: pair[0]):
+            pairs = sorted(zip(steps, values, strict=True), key=lambda pair: pair[0])
+            for step, value in pairs:
                 curve.add(step, value)
-            first, last = (values[0], values[-1]) if len(values) else (None, None)
-            said = f"{number(first)} to {number(last)}" if len(values) else "no values"
-            label = self.title if name == self.title else f"{self.title}, {name}"
+            said = f"{number(pairs[0][1])} to {number(pairs[-1][1])}" if pairs else "no values"
+            label = self.title if one == self.title else f"{self.title}, {one}"
             lines.append(f"{label} {sparkline(curve.points, _COLUMNS, blocks=blocks)} {said}")
         return "\n".join(lines) or f"{self.title}: no values"

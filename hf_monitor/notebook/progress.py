@@ -99,7 +99,8 @@ class Progress(Generic[Item]):
         if self.closed:
             words.append(duration(seconds))
         elif self.done and seconds > 0:
-            words.append(f"{number(self.done / seconds, 3)} a second")
+            rate = self.done / seconds
+            words.append(f"{number(rate, 3)} a second" if rate >= 1 else f"{duration(1 / rate)} each")
             if self.total is not None and self.total > self.done:
                 words.append(f"{duration(seconds * (self.total - self.done) / self.done)} left")
         if self.closed and self.total is not None and self.done < self.total:
@@ -127,13 +128,13 @@ class LoneProgress(Progress[Item]):
         self._area.close()
 
     def _cell_ended(self, error: BaseException | None) -> None:
-        if error is not None and not self.closed:  # the error's traceback keeps the loop alive
-            self.close()
         self._area.flush()
 
     def _draw(self) -> Drawing:
-        status = ("finished" if self.total in (None, self.done) else "stopped") if self.closed else "running"
-        return draw(Scene("", status, self._wall, time.time(), State(), bars=[self.bar()]))
+        over = "finished" if self.total in (None, self.done) else "interrupted"
+        status = over if self.closed else "running"
+        title = self.description or "progress"
+        return draw(Scene(title, status, self._wall, time.time(), State(), bars=[self.bar()._replace(label="")]))
 
     def _line(self) -> str:
         return bar_line(self.bar())

@@ -58,9 +58,11 @@ def publish(html: str, text: str, display_id: str, *, update: bool) -> None:
 
 
 def listen() -> None:
-    """Hear from now on that cells begin and end."""
+    """Hear from now on, in a cell, that cells begin and end."""
+    global _resting
     shell = _shell()
     if shell is not None and shell not in _hooked:
+        _resting = False
         _hooked.add(shell)
         shell.events.register("pre_run_cell", _cell_begins)
         shell.events.register("post_run_cell", _cell_ended)

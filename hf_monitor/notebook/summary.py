@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
+from rich.cells import cell_len
 
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.dress import LEFT, QUIET, RIGHT, badge, card, line, name, table
 from hf_monitor.report.words import duration, number
 
 __all__ = ["Row", "Summary"]
 
 _HEAD = ("metric", "last", "at step", "best", "at step", "values")
-_CELL = "padding:2px 10px;text-align:right"
-_FIRST = "padding:2px 10px;text-align:left"
 
 
 class Row(NamedTuple):
@@ -51,32 +51,32 @@ class Summary(NamedTuple):
         about = [duration(self.seconds)]
         about.append(f"recorded in {self.place}" if self.place else "not recorded: no run_dir was given")
         status = f"{self.status}: {self.ending}" if self.ending else self.status
-        head = Markup("<p><b>{}</b> {}<br>{}</p>").format(self.title, status, "; ".join(about))
-        table = [list(_HEAD), *(row.cells() for row in self.rows)]
+        head = line(Markup("<b>{}</b> {} {}").format(name(self.title, 80), badge(self.status), name(self.ending, 300)))
+        head += line(name("; ".join(about), 400), style=QUIET)
+        cells_of = [list(_HEAD), *(row.cells() for row in self.rows)]
         lines = [f"{self.title}: {status}", "; ".join(about)]
         if not self.rows:
             nothing = "No metric was logged."
-            return Drawing(str(head + Markup("<p>{}</p>").format(nothing)), "\n".join([*lines, nothing]))
-        widths = [max(len(cells[n]) for cells in table) for n in range(len(_HEAD))]
-        lines += [
-            "  ".join(
-                [
-                    cells[0].ljust(widths[0]),
-                    *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
-                ]
-            )
-            for cells in table
-        ]
-        return Drawing(str(head + _table(table)), "\n".join(lines))
+            return Drawing(_card(head + line(nothing)), "\n".join([*lines, nothing]))
+        widths = [max(cell_len(cells[n]) for cells in cells_of) for n in range(len(_HEAD))]
+        for cells in cells_of:
+            gaps = [" " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)]
+            rest = (gap + cell for gap, cell in zip(gaps[1:], cells[1:], strict=True))
+            lines.append("  ".join([cells[0] + gaps[0], *rest]))
+        return Drawing(_card(head + _table(cells_of)), "\n".join(lines))
 
 
-def _table(table: Sequence[Sequence[str]]) -> Markup:
-    rows = []
-    for n, cells in enumerate(table):
+def _card(parts: Markup) -> str:
+    return card(parts)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Markup:
+    found = Markup("")
+    for n, cells in enumerate(rows):
         tag = Markup("td" if n else "th")
-        row = [
-            Markup('<{} style="{}">{}</{}>').format(tag, _CELL if k else _FIRST, cell, tag)
+        row = Markup("").join(
+            Markup('<{} style="{}">{}</{}>').format(tag, RIGHT if k else LEFT, name(cell, 80), tag)
             for k, cell in enumerate(cells)
-        ]
-        rows.append(Markup("<tr>{}</tr>").format(Markup("").join(row)))
-    return Markup("<table>{}</table>").format(Markup("").join(rows))
+        )
+        found += Markup("<tr>{}</tr>").format(row)
+    return table(found)

@@ -86,7 +86,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 def tick_labels(ticks: list[float]) -> list[str]:
     """Write ticks, all alike and as short as tells them apart: ``0.25``, ``40k``, ``1.5M``, ``2e-5``."""
     largest = max(map(abs, ticks))
-    apart = min((b - a for a, b in pairwise(ticks)), default=1.0)
+    apart = min((b - a for a, b in pairwise(ticks)), default=min(largest, 1.0))  # one alone: of its own size
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if unit <= largest < 1e13:
             thousand = 1e3 if sign == "k" else unit

@@ -497,8 +497,9 @@ class Run:
     def _repr_html_(self) -> str:
         """Show a notebook how the run stands, and the last and the best value of each metric."""
         seconds, whole = self.duration_seconds, self.training_facts.get("max_steps")
-        share = isinstance(whole, int) and whole >= self.last_step > 0
-        of = f" of {whole:,} ({100 * self.last_step // whole} %)" if share else ""
+        of = ""
+        if type(whole) is int and whole >= self.last_step > 0:
+            of = f" of {whole} ({100 * self.last_step // whole} %)"
         lines = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", f"{self.last_step}{of}")]
         lines += [] if seconds is None else [("trained for", f"{seconds:,.0f} s")]
         return html_table(str(self.path), lines + self._last_and_best())
@@ -630,6 +631,8 @@ def _is_finite(value: Any) -> bool:
 
 
 def _shown(value: float) -> str:
+    if value != value:
+        return "NaN"
     try:
         return f"{value:.4g}"
     except OverflowError:  # an integer beyond any float

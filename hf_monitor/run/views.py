@@ -113,24 +113,32 @@ def last_and_best(
     dict of str to (Reached, Reached or None)
         In the order of `names`; the best is the first of equals, None where no value is finite.
     """
-    greater = {name: greater_is_better(name, config) for name in names}
-    found: dict[bool, dict[str, tuple[Reached, Reached | None]]] = {False: {}, True: {}}
+    sign = {name: 1 if greater_is_better(name, config) else -1 for name in names}
+    last: dict[bool, dict[str, Mapping[str, Any]]] = {False: {}, True: {}}
+    best: dict[bool, dict[str, tuple[float, Mapping[str, Any]]]] = {False: {}, True: {}}
     for row in rows:
-        own = found[bool(row.get("standalone"))]
-        for name in row.keys() & greater.keys():
-            value = row[name]
-            if not _is_number(value):
+        if row.get("kind") not in _METRIC_KINDS:
+            continue
+        place = bool(row.get("standalone"))
+        own = best[place]
+        for name, value in row.items():
+            if name not in sign or not _is_number(value):
                 continue
-            one = Reached(value, row.get("weights_step", row.get("step", 0)))
-            best = own[name][1] if name in own else None
-            if value - value == 0 and (best is None or (value > best.value if greater[name] else value < best.value)):
-                best = one
-            own[name] = one, best
-    return {
-        name: (found[False].get(name) or found[True][name])
-        for name in greater
-        if any(name in f for f in found.values())
-    }
+            last[place][name] = row
+            known = own.get(name)
+            if value - value == 0 and (known is None or sign[name] * value > known[0]):
+                own[name] = sign[name] * value, row
+    found = {}
+    for name in sign:
+        place = name not in last[False]
+        if name in last[place]:
+            top = best[place].get(name)
+            found[name] = _reached(last[place][name], name), None if top is None else _reached(top[1], name)
+    return found
+
+
+def _reached(row: Mapping[str, Any], name: str) -> Reached:
+    return Reached(row[name], row.get("weights_step", row.get("step", 0)))
 
 
 def html_table(title: str, lines: Iterable[tuple[str, ...]]) -> str:

@@ -1,11 +1,16 @@
 """A picture is replaced whole: whoever looks sees the old one or the new one."""
 
+import base64
 import errno
+import io
+import re
 from pathlib import Path
 
 import pytest
 
 from hf_monitor.charts.chart import Chart
+from hf_monitor.charts.pictures import save_charts
+from hf_monitor.errors import NothingToDraw
 
 
 class Line(Chart):
@@ -44,3 +49,22 @@ def test_a_disk_that_is_full_leaves_the_old_picture_and_nothing_else(tmp_path, m
         Line().save(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_notebook_shows_the_pictures_small_and_says_what_is_left_out(tmp_path):
+    from PIL import Image
+
+    def nothing():
+        raise NothingToDraw("no <b>data</b>")
+
+    pictures = save_charts([("a<b>.png", Line), ("gone.png", Line), ("none.png", nothing)], tmp_path)
+    pictures[1].unlink()
+    html = pictures._repr_html_()
+    assert "none.png is left out: no &lt;b&gt;data&lt;/b&gt;" in html
+    assert "<b>" not in html
+    ((alt, source),) = re.findall('alt="([^"]*)" src="data:image/webp;base64,([^"]*)"', html)
+    assert alt == "a&lt;b&gt;.png"
+    with Image.open(io.BytesIO(base64.b64decode(source))) as shown, Image.open(pictures[0]) as whole:
+        assert shown.format == "WEBP"
+        assert shown.width <= 700
+        assert abs(shown.width / shown.height - whole.width / whole.height) < 0.05

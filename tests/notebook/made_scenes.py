@@ -3,9 +3,7 @@
 import math
 import random
 
-from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.notebook.scene import Bar, Sample, Scene
-from hf_monitor.report.picture import Series
 from hf_monitor.report.watch.state import State
 
 BEGAN = 1_790_000_000.0
@@ -79,7 +77,3 @@ def scene(state=None, status="running", length=200, **more):
         "notes": ["Recorded in outputs/demo/monitor."],
     }
     return Scene("t5-small-dialogue", status, BEGAN, now, state, **{**given, **more})
-
-
-def plot(title, values):
-    return curve_image(title, [Series(title, list(range(len(values))), values)])

@@ -79,6 +79,15 @@ def test_ticks_are_written_short(low, high, labels):
     assert tick_labels(linear_ticks(low, high)) == labels
 
 
+def test_powers_of_ten_are_written_short():
+    ticks = log_ticks(0.0002, 40_000)
+    labels = [label for _, label in Scale(ticks[0], ticks[-1], 0, 1, ticks, True).labelled]
+    assert labels == ["1e-4", "0.01", "1", "100", "10k", "1M"]
+    ticks = log_ticks(0.0008, 2)
+    labels = [label for _, label in Scale(ticks[0], ticks[-1], 0, 1, ticks, True).labelled]
+    assert labels == ["1e-4", "0.001", "0.01", "0.1", "1", "10"]
+
+
 def test_a_place_on_an_axis_is_that_of_its_value():
     assert Scale(0, 10, 0, 100).at([0, 2.5, 10]).tolist() == [0, 25, 100]
     assert Scale(1, 100, 0, 100, logarithmic=True).at([1, 10, 100]).tolist() == [0, 50, 100]

@@ -5,6 +5,7 @@ import pytest
 
 from hf_monitor.run import RunWriter, load_run
 from hf_monitor.run.reader import Rows
+from hf_monitor.run.views import last_and_best
 
 
 def made(folder):
@@ -88,6 +89,32 @@ def test_names_are_of_finite_numbers_and_a_notebook_gets_them_escaped(tmp_path):
     shown = run._repr_html_()
     assert "best eval_&lt;b&gt;_rougeL</th><td>10 at step 2" in shown
     assert "<b>" not in shown
+
+
+def test_a_notebook_gets_the_last_and_the_best_of_each_metric_in_one_walk(tmp_path):
+    writer = RunWriter(tmp_path)
+    writer.begin_attempt({"max_steps": 8, "arguments": {"metric_for_best_model": "mine", "greater_is_better": False}})
+    writer.event("train_begin", 0)
+    for step, loss, mine in ((1, 2.0, 3.0), (2, 1.0, 5.0), (3, 1.5, 4.0), (4, math.nan, 4.5)):
+        writer.row("train", step, {"loss": loss, "learning_rate": 0.1 / step})
+        writer.row("eval", step, {"eval_loss": loss, "eval_mine": mine, "eval_runtime": 1.0})
+    writer.row("eval", 4, {"eval_loss": 0.25, "eval_other_rougeL": 7.0, "standalone": True, "weights_step": 3})
+    writer.row("log", 4, {f"metric{place}": 1.0 for place in range(30)})
+    run = load_run(tmp_path)
+    shown = run._repr_html_()
+    for line in (
+        "<th>step</th><td>4 of 8 (50 %)</td>",
+        "<th>best loss</th><td>1 at step 2</td><td>last NaN at step 4</td>",
+        "<th>last learning_rate</th><td>0.025</td>",
+        "<th>best eval_loss</th><td>1 at step 2</td><td>last NaN at step 4</td>",
+        "<th>best eval_mine</th><td>3 at step 1</td><td>last 4.5 at step 4</td>",
+        "<th>best eval_other_rougeL</th><td>7 at step 3</td><td>last 7 at step 3</td>",
+        "<th>and</th><td>11 more metrics</td>",
+    ):
+        assert line in shown
+    assert "runtime" not in shown
+    found = last_and_best(run.metrics, run.metric_names, run.config)
+    assert {name: best for name, (_, best) in found.items()} == {name: run.best(name)[:2] for name in run.metric_names}
 
 
 def test_rows_of_wrong_types_are_passed_by():

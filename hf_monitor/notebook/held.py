@@ -1,0 +1,57 @@
+"""The experiment that is open, and who ends it when nobody does: with its logger, or with the process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from hf_monitor.notebook.experiment import Experiment
+from hf_monitor.notebook.shell import in_notebook
+
+__all__ = ["Held"]
+
+_all: weakref.WeakSet[Held] = weakref.WeakSet()
+
+
+class Held:
+    """The experiment that a logger has open.
+
+    Attributes
+    ----------
+    pid : int
+        Of the process that made the logger.
+    experiment : Experiment or None
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.experiment: Experiment | None = None
+        _all.add(self)
+
+    def let_go(self, otherwise: BaseException | Mapping[str, Any] | None = None) -> None:
+        """End it, if one is open, as :meth:`Experiment.let_go` does; in a forked child it is left to the parent."""
+        experiment, self.experiment = self.experiment, None
+        if experiment is not None and self.pid == os.getpid():
+            experiment.let_go(otherwise)
+
+
+def _at_exit() -> None:
+    """End what nobody has: a kernel that is shut down with an experiment open did not finish it; a script did.
+
+    Python leaves the error that ended a script in :mod:`sys`.
+    """
+    otherwise: BaseException | Mapping[str, Any] | None = None
+    if in_notebook():
+        told = "the kernel ended before end_experiment()"
+        otherwise = {"type": "SystemExit", "message": told, "traceback": "", "exit_code": 0}
+    elif not hasattr(sys, "ps1"):
+        otherwise = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    for one in list(_all):
+        one.let_go(otherwise)
+
+
+atexit.register(_at_exit)
