@@ -144,6 +144,8 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     assert second.status == "finished"
     assert next(iter(second.state.curves)).startswith("eval_ko_")
     assert {"eval_ko_loss", "eval_en_loss", "test_loss"} <= set(second.state.curves)
+    firsts = [f"{name}_{value}" for name in ("eval_ko", "eval_en", "test") for value in ("loss", "score")]
+    assert list(second.metrics)[:6] == firsts
     assert [note.split(":")[0] for note in second.notes] == ["eval_ko", "eval_en", "test"]
     best = trainer.state.best_global_step
     assert all(note.endswith(f"weights of step {best}") for note in second.notes)
