@@ -509,7 +509,11 @@ def attach(
     monitor = Monitor(trainer, recorder, callbacks)
     texts = monitor.find(TextMetricsCallback)
     texts.text_metrics = texts.text_metrics or text_metrics
-    monitor.find(FileLoggingCallback).attended = True
+    logging_callback = monitor.find(FileLoggingCallback)
+    logging_callback.attended = True
+    if notebook is not None:
+        printing = (PrinterCallback, ProgressCallback)
+        logging_callback.is_repeated = any(isinstance(callback, printing) for callback in present)
     monitor.wrap()
     trainer._hf_monitor = monitor
     return monitor

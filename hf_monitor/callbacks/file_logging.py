@@ -89,6 +89,7 @@ class FileLoggingCallback(TrainerCallback):
         self._redirecting = False  # for a training
         self._held = 0  # by start(), whatever trainings there are
         self.attended = False  # attach() is there and ends what a training began
+        self.is_repeated = True  # what is logged, by a callback of transformers that prints it
         self._training: Any = None  # the state of the training whose output is copied
         self._rank: RankRecorder | None = None  # in processes above rank 0
 
@@ -212,7 +213,7 @@ class FileLoggingCallback(TrainerCallback):
             report_disk(self, args, error)
         except Exception:  # noqa: BLE001 - the policy; the long way takes it from here, and reports
             return False
-        if self._redirecting:
+        if self._redirecting and self.is_repeated:
             self._echo = logs
             logger.expect_echo(self._is_echo)
         return True
@@ -235,7 +236,7 @@ class FileLoggingCallback(TrainerCallback):
         elif kind == "eval":
             shown = recorder.told_evaluation(state, logs)
         logger.write(_line(head, recorder.writer.mask.values(shown), kind))  # which goes by their names, too
-        if self._redirecting or self._held:
+        if (self._redirecting or self._held) and self.is_repeated:
             # The Trainer's own callback prints this dict right after us; the line above says the same, better.
             self._echo = logs
             logger.expect_echo(self._is_echo)

@@ -20,7 +20,7 @@ log = logging.getLogger("hf_monitor")
 _EVERY_S = 0.5
 """At most two updates a second."""
 _SHARE = 0.01
-"""Of the time that drawing may take: what is drawn slowly is drawn less often, ..."""
+"""Of a core, what drawing may take: what is drawn slowly is drawn less often, ..."""
 _LONGEST_S = 2.0
 """... but not less often than this."""
 _BEAT_S = 5.0
@@ -145,14 +145,14 @@ class Area:
 
     def _beat(self) -> float | None:
         """Draw, and give how long to rest; None where it is over."""
-        began = time.perf_counter()
+        began = time.thread_time()  # of this thread alone: not how long it waited for a training that computes
         with self._lock:
             if not self.is_open:
                 return None
             if self._wake.is_set() or cell_runs():  # else the clock alone would change a notebook that rests
                 self._wake.clear()
                 self._publish(update=True)
-        return min(max(_EVERY_S, (time.perf_counter() - began) / _SHARE), _LONGEST_S)
+        return min(max(_EVERY_S, (time.thread_time() - began) / _SHARE), _LONGEST_S)
 
 
 def _keep(reference: weakref.ref[Area], wake: threading.Event) -> None:

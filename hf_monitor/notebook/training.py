@@ -24,6 +24,7 @@ from hf_monitor.run.ending import Ending
 __all__ = ["EvaluationsView", "TrainingView"]
 
 _LINE_METRICS = 3
+_FIRST = ("_loss", "_score")  # of each set, where there are more values than room
 
 
 class _View:
@@ -229,7 +230,7 @@ class EvaluationsView(_View):
             began=self.began,
             now=time.time() if self.evaluating and self._over is None else self._ended or self.began,
             state=self._state,
-            metrics=self._metrics or list(self._state.evaluated),
+            metrics=self._metrics or sorted(self._state.evaluated, key=lambda name: not name.endswith(_FIRST)),
             bars=self._bars(),
             samples=self._texts.samples(),
             notes=[*self._notes, *([problem] if problem else [])],

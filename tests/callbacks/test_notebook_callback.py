@@ -22,6 +22,7 @@ from hf_monitor.errors import InputError
 from hf_monitor.notebook import shell as shell_module
 from hf_monitor.notebook import training as training_module
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.first_texts import FirstTexts
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -143,6 +144,8 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     assert second.status == "finished"
     assert next(iter(second.state.curves)).startswith("eval_ko_")
     assert {"eval_ko_loss", "eval_en_loss", "test_loss"} <= set(second.state.curves)
+    firsts = [f"{name}_{value}" for name in ("eval_ko", "eval_en", "test") for value in ("loss", "score")]
+    assert list(second.metrics)[:6] == firsts
     assert [note.split(":")[0] for note in second.notes] == ["eval_ko", "eval_en", "test"]
     best = trainer.state.best_global_step
     assert all(note.endswith(f"weights of step {best}") for note in second.notes)
@@ -182,6 +185,22 @@ def test_the_batches_of_an_evaluation_are_counted(shell, make_trainer, make_data
     assert notebook._evaluation.view.scene().bars == [("evaluation", 1, None, "batches")]
     shell.end_cell(KeyboardInterrupt())
     assert (shell.last()[1].status, shell.last()[1].ending) == ("interrupted", "by KeyboardInterrupt")
+
+
+def test_of_an_evaluation_only_the_texts_that_are_shown_are_kept(tmp_path):
+    texts = FirstTexts(tmp_path, 3)
+    with (tmp_path / "predictions.jsonl").open("w") as file:
+        for name, time_ in (("eval", 1.5), ("eval", 2.5), ("test", 2.5)):
+            head = f'{{"time":{time_},"attempt":1,"step":2,"name":"{name}","index":'
+            file.writelines(f'{head}{i},"prediction":"{name} {time_}"}}\n' for i in range(3))
+            file.writelines(f"{head} no row\n" for i in range(1000))
+        file.write("neither\n")
+    texts.look()
+    assert [(sample.label, sample.prediction) for sample in texts.samples()] == [
+        ("eval 0", "eval 2.5"),
+        ("test 0", "test 2.5"),
+    ]
+    assert sum(map(len, texts._lines.values())) == 6
 
 
 def test_before_the_second_log_time_left_is_told_by_the_steps_done(tmp_path):
@@ -301,15 +320,21 @@ def test_attach_adds_one_only_where_progress_would_be_drawn(shell, make_trainer,
 
 
 def test_outside_of_a_notebook_it_prints_lines_that_the_log_has_once(make_trainer, capsys):
-    mine = NotebookCallback(metrics=["loss"])
-    trainer = make_trainer(callbacks=[mine], disable_tqdm=False)
+    logged = []
+
+    class Prints(TrainerCallback):
+        def on_log(self, args, state, control, logs, **kwargs):
+            print(logs)
+            logged.append(str(logs))
+
+    trainer = make_trainer(callbacks=[NotebookCallback(metrics=["loss"]), Prints()], disable_tqdm=False)
     monitor = attach(trainer)
     assert not {NotebookProgressCallback, ProgressCallback, PrinterCallback} & set(kinds(trainer))
     with monitor:
         trainer.train()
         trainer.evaluate()
     shown = capsys.readouterr().out.splitlines()
-    assert not [line for line in shown if line.startswith("{")]
+    assert [line for line in shown if line.startswith("{")] == logged  # what is the user's own, and nothing else
     begin, *_, end, evaluation = [line for line in shown if line.startswith("out: ")]
     assert begin.startswith("out: running, steps 0 of 4 (0 %)")
     loss = load_run(monitor.run_dir).metrics.of("train")[-1]["loss"]
@@ -317,6 +342,7 @@ def test_outside_of_a_notebook_it_prints_lines_that_the_log_has_once(make_traine
     assert evaluation.startswith("out: finished")
     written = (monitor.run_dir / "train.log").read_text()
     assert "out: " not in written
+    assert re.findall(r"{'.*", written) == logged
     assert len(re.findall(r"step 4/4  loss ", written)) == 1
 
 
