@@ -1,8 +1,9 @@
 """Do in a real JupyterLab what people do there, and look at what our areas show: run, run again, stop, restart, reload.
 
     python -m venv lab && lab/bin/pip install jupyterlab playwright    # and a Chromium: apt install chromium
-    lab/bin/python scripts/check_jupyterlab.py --shots shots           # about 3 minutes on 2 cores
+    lab/bin/python scripts/check_jupyterlab.py --shots shots           # about 4 minutes on 2 busy cores
     lab/bin/python scripts/check_jupyterlab.py --only stop,restart     # some of it
+    lab/bin/python scripts/check_jupyterlab.py --only picture --shots shots   # docs/images/notebook*.png, in the middle of a training
 
 JupyterLab comes from the Python that runs this script; the kernel is the Python that has hf_monitor (by default
 .venv/bin/python of this repository), with this repository first on its path. The server listens on 127.0.0.1 with a
