@@ -3,7 +3,7 @@
     python -m venv lab && lab/bin/pip install jupyterlab playwright    # and a Chromium: apt install chromium
     lab/bin/python scripts/check_jupyterlab.py --shots shots           # about 4 minutes on 2 busy cores
     lab/bin/python scripts/check_jupyterlab.py --only stop,restart     # some of it
-    lab/bin/python scripts/check_jupyterlab.py --only picture --shots shots   # docs/images/notebook*.png, in the middle of a training
+    lab/bin/python scripts/check_jupyterlab.py --only picture --shots shots    # for docs/images/notebook*.png
 
 JupyterLab comes from the Python that runs this script; the kernel is the Python that has hf_monitor (by default
 .venv/bin/python of this repository), with this repository first on its path. The server listens on 127.0.0.1 with a
