@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.loggers.mirror.identity import mirrored_runs
 
 SCRIPT = str(Path(__file__).with_name("ranks.py"))
-ACCELERATE = str(Path(sys.executable).parent / "accelerate")
 SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 TRACED = ("fine", "error")  # by coverage; the others go the same ways
 
@@ -26,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 def start(folder, what, *more):
     environment = os.environ if what in TRACED and not more else untraced.ENVIRONMENT
-    command = [ACCELERATE, "launch", "--multi_gpu", *(more or ("--num_processes", "2", "--main_process_port", "0"))]
+    command = [untraced.LAUNCH, "--multi_gpu", *(more or ("--num_processes", "2", "--main_process_port", "0"))]
     return subprocess.Popen(
         [*command, SCRIPT, str(folder), what],
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ import untraced
 from hf_monitor import load_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_summarizer.py"
-LAUNCH = [str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu", "--num_processes", "2"]
+LAUNCH = [untraced.LAUNCH, "--multi_gpu", "--num_processes", "2"]
 # Port 0 takes a free one: tests may run side by side. One thread a process: two cores.
 ENVIRONMENT = untraced.ENVIRONMENT | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
