@@ -291,8 +291,8 @@ def launch(folder: Path, models: Sequence[str], accumulations: Sequence[int], ra
     """Start the worker, in one process or in several."""
     command = [sys.executable]
     if ranks > 1:  # accelerate's own --cpu --num_processes 2 silently starts one
-        accelerate = str(Path(sys.executable).parent / "accelerate")
-        command = [accelerate, "launch", "--multi_gpu", "--num_processes", str(ranks), "--main_process_port", "0"]
+        accelerate = str(Path(sys.executable).parent / "accelerate-launch")
+        command = [accelerate, "--multi_gpu", "--num_processes", str(ranks), "--main_process_port", "0"]
     command += [__file__, "--worker", str(folder), "--ranks", str(ranks), "--models", *models]
     command += ["--accumulation", *map(str, accumulations)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

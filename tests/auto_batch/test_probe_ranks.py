@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from hf_monitor.errors import BatchDoesNotFit, HfMonitorError
 from hf_monitor.seq2seq.batches import Lengths
 
 SCRIPT = str(Path(__file__).with_name("ranks_script.py"))
-ACCELERATE = [str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu", "--num_processes", "2"]
+ACCELERATE = [untraced.LAUNCH, "--multi_gpu", "--num_processes", "2"]
 ENVIRONMENT = {**untraced.ENVIRONMENT, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 

@@ -15,7 +15,7 @@ from transformers import (
 
 def t5(**changes):
     torch.manual_seed(0)
-    settings = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4} | changes
+    settings = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4} | changes
     return T5ForConditionalGeneration(T5Config(vocab_size=600, decoder_start_token_id=0, **settings))
 
 
@@ -24,7 +24,7 @@ def _bart_settings(changes):
     return {"vocab_size": 600, "d_model": 32, "max_position_embeddings": 256} | layers | changes
 
 
-_PARTS = {"layers": 2, "ffn_dim": 64, "attention_heads": 4}
+_PARTS = {"layers": 1, "ffn_dim": 64, "attention_heads": 4}
 
 
 def bart(**changes):

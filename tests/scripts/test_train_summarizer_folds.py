@@ -3,7 +3,6 @@
 import gc
 import json
 import subprocess
-import sys
 import weakref
 from importlib import util
 from pathlib import Path
@@ -211,8 +210,7 @@ def test_what_has_no_meaning_with_folds_is_refused(train, capsys, argv, words):
 
 @pytest.mark.slow
 def test_the_demo_in_two_processes(tmp_path):
-    accelerate = str(Path(sys.executable).parent / "accelerate")
-    launch = [accelerate, "launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", str(SCRIPT)]
+    launch = [untraced.LAUNCH, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", str(SCRIPT)]
     argv = ["--num_folds", "2", "--max_train_samples", "23", "--eval_on_start", "no", "--warmup_steps", "0"]
     done = subprocess.run(
         [*launch, *SMALL, *argv, "--per_device_eval_batch_size", "3", "--output_dir", "out"],
