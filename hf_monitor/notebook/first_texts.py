@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hf_monitor.notebook.scene import Sample
 from hf_monitor.report.words import number
+from hf_monitor.run.rows import decode_line
 from hf_monitor.run.tail import Tail
 
 __all__ = ["FirstTexts"]
@@ -36,7 +38,7 @@ class FirstTexts:
         self._tail = Tail(folder / "predictions.jsonl")
         self._tail.skip(0)
         self._group = b""  # the head of the evaluation that was read last
-        self._rows: dict[str, list[dict[str, Any]]] = {}  # of each set's latest evaluation
+        self._lines: dict[str, list[bytes]] = {}  # of each set's latest evaluation, the first ones
 
     def look(self) -> None:
         """Read what is new.
@@ -47,28 +49,28 @@ class FirstTexts:
             As the operating system says.
         """
         while self._most:
-            for row in self._tail.rows(self._first):
-                self._rows[str(row.get("name"))].append(row)
+            for line in self._tail.lines():
+                if (head := _HEAD.match(line)) is not None:
+                    self._keep(line, head)
             if not self._tail.behind:
                 break
 
-    def _first(self, lines: list[bytes]) -> Iterable[bytes]:
-        """Choose the first lines of each evaluation."""
-        for line in lines:
-            head = _HEAD.match(line)
-            if head is None:
-                continue
-            name = head[1].decode(errors="replace")
-            if head[0] != self._group:
-                self._group, self._rows[name] = head[0], []
-            if len(self._rows[name]) < self._most:
-                yield line
+    def _keep(self, line: bytes, head: re.Match[bytes]) -> None:
+        name = head[1].decode(errors="replace")
+        if head[0] != self._group:  # an evaluation begins
+            self._group, self._lines[name] = head[0], []
+        if len(self._lines[name]) < self._most:
+            self._lines[name].append(line)
 
     def samples(self) -> list[Sample]:
         """Give the texts, of each set as many."""
-        sets = [(name, rows) for name, rows in self._rows.items() if rows]
-        each = max(self._most // max(len(sets), 1), 1)
-        return [_sample(name if len(sets) > 1 else "", row) for name, rows in sets for row in rows[:each]]
+        each = max(self._most // max(len(self._lines), 1), 1)
+        found = []
+        for name, lines in self._lines.items():
+            for line in lines[:each]:
+                with contextlib.suppress(ValueError):  # a broken line
+                    found.append(_sample(name if len(self._lines) > 1 else "", decode_line(line)))
+        return found
 
 
 def _sample(name: str, row: Mapping[str, Any]) -> Sample:

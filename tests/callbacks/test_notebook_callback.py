@@ -22,6 +22,7 @@ from hf_monitor.errors import InputError
 from hf_monitor.notebook import shell as shell_module
 from hf_monitor.notebook import training as training_module
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.first_texts import FirstTexts
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -157,6 +158,9 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     assert third.bars[0][:3] == ("steps", 6, 6)
     assert [step for step, *_ in third.state.curves["loss"].points] == [2, 4, 6]
     assert len(shell.outputs) == 3
+    begins = next(scene for scene in shell.scenes if scene.bars and scene.bars[0].total == 6)
+    assert not begins.samples  # those of the training before are not its own
+    assert third.samples
 
 
 def test_the_batches_of_an_evaluation_are_counted(shell, make_trainer, make_dataset):
@@ -179,6 +183,22 @@ def test_the_batches_of_an_evaluation_are_counted(shell, make_trainer, make_data
     assert notebook._evaluation.view.scene().bars == [("evaluation", 1, None, "batches")]
     shell.end_cell(KeyboardInterrupt())
     assert (shell.last()[1].status, shell.last()[1].ending) == ("interrupted", "by KeyboardInterrupt")
+
+
+def test_of_an_evaluation_only_the_texts_that_are_shown_are_kept(tmp_path):
+    texts = FirstTexts(tmp_path, 3)
+    with (tmp_path / "predictions.jsonl").open("w") as file:
+        for name, time_ in (("eval", 1.5), ("eval", 2.5), ("test", 2.5)):
+            head = f'{{"time":{time_},"attempt":1,"step":2,"name":"{name}","index":'
+            file.writelines(f'{head}{i},"prediction":"{name} {time_}"}}\n' for i in range(3))
+            file.writelines(f"{head} no row\n" for i in range(1000))
+        file.write("neither\n")
+    texts.look()
+    assert [(sample.label, sample.prediction) for sample in texts.samples()] == [
+        ("eval 0", "eval 2.5"),
+        ("test 0", "test 2.5"),
+    ]
+    assert sum(map(len, texts._lines.values())) == 6
 
 
 def test_before_the_second_log_time_left_is_told_by_the_steps_done(tmp_path):
