@@ -239,5 +239,5 @@ def _told(facts: Mapping[str, Any]) -> tuple[str, str]:
     if facts.get("exit_code") == 0:
         return "interrupted", message
     if facts["type"] == "KeyboardInterrupt":
-        return "interrupted", "in the cell"
+        return "interrupted", "in the cell" if in_notebook() else "by Ctrl-C"
     return "crashed", ": ".join(part for part in (facts["type"], message) if part)

@@ -57,10 +57,10 @@ class Plot:
         lines = []
         for one, steps, values, *_ in self._series:
             curve = Curve()
-            for step, value in sorted(zip(steps, values, strict=True), key=lambda pair: pair[0]):
+            pairs = sorted(zip(steps, values, strict=True), key=lambda pair: pair[0])
+            for step, value in pairs:
                 curve.add(step, value)
-            first, last = (values[0], values[-1]) if len(values) else (None, None)
-            said = f"{number(first)} to {number(last)}" if len(values) else "no values"
+            said = f"{number(pairs[0][1])} to {number(pairs[-1][1])}" if pairs else "no values"
             label = self.title if one == self.title else f"{self.title}, {one}"
             lines.append(f"{label} {sparkline(curve.points, _COLUMNS, blocks=blocks)} {said}")
         return "\n".join(lines) or f"{self.title}: no values"

@@ -362,6 +362,31 @@ def test_many_metrics_are_counted_not_kept(notebook, scenes):
     assert "36 more metrics are not shown, as more than 64 were logged." in scenes[-1].notes
 
 
+def test_without_a_notebook_the_same_calls_print(capsys, tmp_path):
+    nb = NotebookLogger(tmp_path)
+    nb.log_with_plot("before it", {"길이": [1, 5], "n": 2})
+    nb.start_experiment("요약")
+    nb.log_metric("loss", 0.5, step=3)
+    nb.create_inline_plot({"a": [1, math.nan, 3], "b": ([5, 4], [2, 1])}, "plot")
+    nb.display_summary()
+    with pytest.raises(KeyboardInterrupt), nb:
+        raise KeyboardInterrupt
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" before it, n 2")
+    assert lines[1:5] == [
+        "길이 ▁█ 1 to 5",
+        f"요약: recording to {tmp_path}",
+        "plot, a ▁×█ 1 to 3",
+        "plot, b ▁█ 1 to 2",  # in the order of its steps
+    ]
+    assert lines[5] == "요약: running"
+    assert lines[6].endswith(f"; recorded in {tmp_path}")
+    assert lines[8].split() == ["loss", "0.5", "3", "0.5", "3", "1"]
+    assert lines[9].startswith("요약: interrupted by Ctrl-C, step 3, loss 0.5, after ")
+    assert len(lines) == 10
+    assert load_run(tmp_path).status == "interrupted"
+
+
 def python(code, *arguments, **environment):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
