@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -11,8 +12,9 @@ from hf_monitor.notebook.dress import BETTER, LEFT, QUIET, RIGHT, WORSE, badge, 
 from hf_monitor.notebook.scene import Scene
 from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
-from hf_monitor.report.watch.state import State, greater_is_better
+from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import number
+from hf_monitor.run.better import greater_is_better
 
 __all__ = ["Reading", "metrics_table", "readings", "shown_metrics"]
 
@@ -53,11 +55,13 @@ def _reading(state: State, metric: str) -> Reading:
     latest = curve.last[1]
     if metric in _WITHOUT_BEST or metric.endswith("gen_len"):  # neither way is better
         return Reading(metric, latest, None, None, None)
+    arguments = state.facts.get("arguments")
+    greater = greater_is_better(metric, arguments if isinstance(arguments, Mapping) else {})  # as Run.best has it
     change = latest - curve.before[1] if curve.before is not None else None
     better = None
     if change is not None and change == change:
-        better = (change > 0) == greater_is_better(metric) if change else None
-    return Reading(metric, latest, change, better, state.best(metric))
+        better = (change > 0) == greater if change else None
+    return Reading(metric, latest, change, better, curve.best(greater))
 
 
 def metrics_table(scene: Scene) -> Markup:

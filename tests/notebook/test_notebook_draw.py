@@ -156,6 +156,14 @@ def test_metrics_are_those_asked_for_else_the_first_and_the_rest_is_counted():
     assert [image["alt"].partition(":")[0] for image in found.images] == ["accuracy"]
 
 
+def test_which_way_is_better_is_told_as_the_reader_tells_it():
+    state = State({"arguments": {"metric_for_best_model": "mine", "greater_is_better": False}})
+    state.feed([row("eval", step, eval_wer=0.5 / step, eval_mine=2.0 * step, eval_f1=step / 4) for step in (1, 2)])
+    found = read(draw(scene(state, samples=())))
+    for words in ("eval_wer 0.25 -0.25 0.25 2", "eval_mine 4 +2 2 1", "eval_f1 0.5 +0.25 0.5 2"):
+        assert words in found.text
+
+
 def test_a_resumed_attempt_and_alerts_are_marked():
     state = trained()
     state.feed([{**row("event", 200, event="train_begin", resumed_attempt=1), "attempt": 2}])
