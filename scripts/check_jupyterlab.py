@@ -459,10 +459,9 @@ def restart(checks: Checks, book: Notebook) -> None:
 
 
 def alone(checks: Checks, book: Notebook, index: int, what: str) -> None:
-    """Look whether a cell shows one area of ours, and beside it at most where the report is."""
+    """Look whether a cell shows one area of ours, and nothing beside it."""
     lines = [line for line in book.others(index).splitlines() if line.strip()]
-    only_that = all(line.startswith("hf_monitor: report: ") for line in lines)
-    checks.hold(f"{what}: one area", book.outputs(index)[1] == 1 and len(lines) < 2 and only_that, " ".join(lines))
+    checks.hold(f"{what}: one area", book.outputs(index)[1] == 1 and not lines, " ".join(lines))
 
 
 def trainer(checks: Checks, book: Notebook) -> None:

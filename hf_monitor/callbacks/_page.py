@@ -67,11 +67,13 @@ class Page:
         Where it is written.
     owed : bool
         Whether there is something that it does not say yet.
+    is_linked : bool
+        Whether where it is will be shown elsewhere, and is not to be printed.
     """
 
     def __init__(self, writer: RunWriter) -> None:
         self.path = writer.run_dir / "report.html"
-        self.owed = False
+        self.owed = self.is_linked = False
         self._writer = writer
         self._pid = os.getpid()
         self._ended, self._seconds = 0.0, 0.0  # the last writing: when, and how long it took
@@ -175,7 +177,8 @@ class Page:
             )
         elif "made" not in self._said:
             self._said.add("made")
-            self._writer.announce(f"hf_monitor: report: {self.path}")
+            tell = self._writer.note if self.is_linked else self._writer.announce
+            tell(f"hf_monitor: report: {self.path}")
 
     def _say(self, topic: str, message: str) -> None:
         if topic not in self._said:

@@ -122,12 +122,12 @@ class Recorder:
         return callback
 
     def shown_in(self, area: Area | None) -> None:
-        """Say in which area of a notebook the training and its alerts are shown."""
+        """Say in which area of a notebook the training, its alerts and its report are shown."""
         self._area = None if area is None else weakref.ref(area)
 
     @property
-    def shows_alerts(self) -> bool:
-        """Whether alerts are seen without being printed."""
+    def is_seen(self) -> bool:
+        """Whether alerts, and where the report is, are seen without being printed."""
         area = None if self._area is None else self._area()
         return area is not None and area.is_seen
 

@@ -288,7 +288,7 @@ class AlertCallback(TrainerCallback):
         assert self._recorder is not None
         self._recorder.alerted.add(finding.rule)
         writer = self._recorder.writer
-        say(finding, stops=stops, note=note, is_shown=self._recorder.shows_alerts)
+        say(finding, stops=stops, note=note, is_shown=self._recorder.is_seen)
         writer.row("alert", step, alert_row(finding, stops=stops))
         if self._begins:
             self._for_wandb.append(finding)

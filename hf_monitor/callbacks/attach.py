@@ -90,6 +90,11 @@ class Monitor:
     def __repr__(self) -> str:
         return f"<Monitor of {type(self._trainer).__name__}, recording to {str(self.run_dir)!r}>"
 
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the last training once more, where it was shown."""
+        notebook = self.find(NotebookCallback)
+        return None if notebook is None else notebook._repr_html_()
+
     def __enter__(self) -> Self:
         callback = self.find(FileLoggingCallback)
         self._copying = callback.redirect and self._trainer.state.is_world_process_zero

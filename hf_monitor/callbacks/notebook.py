@@ -78,8 +78,15 @@ class NotebookCallback(TrainerCallback):
         self._recorder: Recorder | None = None
         self._training: _Shown | None = None
         self._evaluation: _Shown | None = None
+        self._last: Area | PlainArea | None = None  # of the last training that is over
         self._thread = 0  # in which a training runs
         self._hears_cells = False
+
+    def _repr_html_(self) -> str | None:
+        """Show the last training once more: a page that was reloaded while it ran has missed the rest."""
+        area = self._last if self._training is None else self._training.area
+        drawing = area.shown if isinstance(area, Area) else None
+        return None if drawing is None else drawing.html
 
     def _open(self, args: Any) -> Recorder:
         if self._recorder is None:
@@ -230,6 +237,7 @@ class NotebookCallback(TrainerCallback):
         if shown is not None:
             shown.view.over(*(("stopped", "") if error is None else _how(error)))
             shown.area.close()
+            self._last = shown.area
 
     def settle_evaluation(self, error: BaseException | None = None) -> None:
         """Show evaluations outside of a training for the last time. Never raises."""

@@ -106,7 +106,7 @@ class ReportCallback(TrainerCallback):
         """Record the end, unless another callback has, and write the page."""
         if state.is_world_process_zero and self._recorder is not None and self._page is not None:
             self._recorder.end(state)
-            self._page.settle()
+            self.settle()
 
     def owe(self, args: Any, state: Any) -> None:
         """Note that something was recorded of which no event tells; :meth:`settle` writes it."""
@@ -116,6 +116,7 @@ class ReportCallback(TrainerCallback):
     def settle(self, *, look: bool = False) -> None:
         """Write the page if it is owed; with `look` also if a row or picture in the folder is newer. Never raises."""
         if self._page is not None:
+            self._page.is_linked = self._recorder is not None and self._recorder.is_seen
             if look:
                 self._page.owe_if_older()
             self._page.settle()

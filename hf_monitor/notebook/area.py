@@ -72,6 +72,11 @@ class Area:
         """Whether what is new is seen in it: it is open, and the last drawing of it was shown."""
         return self.is_open and not self._stale
 
+    @property
+    def shown(self) -> Drawing | None:
+        """What it shows; None before :meth:`open`."""
+        return self._shown
+
     def open(self) -> None:
         """Show it in the running cell, and keep it up to date from here on."""
         if self._is_foreign():

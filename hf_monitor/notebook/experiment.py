@@ -69,7 +69,7 @@ class Experiment:
         self._n_plots = 0
         self._bars: list[Progress[Any]] = []
         self._settings = [f"{key} = {value}" for key, value in self._mask.values(plain(config)).items()]
-        self._area = make_area(self._draw, self._line)
+        self._area = make_area(self.drawing, self._line)
         at_cell_end(self._cell_ended)
         self._area.open()
 
@@ -182,7 +182,8 @@ class Experiment:
     def _place(self) -> str:
         return "" if self._record is None else str(self._record.run_dir)
 
-    def _draw(self) -> Drawing:
+    def drawing(self) -> Drawing:
+        """Draw it as it is now."""
         with self._lock:
             scene = self._scene()
             plots = list(self._plots.values())

@@ -64,6 +64,7 @@ class NotebookLogger:
         self._open = Held()
         self._starting = threading.Lock()
         self._last: Summary | None = None
+        self._picture: str | None = None  # of the last experiment that was ended
         self._shown: dict[str, str] = {}  # plots of the cell that runs: title -> display id
         self._shown_in = 0
         weakref.finalize(self, self._open.let_go).atexit = False  # a cell that makes it is run again
@@ -71,6 +72,11 @@ class NotebookLogger:
     def __repr__(self) -> str:
         experiment = self._open.experiment
         return f"<NotebookLogger{f' with the experiment {experiment.name!r} open' if experiment else ''}>"
+
+    def _repr_html_(self) -> str | None:
+        """Show the experiment once more: a page that was reloaded while a cell ran has missed the rest of it."""
+        experiment = self._open.experiment
+        return self._picture if experiment is None else experiment.drawing().html
 
     def __enter__(self) -> Self:
         return self
@@ -259,6 +265,7 @@ class NotebookLogger:
             self._open.experiment = None
             experiment.end(error)
             self._last = experiment.summary()
+            self._picture = experiment.drawing().html if in_notebook() else None
 
     def _keep_summary(self) -> None:
         if self._open.experiment is not None:

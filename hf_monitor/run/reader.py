@@ -34,9 +34,9 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 #: Ends of names of what is no score, in the Trainer's own rows.
-_SPEEDS = ("_runtime", "_per_second", "_gen_len", "_loss_raw", "_loss_scale")
+_SPEEDS = ("_runtime", "_per_second", "_gen_len", "_loss_raw", "_loss_scale", "_preparation_time", "_flos")
 #: Numbers of which neither end is good.
-_NO_SCORES = ("learning_rate", "grad_norm")
+_NO_SCORES = ("learning_rate", "grad_norm", "train_loss")
 _MOST_SHOWN = 24
 
 _KEPT_AS = {

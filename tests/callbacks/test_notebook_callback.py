@@ -121,6 +121,7 @@ def test_a_training_with_two_sets_is_one_area_with_all_of_it(shell, make_trainer
     ((label, done, total, note),) = scene.bars
     assert (label, done, total, note) == ("steps", 4, 4, "epoch 2.00 of 2")
     assert scene.links == [("report", str(monitor.run_dir / "report.html"))]
+    assert monitor._repr_html_() == next(iter(shell.outputs.values()))[-1]  # for a page that was reloaded meanwhile
     run = load_run(monitor.run_dir)
     assert scene.state.curves["loss"].last == (4, run.metrics.of("train")[-1]["loss"])
     assert scene.state.curves["eval_en_loss"].last == (4, run.metrics.of("eval")[-1]["eval_en_loss"])
@@ -415,7 +416,8 @@ def test_in_a_real_kernel_each_training_leaves_one_small_static_output(tmp_path,
     assert "eval_ko" in shown[0]
     assert "eval_en" in shown[0]
     assert "data_overlap" not in text(trained)  # the alert is in the area
-    assert "report.html" in text(trained)
+    assert "report.html" in shown[0]
+    assert "report.html" not in text(trained)  # nor is it printed
     assert "finished" in shown[1]
     assert "eval_ko" in shown[1]
     assert "eval_en" in shown[1]

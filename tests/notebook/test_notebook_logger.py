@@ -99,6 +99,7 @@ def test_steps_values_and_what_is_shown_of_them(notebook, scenes, tmp_path):
     nb.log_metric("loss", 9.0, step=3)
     nb.end_experiment()
     assert points(scenes[-1], "loss") == [(0, 0), (1, 1), (2, 2), (3, 9)]
+    assert nb._repr_html_() == notebook.shown_in(1)[-1]  # for a page that was reloaded meanwhile
     (bar,) = scenes[-1].bars
     assert (bar.label, bar.done, bar.total) == ("step", 4, 10)
 
