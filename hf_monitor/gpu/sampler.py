@@ -39,7 +39,7 @@ QUIET_S = 3600.0
 """So long without a word from the training, it is looked at once a minute: it hangs, or has ended unheard."""
 SILENT_S, SILENT_TIMES = 10.0, 20.0
 """So long without a word, and so many times longer than ever before, a sample is no longer called one of training."""
-_LOOK_AROUND_EVERY_S = 10.0  # other processes on the card, the disk
+_LOOK_AROUND_EVERY_S = 10.0  # other processes on the card, its energy, the disk: what costs more
 
 _LINE = orjson.OPT_APPEND_NEWLINE
 
@@ -340,7 +340,7 @@ class SystemSampler:
         readers = () if self._readers is None else self._readers.readers
         look_around = time.monotonic() >= self._look_around_at
         for reader in readers:
-            row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read()}
+            row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read(energy=look_around or self._ended.is_set())}
             if look_around:
                 row |= reader.read_processes(self._launch)
             if self._all_own or reader.index in self._own:
