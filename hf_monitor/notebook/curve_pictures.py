@@ -16,7 +16,7 @@ from hf_monitor.notebook.metrics_table import shown_metrics
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.notebook.scene import Scene
 from hf_monitor.report.picture import Mark, Series
-from hf_monitor.report.watch.curve import Curve
+from hf_monitor.report.watch.curve import Curve, Point
 from hf_monitor.report.watch.state import State
 
 __all__ = ["curve_pictures"]
@@ -77,13 +77,20 @@ def _picture(state: State, title: str, names: Sequence[str], marks: list[Mark]) 
 
 def _series(title: str, curve: Curve) -> Series:
     """Give some 240 points that make the same line; crosses where a value was no number."""
-    fine = [point for point in curve.points if point.n]
-    xs = np.array([point.step for point in fine])
-    ys = np.array([point.total / point.n for point in fine])
+    fine = [pair for point in curve.points if point.n for pair in _ends(point)]
+    xs = np.array([step for step, _ in fine])
+    ys = np.array([value for _, value in fine])
     points = [(float(xs[place]), float(ys[place])) for place in thin(xs, ys, _POINTS)]
     points += [(point.step, math.nan) for point in curve.points if point.broken][:_MOST_BROKEN]
     points.sort(key=lambda pair: pair[0])
     return Series(title, [x for x, _ in points], [y for _, y in points])
+
+
+def _ends(point: Point) -> list[tuple[float, float]]:
+    """Give the step and value of a point; of several values in one the lowest and the highest: no spike is lost."""
+    if point.n == 1:
+        return [(point.step, point.total)]
+    return sorted({(step, value) for value, step in (point.low, point.high)})
 
 
 def _resumed(state: State) -> list[Mark]:

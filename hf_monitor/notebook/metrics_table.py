@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from hf_monitor.notebook.direction import direction
 from hf_monitor.notebook.dress import BETTER, LEFT, QUIET, RIGHT, WORSE, badge, line, name, table
 from hf_monitor.notebook.scene import Scene
 from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
 from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import number
-from hf_monitor.run.better import greater_is_better
 
 __all__ = ["Reading", "metrics_table", "readings", "shown_metrics"]
 
 _MOST = 12
-_WITHOUT_BEST = ("learning_rate", "grad_norm", "epoch")
+_WITHOUT_CHANGE = ("learning_rate", "grad_norm", "epoch")
 
 
 class Reading(NamedTuple):
@@ -53,11 +53,13 @@ def _reading(state: State, metric: str) -> Reading:
     assert curve is not None
     assert curve.last is not None
     latest = curve.last[1]
-    if metric in _WITHOUT_BEST or metric.endswith("gen_len"):  # neither way is better
-        return Reading(metric, latest, None, None, None)
     arguments = state.facts.get("arguments")
-    greater = greater_is_better(metric, arguments if isinstance(arguments, Mapping) else {})  # as Run.best has it
+    greater = direction(metric, arguments if isinstance(arguments, Mapping) else {})
     change = latest - curve.before[1] if curve.before is not None else None
+    if greater is None:
+        return Reading(
+            metric, latest, None if metric in _WITHOUT_CHANGE or metric.endswith("gen_len") else change, None, None
+        )
     better = None
     if change is not None and change == change:
         better = (change > 0) == greater if change else None
