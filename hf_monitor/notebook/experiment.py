@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from markupsafe import Markup
 
 from hf_monitor.loggers.error_facts import error_facts
 from hf_monitor.notebook.area import Area, Drawing
@@ -30,6 +32,8 @@ __all__ = ["Experiment"]
 log = logging.getLogger("hf_monitor")
 
 _MESSAGES, _PLOTS, _BARS = 8, 8, 8
+_ROOM = 120_000
+"""Characters for plots: an area stays in the saved notebook."""
 _IN_A_LINE = 6
 _SETTINGS = 8
 
@@ -111,7 +115,7 @@ class Experiment:
 
     def plot(self, key: Any, plot: Plot) -> None:
         """Take a plot in the place of the one with the same key; outside of a notebook it is printed."""
-        plot.title = self._mask.text(plot.title)
+        plot.hide(self._mask)
         if not in_notebook():
             show_line(plot.text())
             return
@@ -179,8 +183,7 @@ class Experiment:
             scene.state, scene.metrics, scene.links = State(), (), ()
             scene.messages = tuple(self._echoed_messages)
             scene.notes = [f"Its metrics are where it began, in cell [{self.cell}]."]
-        scene.pictures = [plot.titled() for plot in plots]
-        return draw(scene)
+        return _drawn(scene, plots)
 
     def _go_on(self) -> None:
         """Values came, or a bar moved: after a cell that ended with an error it runs again."""
@@ -248,9 +251,7 @@ class Experiment:
         with self._lock:
             scene = self._scene()
             plots = list(self._plots.values())
-        # Outside of the lock: nobody who logs waits for it.
-        scene.pictures = [plot.titled() for plot in plots]
-        return draw(scene)
+        return _drawn(scene, plots)
 
     def _scene(self) -> Scene:
         notes = self._tally.notes()
@@ -293,6 +294,20 @@ class Experiment:
             if not parts:
                 parts = [f"recording to {self._place}" if self._place else "begins"]
         return f"{self.name}: {', '.join(parts)}"
+
+
+def _drawn(scene: Scene, plots: Sequence[Plot]) -> Drawing:
+    """Draw with the latest plots that have room; without the lock, so that nobody who logs waits for it."""
+    pictures: list[Markup] = []
+    for plot in reversed(plots):
+        pictures.insert(0, plot.titled())
+        if sum(map(len, pictures)) > _ROOM and len(pictures) > 1:
+            del pictures[0]
+            left_out = len(plots) - len(pictures)
+            scene.notes = [*scene.notes, f"{left_out:,} more plot{'s' * (left_out > 1)} would be too large together."]
+            break
+    scene.pictures = pictures
+    return draw(scene)
 
 
 def _told(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -188,7 +188,7 @@ class NotebookLogger:
         if experiment is not None and experiment.cell == this_cell():
             experiment.plot(title, plot)
         else:
-            self._show(title, plot.drawing() if in_notebook() else Drawing("", plot.text()))
+            self._show_plot(title, plot)
 
     def log_with_plot(self, message: str, data: Any = None) -> None:
         """Show a message with the time of day, and its data: lists as curves, numbers as metrics that are logged.
@@ -222,11 +222,9 @@ class NotebookLogger:
         words = ", ".join(
             [f"{time.strftime('%H:%M:%S')} {message}", *(f"{name} {number(one)}" for name, one in numbers.items())]
         )
-        if self._mask is None:
-            self._mask = SecretMask.of_process()
-        self._show(f"message {message}", _said(self._mask.text(words)))
+        self._show(f"message {message}", _said(self._secrets.text(words)))
         if plot is not None:
-            self._show(f"message {plot.title}", plot.drawing() if in_notebook() else Drawing("", plot.text()))
+            self._show_plot(f"message {plot.title}", plot)
 
     @overload
     def progress(
@@ -301,6 +299,16 @@ class NotebookLogger:
             self._titled_in, self._titles = cell, 0
         self._titles += 1
         return f"plot {self._titles}"
+
+    @property
+    def _secrets(self) -> SecretMask:
+        if self._mask is None:
+            self._mask = SecretMask.of_process()
+        return self._mask
+
+    def _show_plot(self, key: str, plot: Plot) -> None:
+        plot.hide(self._secrets)
+        self._show(key, plot.drawing() if in_notebook() else Drawing("", plot.text()))
 
     def _show(self, key: str, drawing: Drawing) -> None:
         """Show an output in this cell, in the place of the one with the same key."""
