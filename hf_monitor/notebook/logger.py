@@ -267,7 +267,7 @@ class NotebookLogger:
         elif experiment is not None:
             bar = experiment.progress(iterable_or_total, description, total)
         else:
-            bar = LoneProgress(iterable_or_total, description, total)
+            bar = LoneProgress(iterable_or_total, description, total, self._secrets)
         return bar
 
     def display_summary(self) -> None:

@@ -15,9 +15,10 @@ from hf_monitor.notebook.draw import draw
 from hf_monitor.notebook.inputs import number_of
 from hf_monitor.notebook.plain import make_area
 from hf_monitor.notebook.scene import Bar, Scene
-from hf_monitor.notebook.shell import at_cell_end
+from hf_monitor.notebook.shell import at_cell_end, in_notebook, this_cell
 from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import duration, number
+from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["Progress", "bar_line"]
 
@@ -120,8 +121,9 @@ class Progress(Generic[Item]):
         self.close()
 
     @property
-    def _short(self) -> bool:
-        return self.left or (self.total is not None and self.done < self.total)
+    def left_early(self) -> bool:
+        """Whether it is over and not all was done."""
+        return self.closed and (self.left or (self.total is not None and self.done < self.total))
 
     def bar(self) -> Bar:
         """Give it as it is now."""
@@ -134,41 +136,92 @@ class Progress(Generic[Item]):
             words.append(f"{number(rate, 3)} a second" if rate >= 1 else f"{duration(1 / rate)} each")
             if self.total is not None and self.total > self.done:
                 words.append(f"{duration(seconds * (self.total - self.done) / self.done)} left")
-        if self.closed and self._short:
+        if self.left_early:
             words.append("left early")
         return Bar(self.description, self.done, self.total, ", ".join(words))
 
 
 class LoneProgress(Progress[Item]):
-    """One without an experiment, with an area of its own in the running cell."""
+    """One without an experiment, with an area of its own in the running cell; the ninth and later ones share one."""
 
-    def __init__(self, source: Iterable[Item] | int, description: str, total: int | None = None) -> None:
+    def __init__(
+        self, source: Iterable[Item] | int, description: str, total: int | None = None, mask: SecretMask | None = None
+    ) -> None:
         super().__init__(source, description, lambda: None, total)
-        self._wall = time.time()
-        at_cell_end(self._cell_ended)
+        self.description = description if mask is None else mask.text(description)
         self._reopen()
 
     def _reopen(self) -> None:
-        self._area = make_area(self._draw, self._line)
-        self._changed = self._area.changed
-        self._area.open()
+        self._place = _place()
+        self._changed = self._place.area.changed
+        self._place.take(self)
 
     def close(self) -> None:
         """Say that it is over; the bar stays as it is."""
         super().close()
-        self._area.close()
+        self._place.over()
+
+
+class _Place:
+    """The area of a bar, or of bars one after the other."""
+
+    def __init__(self, shared: bool) -> None:
+        self._shared = shared
+        self._bars: list[LoneProgress[Any]] = []
+        self._n = 0
+        self._began = time.time()
+        self.area = make_area(self._draw, self._line)
+        at_cell_end(self._cell_ended)
+
+    def take(self, bar: LoneProgress[Any]) -> None:
+        """Show a bar; of those that are over the last one stays."""
+        self._bars = [*(one for one in self._bars if not one.closed), bar]
+        self._n += 1
+        self.area.open()
+        self.area.changed()
+
+    def over(self) -> None:
+        """Say that a bar is over."""
+        if self._shared:
+            self.area.changed()
+        else:
+            self.area.close()
 
     def _cell_ended(self, error: BaseException | None) -> None:
-        self._area.flush()
+        _places.clear()  # who goes on with a bar holds it
+        self.area.flush()
+        if all(bar.closed for bar in self._bars):
+            self.area.close()
 
     def _draw(self) -> Drawing:
-        over = "interrupted" if self._short else "finished"
-        status = over if self.closed else "running"
-        title = self.description or "progress"
-        return draw(Scene(title, status, self._wall, time.time(), State(), bars=[self.bar()._replace(label="")]))
+        bars = list(self._bars)
+        over = "interrupted" if any(bar.left_early for bar in bars) else "finished"
+        status = over if all(bar.closed for bar in bars) else "running"
+        title = bars[-1].description or "progress"
+        shown = [bar.bar() if len(bars) > 1 else bar.bar()._replace(label="") for bar in bars]
+        more = self._n - len(bars)
+        notes = [f"and {more:,} more before"] if more else []
+        return draw(Scene(title, status, self._began, time.time(), State(), bars=shown, notes=notes))
 
     def _line(self) -> str:
-        return bar_line(self.bar())
+        return ", ".join(bar_line(bar.bar()) for bar in self._bars)
+
+
+_OWN = 8
+_cell = 0
+_places: list[_Place] = []
+
+
+def _place() -> _Place:
+    """Give an area in this cell; a loop in a loop must not fill the notebook with one for each time."""
+    global _cell, _places
+    if not in_notebook():
+        return _Place(shared=False)
+    if this_cell() != _cell:
+        _cell, _places = this_cell(), []
+    if len(_places) <= _OWN:
+        _places.append(_Place(shared=len(_places) == _OWN))
+    return _places[-1]
 
 
 def bar_line(bar: Bar) -> str:

@@ -222,13 +222,17 @@ def test_an_error_in_a_cell_is_told_until_something_is_logged(notebook, scenes, 
     notebook.end_cell()  # shown at the end of the cell, without waiting
     assert (scenes[-1].status, scenes[-1].ending) == ("running", "")
     assert scenes[-1].bars[0].note.endswith("left")
-    assert [scene.links for scene in scenes if scene.metrics][-1] == [("run folder", str(tmp_path))]
-    assert any("lr = 0.1" in note for note in scenes[-1].notes)
+    last = [scene for scene in scenes if scene.metrics][-1]
+    assert last.links == [("run folder", str(tmp_path))]
+    assert any("lr = 0.1" in note for note in last.notes)
     assert "hunter2" not in str(scenes)
+    nb.log_metric("loss", 0.4)
     notebook.end_cell(KeyboardInterrupt())
+    nb.log_with_plot("why?")
+    notebook.end_cell()
 
     nb.start_experiment("the next")  # what was stopped was not finished
-    first = scenes[-2]
+    first = [scene for scene in scenes if scene.metrics][-1]
     assert (first.title, first.status) == ("loop", "interrupted")
     nb.log_metric("loss", 2.0)
     with pytest.raises(ZeroDivisionError), nb:
@@ -429,6 +433,20 @@ def test_a_bar_without_an_experiment_has_an_output_of_its_own(notebook):
         bar.update(math.nan)
 
 
+def test_many_bars_of_a_cell_share_the_last_area(notebook):
+    nb = NotebookLogger()
+    for epoch in nb.progress(30, "epochs"):
+        list(nb.progress(2, f"epoch {epoch}"))
+    by_hand = nb.progress(2, "by hand")
+    notebook.end_cell()
+    by_hand.update()  # goes on in the next cell
+    notebook.end_cell()
+    assert len(notebook.outputs) == 9
+    assert "30 of 30" in notebook.shown_in(1)[0]
+    assert "1 of 2" in notebook.shown_in(1)[8]
+    assert "and 23 more before" in notebook.shown_in(1)[8]
+
+
 def test_bars_of_a_later_cell_are_there_too_in_one_output(notebook, scenes):
     nb = NotebookLogger()
     nb.start_experiment("bars")
@@ -477,6 +495,7 @@ def test_secrets_are_in_no_message_and_no_title(notebook):
     nb = NotebookLogger()
     for _ in range(2):
         nb.log_with_plot("token hf_abcdefghijklmnopqrstuvwxyzABCDEFGH", {})
+        nb.progress(2, "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
         nb.start_experiment("with hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
         nb.create_inline_plot([1, 2], "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
         nb.progress(2, "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
