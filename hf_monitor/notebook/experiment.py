@@ -182,7 +182,7 @@ class Experiment:
             plots = list(self._echoed.values())
             scene.state, scene.metrics, scene.links = State(), (), ()
             scene.messages = tuple(self._echoed_messages)
-            scene.notes = [f"Its metrics are where it began, in cell [{self.cell}]."]
+            scene.notes = ["Its metrics are in the area of the cell that began it."]
         return _drawn(scene, plots)
 
     def _go_on(self) -> None:
