@@ -18,7 +18,7 @@ import pytest
 from hf_monitor import NotebookLogger, load_run
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.notebook import experiment as experiment_module
-from hf_monitor.notebook import progress, shell
+from hf_monitor.notebook import plots, progress, shell
 from hf_monitor.notebook.draw import draw
 from hf_monitor.notebook.metrics_table import readings
 from hf_monitor.notebook.scene import Scene
@@ -85,8 +85,7 @@ def notebook(monkeypatch):
 def scenes(monkeypatch):
     """What the areas of experiments draw, as scenes."""
     found = []
-    draw = experiment_module.draw
-    monkeypatch.setattr(experiment_module, "draw", lambda scene: (found.append(scene), draw(scene))[1])
+    monkeypatch.setattr(plots, "draw", lambda scene: (found.append(scene), draw(scene))[1])
     return found
 
 
@@ -296,6 +295,7 @@ def test_plots_are_in_the_area_or_in_their_own_cell(notebook, scenes):
     plot, first, second, message, lists, table = notebook.shown_in(3)
     assert "in this cell" in plot
     assert "plot 1" in first
+    assert "at index 0" in lists  # no step was given
     assert "plot 2" in second
     assert "after it, x 1.5" in message
     assert 'alt="y' in lists
