@@ -21,6 +21,7 @@ from hf_monitor.callbacks._loss_verdict import is_own
 from hf_monitor.callbacks._notebook_place import notebook_callback
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
 from hf_monitor.callbacks._wandb_place import wandb_callback
+from hf_monitor.callbacks._report import described
 from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.defaults import default_callbacks
 from hf_monitor.callbacks.file_logging import FileLoggingCallback
@@ -338,7 +339,13 @@ class Monitor:
         if not trainer.state.is_world_process_zero:
             return
         if began and plotting is not None and trainer.state.log_history:
-            plotting.draw(trainer.args, trainer.state.log_history)
+            try:
+                plotting.draw(trainer.args, trainer.state.log_history)
+            except OSError:
+                raise
+            except Exception as failure:  # the error is recorded
+                log.warning("hf_monitor: the charts could not be drawn: %s", described(failure))
+                log.debug("hf_monitor: traceback", exc_info=True)
 
     def _stop(self) -> None:
         for kind in (GpuMonitorCallback, PlottingCallback, FileLoggingCallback):

@@ -17,7 +17,7 @@ from hf_monitor.notebook.scene import Bar, Scene
 from hf_monitor.report.watch.follow import Follower
 from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
-from hf_monitor.report.watch.state import State
+from hf_monitor.report.watch.state import MOST_EPOCHS, State
 from hf_monitor.report.words import duration, number, quoted
 from hf_monitor.run.ending import Ending
 
@@ -36,24 +36,30 @@ class _View:
         self.began = time.time()
         self.evaluating = ""  # what: the prefix of its metrics; "evaluation" where nobody knows it
         self._batches: tuple[int, int | None] = (0, None)
+        self._since: float | None = None  # when the evaluation began that runs
+        self._evaluated_s = 0.0
         self._folder, self._metrics, self._echo = folder, metrics, echo
         self._texts = FirstTexts(folder, samples)
 
     def announce(self, prefix: str) -> None:
         """Say that an evaluation begins."""
-        self.evaluating, self._batches = prefix, (0, None)
+        self.evaluated()
+        self.evaluating, self._since = prefix, time.time()
 
     def batch(self, dataloader: Any) -> None:
         """Say that a batch of an evaluation is done."""
         done, total = self._batches
         if done == 0:
-            self.evaluating = self.evaluating or "evaluation"
+            self.evaluating, self._since = self.evaluating or "evaluation", self._since or time.time()
             total = _length(dataloader)
         self._batches = (done + 1, total)
 
     def evaluated(self) -> None:
         """Say that an evaluation is done."""
         self.evaluating, self._batches = "", (0, None)
+        since, self._since = self._since, None
+        if since is not None:
+            self._evaluated_s += time.time() - since
 
     def drawing(self) -> Drawing:
         """Draw what there is now; for :class:`hf_monitor.notebook.area.Area`."""
@@ -115,9 +121,11 @@ class TrainingView(_View):
 
     def begins(self, attempt: int, first_step: int, max_steps: int, epochs: float | None) -> None:
         """Say that it begins, again maybe: with ``auto_find_batch_size`` it does after an error."""
-        self._attempt, self._first_step, self._max_steps, self._epochs = attempt, first_step, max_steps, epochs
+        self._attempt, self._first_step, self._max_steps = attempt, first_step, max_steps
+        self._epochs = epochs if epochs is not None and epochs < MOST_EPOCHS else None
         self.step, self._pace = first_step, None
         self.evaluated()
+        self._evaluated_s = 0.0
 
     def over(self, status: str, ending: str) -> None:
         """Say how it ended, for where the run folder does not know; what is said first counts."""
@@ -177,13 +185,22 @@ class TrainingView(_View):
         return Bar("steps", step, last if last > 0 else None, ", ".join(words))
 
     def _left(self, state: State, now: float) -> str:
+        """Give the time left; while an evaluation runs, that of its beginning: the steps wait, and nobody knows more.
+
+        Before the second log it is told by the steps done, and evaluations to come by those that were.
+        """
+        now = now if self._since is None else min(self._since, now)
         if self._pace is None and self.step > self._first_step:
-            self._pace = (now, self.step)
+            self._pace, self._evaluated_s = (now, self.step), 0.0
         end_at = state.end_at
-        if end_at is None and self._pace is not None and self.step > self._pace[1]:  # before the second log
+        if end_at is None and self._pace is not None and self.step > self._pace[1]:
             began, first = self._pace
-            end_at = now + (now - began) / (self.step - first) * max(self._max_steps - self.step, 0)
-        return "" if end_at is None or self.step >= self._max_steps else duration(max(end_at - now, 0.0))
+            rest = max(self._max_steps - self.step, 0)
+            a_step = max(now - began - self._evaluated_s, 0.0) / (self.step - first)
+            end_at = now + rest * (a_step + self._evaluated_s / (self.step - self._first_step))
+        if end_at is None or self.step >= self._max_steps or (self._since is not None and end_at <= now):
+            return ""
+        return duration(max(end_at - now, 0.0))
 
 
 class EvaluationsView(_View):
@@ -213,7 +230,7 @@ class EvaluationsView(_View):
 
     def over(self, status: str, ending: str) -> None:
         """Say what ended an evaluation before its end."""
-        self._over = (status, ending)
+        self._over, self._ended = (status, ending), time.time()
 
     def scene(self) -> Scene:
         """Give what there is now."""
@@ -224,7 +241,7 @@ class EvaluationsView(_View):
             problem = str(error)
         status, ending = self._over or ("evaluating" if self.evaluating else "finished", "")
         return Scene(
-            title=self._title(),
+            title=f"evaluation of {self._title()}",
             status=status,
             ending=ending,
             began=self.began,

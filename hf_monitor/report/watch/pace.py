@@ -26,6 +26,7 @@ class Pace:
     def __init__(self, first_step: float = 0.0) -> None:
         self._last: tuple[float, float] | None = None
         self._paused = False
+        self._pause: tuple[float, float] | None = None  # when the latest one since the last log was over; its step
         self._clean: deque[tuple[float, float]] = deque(maxlen=_LOGS)  # seconds, steps
         self._all: deque[tuple[float, float]] = deque(maxlen=_LOGS)
         self._pauses: deque[tuple[float, float]] = deque(maxlen=_PAUSES)  # step, seconds
@@ -34,7 +35,7 @@ class Pace:
     def log(self, time: float, step: float) -> None:
         """Take a training log."""
         if self._last is None:
-            self._last, self._paused = (time, step), False
+            self._restart(time, step)
             return
         seconds, steps = time - self._last[0], step - self._last[1]
         if steps <= 0:
@@ -43,15 +44,27 @@ class Pace:
             self._all.append((seconds, steps))
             if not self._paused:
                 self._clean.append((seconds, steps))
+            elif self._pause is not None and self._pause[1] == self._last[1]:  # right after the log: known exactly
+                paused = min(self._pause[0] - self._last[0], seconds)
+                self._clean.append((seconds - paused, steps))
+                self._keep(self._pause[1], paused)
             elif (pace := _rate(self._clean)) is not None:
-                if len(self._pauses) == _PAUSES:
-                    self._pauses_from = self._pauses[0][0]
-                self._pauses.append((step, max(seconds - pace * steps, 0.0)))
-        self._last, self._paused = (time, step), False
+                self._keep(step, max(seconds - pace * steps, 0.0))
+        self._restart(time, step)
 
-    def pause(self) -> None:
-        """Say that there was an evaluation or a save."""
+    def _restart(self, time: float, step: float) -> None:
+        self._last, self._paused, self._pause = (time, step), False, None
+
+    def _keep(self, step: float, seconds: float) -> None:
+        if len(self._pauses) == _PAUSES:
+            self._pauses_from = self._pauses[0][0]
+        self._pauses.append((step, seconds))
+
+    def pause(self, time: float | None = None, step: float | None = None) -> None:
+        """Say that there was an evaluation or a save: when it was over, and at which step."""
         self._paused = True
+        if time is not None and step is not None and self._last is not None and time >= self._last[0]:
+            self._pause = (time, max(step, self._last[1]))
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -64,13 +77,16 @@ class Pace:
         pace = self.seconds_per_step
         if pace is None or self._last is None or max_steps <= 0:
             return None
-        time, step = self._last
+        (time, step), pauses = self._last, list(self._pauses)
+        if self._pause is not None:  # what comes begins after it
+            pauses.append((self._pause[1], max(self._pause[0] - time - pace * (self._pause[1] - step), 0.0)))
+            time, step = self._pause
         rest = max(max_steps - step, 0.0)
-        pauses = 0.0
-        if self._clean and self._pauses:
-            spanned = self._pauses[-1][0] - self._pauses_from
-            pauses = rest * sum(seconds for _, seconds in self._pauses) / spanned if spanned > 0 else 0.0
-        return time + rest * pace + pauses
+        ahead = 0.0
+        if self._clean and pauses:
+            spanned = pauses[-1][0] - self._pauses_from
+            ahead = rest * sum(seconds for _, seconds in pauses) / spanned if spanned > 0 else 0.0
+        return time + rest * pace + ahead
 
 
 def _rate(spans: Iterable[tuple[float, float]]) -> float | None:
