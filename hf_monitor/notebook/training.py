@@ -17,9 +17,11 @@ from hf_monitor.notebook.scene import Bar, Scene
 from hf_monitor.report.watch.follow import Follower
 from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
+from hf_monitor.report.watch.pace import Pace
 from hf_monitor.report.watch.state import MOST_EPOCHS, State
 from hf_monitor.report.words import duration, number, quoted
 from hf_monitor.run.ending import Ending
+from hf_monitor.run.trouble import Trouble
 
 __all__ = ["EvaluationsView", "TrainingView"]
 
@@ -31,14 +33,20 @@ class _View:
     """What both have: the batches of an evaluation, the texts, a line for where there is no notebook."""
 
     def __init__(
-        self, folder: Path, *, samples: int, metrics: Sequence[str], echo: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        *,
+        samples: int,
+        metrics: Sequence[str],
+        echo: Callable[[str], None] | None = None,
+        trouble: Trouble | None = None,
     ) -> None:
         self.began = time.time()
         self.evaluating = ""  # what: the prefix of its metrics; "evaluation" where nobody knows it
         self._batches: tuple[int, int | None] = (0, None)
         self._since: float | None = None  # when the evaluation began that runs
-        self._evaluated_s = 0.0
         self._folder, self._metrics, self._echo = folder, metrics, echo
+        self._trouble = trouble
         self._texts = FirstTexts(folder, samples)
 
     def announce(self, prefix: str) -> None:
@@ -57,9 +65,7 @@ class _View:
     def evaluated(self) -> None:
         """Say that an evaluation is done."""
         self.evaluating, self._batches = "", (0, None)
-        since, self._since = self._since, None
-        if since is not None:
-            self._evaluated_s += time.time() - since
+        self._since = None
 
     def drawing(self) -> Drawing:
         """Draw what there is now; for :class:`hf_monitor.notebook.area.Area`."""
@@ -67,7 +73,7 @@ class _View:
 
     def line(self) -> str:
         """Give what there is now on one line; for :class:`hf_monitor.notebook.plain.PlainArea`."""
-        text = _line(self.scene())
+        text = _line(self.scene(), self._title())
         if self._echo is not None:
             self._echo(text)
         return text
@@ -106,6 +112,8 @@ class TrainingView(_View):
         Which ones; those that say most where empty.
     echo : callable, optional
         Told each line that is printed.
+    trouble : Trouble, optional
+        Of who writes the folder: what the disk does not take cannot be read there.
     """
 
     def __init__(
@@ -114,18 +122,22 @@ class TrainingView(_View):
         super().__init__(folder, **options)
         self.step, self.epoch = first_step, 0.0
         self._follower = Follower(folder)
-        self._problem = ""
+        self._problem = self._waits = ""
         self._over: tuple[str, str] | None = None
-        self._pace: tuple[float, int] | None = None  # when the first step was seen done
         self.begins(attempt, first_step, max_steps, epochs)
 
     def begins(self, attempt: int, first_step: int, max_steps: int, epochs: float | None) -> None:
         """Say that it begins, again maybe: with ``auto_find_batch_size`` it does after an error."""
         self._attempt, self._first_step, self._max_steps = attempt, first_step, max_steps
         self._epochs = epochs if epochs is not None and epochs < MOST_EPOCHS else None
-        self.step, self._pace = first_step, None
-        self.evaluated()
-        self._evaluated_s = 0.0
+        self.step, self._pace = first_step, Pace(first_step)
+        super().evaluated()
+
+    def evaluated(self) -> None:
+        """Say that an evaluation is done."""
+        if self._since is not None:
+            self._pace.pause(time.time(), self.step)
+        super().evaluated()
 
     def over(self, status: str, ending: str) -> None:
         """Say how it ended, for where the run folder does not know; what is said first counts."""
@@ -152,7 +164,7 @@ class TrainingView(_View):
             metrics=self._metrics,
             bars=[self._progress(state, now, live=live), *(self._bars() if live else [])],
             samples=self._texts.samples(),
-            notes=[self._problem] if self._problem else [],
+            notes=[note for note in (self._waits, self._problem) if note],
             links=[("report", str(report))] if not live and report.is_file() else [],
         )
 
@@ -172,6 +184,11 @@ class TrainingView(_View):
             own = [alert for alert in state.alerts if alert.time is None or alert.time >= begun]
             state.alerts = deque(own, maxlen=state.alerts.maxlen)
             state.alert_counts = Counter(alert.severity for alert in own)
+        self._waits = ""
+        if self._trouble is not None and self._trouble.since is not None:
+            shown = max((curve.last[0] for curve in state.curves.values() if curve.last), default=self._first_step)
+            told = f"what is shown ends at step {shown:,.0f}, what came since waits in memory"
+            self._waits = f"The disk takes nothing ({self._trouble.reason}): {told}."
         state.step = max(state.step or 0, self.step)
         return state
 
@@ -185,19 +202,12 @@ class TrainingView(_View):
         return Bar("steps", step, last if last > 0 else None, ", ".join(words))
 
     def _left(self, state: State, now: float) -> str:
-        """Give the time left; while an evaluation runs, that of its beginning: the steps wait, and nobody knows more.
-
-        Before the second log it is told by the steps done, and evaluations to come by those that were.
-        """
-        now = now if self._since is None else min(self._since, now)
-        if self._pace is None and self.step > self._first_step:
-            self._pace, self._evaluated_s = (now, self.step), 0.0
-        end_at = state.end_at
-        if end_at is None and self._pace is not None and self.step > self._pace[1]:
-            began, first = self._pace
-            rest = max(self._max_steps - self.step, 0)
-            a_step = max(now - began - self._evaluated_s, 0.0) / (self.step - first)
-            end_at = now + rest * (a_step + self._evaluated_s / (self.step - self._first_step))
+        """Give the time left; while an evaluation runs, that of its beginning: the steps wait."""
+        if self._since is not None:
+            now = min(self._since, now)
+        elif self.step > self._first_step:
+            self._pace.log(now, self.step)
+        end_at = state.end_at or self._pace.end_at(self._max_steps)  # before the second log by the steps seen
         if end_at is None or self.step >= self._max_steps or (self._since is not None and end_at <= now):
             return ""
         return duration(max(end_at - now, 0.0))
@@ -270,9 +280,9 @@ def _ending(ending: Ending) -> str:
     return f"at step {ending.step or 0:,}{rank}, by {what}"
 
 
-def _line(scene: Scene) -> str:
+def _line(scene: Scene, name: str) -> str:
     """Give a scene in one line."""
-    words = [f"{scene.title}: {' '.join(part for part in (scene.status, scene.ending) if part)}"]
+    words = [f"{name}: {' '.join(part for part in (scene.status, scene.ending) if part)}"]
     words += (_bar(bar) for bar in scene.bars)
     words += _values(scene.state, scene.metrics)
     return ", ".join(words)

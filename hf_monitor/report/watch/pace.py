@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 
@@ -49,7 +50,7 @@ class Pace:
                 self._clean.append((seconds - paused, steps))
                 self._keep(self._pause[1], paused)
             elif (pace := _rate(self._clean)) is not None:
-                self._keep(step, max(seconds - pace * steps, 0.0))
+                self._keep(self._pause[1] if self._pause else step, max(seconds - pace * steps, 0.0))
         self._restart(time, step)
 
     def _restart(self, time: float, step: float) -> None:
@@ -81,12 +82,15 @@ class Pace:
         if self._pause is not None:  # what comes begins after it
             pauses.append((self._pause[1], max(self._pause[0] - time - pace * (self._pause[1] - step), 0.0)))
             time, step = self._pause
-        rest = max(max_steps - step, 0.0)
         ahead = 0.0
         if self._clean and pauses:
-            spanned = pauses[-1][0] - self._pauses_from
-            ahead = rest * sum(seconds for _, seconds in pauses) / spanned if spanned > 0 else 0.0
-        return time + rest * pace + ahead
+            latest = pauses[-1][0]
+            every = (latest - self._pauses_from) / len(pauses)
+            if every > 0:
+                number = math.floor((max_steps - latest) / every + 1e-9) - math.floor((step - latest) / every - 1e-9)
+                number -= 1 if step == latest else 0
+                ahead = max(number, 0) * sum(seconds for _, seconds in pauses) / len(pauses)
+        return time + max(max_steps - step, 0.0) * pace + ahead
 
 
 def _rate(spans: Iterable[tuple[float, float]]) -> float | None:
