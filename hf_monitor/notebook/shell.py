@@ -76,9 +76,10 @@ def clearings(cell: int) -> int:
     """Give how often this thread has cleared what the cell shows (``clear_output()``), from the first call on."""
     publisher = getattr(_shell(), "display_pub", None)
     heard = _hearing.__dict__.setdefault("publishers", weakref.WeakSet())
-    if hasattr(publisher, "register_hook") and publisher not in heard:
+    register = getattr(publisher, "register_hook", None)
+    if register is not None and publisher not in heard:
         heard.add(publisher)
-        publisher.register_hook(_leaves)
+        register(_leaves)
     return _clearings[cell]
 
 

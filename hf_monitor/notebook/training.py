@@ -131,6 +131,7 @@ class TrainingView(_View):
         self._attempt, self._first_step, self._max_steps = attempt, first_step, max_steps
         self._epochs = epochs if epochs is not None and epochs < MOST_EPOCHS else None
         self.step, self._pace = first_step, Pace(first_step)
+        self._held: tuple[float, str] | None = None  # the time left that is shown through the evaluations of a step
         super().evaluated()
 
     def evaluated(self) -> None:
@@ -202,15 +203,20 @@ class TrainingView(_View):
         return Bar("steps", step, last if last > 0 else None, ", ".join(words))
 
     def _left(self, state: State, now: float) -> str:
-        """Give the time left; while an evaluation runs, that of its beginning: the steps wait."""
+        """Give the time left; while evaluations run, that of their beginning: the steps wait."""
         if self._since is not None:
+            if self._held is not None and self._held[0] == self.step:  # of the set before
+                return self._held[1]
             now = min(self._since, now)
         elif self.step > self._first_step:
             self._pace.log(now, self.step)
         end_at = state.end_at or self._pace.end_at(self._max_steps)  # before the second log by the steps seen
-        if end_at is None or self.step >= self._max_steps or (self._since is not None and end_at <= now):
-            return ""
-        return duration(max(end_at - now, 0.0))
+        left = ""
+        if end_at is not None and self.step < self._max_steps and (self._since is None or end_at > now):
+            left = duration(max(end_at - now, 0.0))
+        if self._since is not None:
+            self._held = (self.step, left)
+        return left
 
 
 class EvaluationsView(_View):

@@ -242,7 +242,7 @@ def test_while_an_evaluation_runs_the_time_left_waits_and_those_to_come_count(tm
     assert {note(10.0), note(10.0)} == {"10 s left"}
     view.evaluated()
     view.batch([1])  # of a second set, which nobody announced
-    note(10.0)
+    assert note(10.0) == "10 s left"
     view.evaluated()
     assert note(0) == "40 s left"  # 10 steps, and 30 s of evaluations once more
     view.over("finished", "")
