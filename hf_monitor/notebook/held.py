@@ -32,6 +32,8 @@ class Held:
         self.pid = os.getpid()
         self.experiment: Experiment | None = None
         _all.add(self)
+        atexit.unregister(_at_exit)  # once, however many there are
+        atexit.register(_at_exit)
 
     def let_go(self, otherwise: BaseException | Mapping[str, Any] | None = None) -> None:
         """End it, if one is open, as :meth:`Experiment.let_go` does; in a forked child it is left to the parent."""
@@ -70,6 +72,3 @@ def _at_exit() -> None:
         otherwise = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     for one in list(_all):
         one.let_go(otherwise)
-
-
-atexit.register(_at_exit)
