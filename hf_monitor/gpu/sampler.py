@@ -340,7 +340,12 @@ class SystemSampler:
         readers = () if self._readers is None else self._readers.readers
         look_around = time.monotonic() >= self._look_around_at
         for reader in readers:
-            row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read(energy=look_around or self._ended.is_set())}
+            row = {
+                **head,
+                "kind": "gpu",
+                "gpu": reader.index,
+                **reader.read(energy=look_around or self._ended.is_set()),
+            }
             if look_around:
                 row |= reader.read_processes(self._launch)
             if self._all_own or reader.index in self._own:
