@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,6 +25,7 @@ _MOST_SERIES = 8
 _MOST_PICTURES = 6
 _POINTS = 240
 _MOST_BROKEN = 40
+_HEIGHT = 150.0
 _NO_QUALITY = ("learning_rate", "grad_norm", "epoch")
 _BY_WEIGHT = ("score", "rougeL", "rouge1", "bleu", "rouge2", "rougeLsum")
 _KINDS = {"error": "bad", "warning": "warn"}
@@ -70,20 +71,33 @@ def _picture(state: State, title: str, names: Sequence[str], marks: list[Mark]) 
             if same is not None:
                 joined.setdefault(same, []).append(one.removeprefix("eval_") if title == "Scores" else one)
         series = [_series(" = ".join(joined[place]), curve) for place, curve in enumerate(places)]
-        picture = curve_image(name(title), series, marks=marks)
-        kept[title] = (told, Markup("<div><b>{}</b><br>{}</div>").format(name(title), picture))
+        picture = curve_image(name(title), series, marks=marks, height=_HEIGHT)
+        n = _joined(places)
+        means = f" (a point is the mean of up to {n:,} values)" if n > 1 else ""
+        kept[title] = (told, Markup("<div><b>{}</b>{}<br>{}</div>").format(name(title), means, picture))
     return kept[title][1]
 
 
 def _series(title: str, curve: Curve) -> Series:
-    """Give some 240 points that make the same line; crosses where a value was no number."""
+    """Give some 240 points that make the same line; crosses where a value was no number.
+
+    Where values were joined the points are means; among them the lowest, the highest and the last value as they were.
+    """
     fine = [point for point in curve.points if point.n]
     xs = np.array([point.step for point in fine])
     ys = np.array([point.total / point.n for point in fine])
     points = [(float(xs[place]), float(ys[place])) for place in thin(xs, ys, _POINTS)]
+    if any(point.n > 1 for point in fine):
+        points += [(step, value) for value, step in (min(one.low for one in fine), max(one.high for one in fine))]
+        points += [curve.last] if curve.last is not None and math.isfinite(curve.last[1]) else []
     points += [(point.step, math.nan) for point in curve.points if point.broken][:_MOST_BROKEN]
     points.sort(key=lambda pair: pair[0])
     return Series(title, [x for x, _ in points], [y for _, y in points])
+
+
+def _joined(curves: Iterable[Curve]) -> int:
+    """Give how many values at most are one point."""
+    return max((point.n for curve in curves for point in curve.points), default=0)
 
 
 def _resumed(state: State) -> list[Mark]:

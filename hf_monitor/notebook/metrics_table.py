@@ -8,18 +8,19 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from hf_monitor.charts.metric_names import is_bookkeeping
 from hf_monitor.notebook.dress import BETTER, LEFT, QUIET, RIGHT, WORSE, badge, line, name, table
 from hf_monitor.notebook.scene import Scene
 from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
 from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import number
-from hf_monitor.run.better import greater_is_better
+from hf_monitor.run.better import greater_is_better, is_direction_known
+from hf_monitor.run.views import NEITHER_WAY
 
 __all__ = ["Reading", "metrics_table", "readings", "shown_metrics"]
 
 _MOST = 12
-_WITHOUT_BEST = ("learning_rate", "grad_norm", "epoch")
 
 
 class Reading(NamedTuple):
@@ -31,7 +32,7 @@ class Reading(NamedTuple):
     better: bool | None
     """None where it did not change, and where nobody knows which way is better."""
     best: tuple[float, float] | None
-    """Value and step."""
+    """Value and step; None where nobody knows which way is better."""
 
 
 def shown_metrics(scene: Scene) -> list[str]:
@@ -53,12 +54,15 @@ def _reading(state: State, metric: str) -> Reading:
     assert curve is not None
     assert curve.last is not None
     latest = curve.last[1]
-    if metric in _WITHOUT_BEST or metric.endswith("gen_len"):  # neither way is better
-        return Reading(metric, latest, None, None, None)
     arguments = state.facts.get("arguments")
-    greater = greater_is_better(metric, arguments if isinstance(arguments, Mapping) else {})  # as Run.best has it
+    config = arguments if isinstance(arguments, Mapping) else {}
+    if metric in NEITHER_WAY or is_bookkeeping(metric):
+        return Reading(metric, latest, None, None, None)
     change = latest - curve.before[1] if curve.before is not None else None
     better = None
+    if not is_direction_known(metric, config):
+        return Reading(metric, latest, change, None, None)
+    greater = greater_is_better(metric, config)  # as Run.best has it
     if change is not None and change == change:
         better = (change > 0) == greater if change else None
     return Reading(metric, latest, change, better, curve.best(greater))
@@ -85,10 +89,15 @@ def metrics_table(scene: Scene) -> Markup:
 _HEAD = ("latest", "change", "best", "at step")
 
 
+def _signed(change: float) -> str:
+    """Write a change as its values are written: ``"+376,000,000"``, ``"-0.0123"``."""
+    return f"{'-' if change < 0 else '+'}{number(abs(float(change)), 3)}"
+
+
 def _row(one: Reading) -> Markup:
     cell = Markup('<td style="{}">{}</td>')
     latest = number(one.latest)
-    change = "" if one.change is None or not math.isfinite(one.change) else f"{one.change:+.3g}"
+    change = "" if one.change is None or not math.isfinite(one.change) else _signed(one.change)
     if one.better is not None:
         change = Markup("<span {}>{}</span>").format(BETTER if one.better else WORSE, change)
     best, step = ("", "") if one.best is None else (number(one.best[0]), f"{one.best[1]:,.0f}")

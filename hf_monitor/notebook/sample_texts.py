@@ -17,10 +17,10 @@ __all__ = ["sample_texts"]
 
 _MOST = 8
 _MOST_REFERENCES = 4
-_LONGEST = 1500
+_LONGEST = 900
 """Bytes of a prediction, and of a reference."""
-_INPUT, _WHOLE_INPUT = 200, 8000
-"""Characters of an input that are shown, and bytes of it that can be unfolded."""
+_INPUT, _WHOLE_INPUT = 100, 8000
+"""Characters of an input that are shown, in one line, and bytes of it that can be unfolded."""
 # Underlined where the style is taken out, too; <del> would be struck through.
 _MARKS = {
     "prediction": Markup("<ins {}>{{}}</ins>").format(WORSE),
@@ -80,11 +80,12 @@ def _marked(pieces: Sequence[Piece], mark: Markup) -> Markup:
 
 
 def _input(text: str) -> Markup:
-    if len(text) <= _INPUT:
+    # Each drawing folds it again: what is short needs no unfolding.
+    if len(text) <= 2 * _INPUT and text.count("\n") < 2:
         return Markup("{}").format(text)
     whole = _marked(shorten([Piece(text)], _WHOLE_INPUT), Markup("{}"))
     return Markup("<details><summary>{}… ({:,} characters)</summary>{}</details>").format(
-        text[:_INPUT], len(text), whole
+        " ".join(text[:_INPUT].split()), len(text), whole
     )
 
 
