@@ -197,6 +197,7 @@ def test_a_picture_has_eight_lines_at_most_of_some_240_points_and_two_pictures_s
     assert 200 <= points_in(image) <= 240
     assert len(set(re.findall(r"class='(s\d)'", unquote(image["src"])))) == 8
     assert len(re.findall("; eval_", image["alt"])) == 7
+    assert " more" not in image["alt"]
     beside, margin, frame = 2 * int(image["width"]), 2 * 12, 2 * (12 + 1)
     assert beside + margin + frame <= 828  # of a cell in JupyterLab: 1280 wide, with the file browser
 
@@ -209,8 +210,8 @@ def test_a_spike_stays_where_it_was_among_a_million_steps():
     assert "highest 100 at step 3,777" in found.images[0]["alt"]
     assert "lowest 0.5 at step 1,234" in found.images[0]["alt"]
     assert "Loss (a point is the mean of up to 8 values)" in found.text
-    state.feed([row("train", 5001, loss=7.0)])
-    assert "to 7 at step 5,001" in read(draw(scene(state, samples=()))).images[0]["alt"]
+    state.feed([row("train", step, loss=step - 5000.0) for step in (5001, 5002, 5003)])
+    assert "to 3 at step 5,003" in read(draw(scene(state, samples=()))).images[0]["alt"]
 
 
 def test_an_input_is_one_line_and_a_short_one_needs_no_unfolding():
