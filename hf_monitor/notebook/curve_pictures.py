@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,7 +16,7 @@ from hf_monitor.notebook.metrics_table import shown_metrics
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.notebook.scene import Scene
 from hf_monitor.report.picture import Mark, Series
-from hf_monitor.report.watch.curve import Curve
+from hf_monitor.report.watch.curve import Curve, Point
 from hf_monitor.report.watch.state import State
 
 __all__ = ["curve_pictures"]
@@ -72,32 +72,28 @@ def _picture(state: State, title: str, names: Sequence[str], marks: list[Mark]) 
                 joined.setdefault(same, []).append(one.removeprefix("eval_") if title == "Scores" else one)
         series = [_series(" = ".join(joined[place]), curve) for place, curve in enumerate(places)]
         picture = curve_image(name(title), series, marks=marks, height=_HEIGHT)
-        n = _joined(places)
-        means = f" (a point is the mean of up to {n:,} values)" if n > 1 else ""
-        kept[title] = (told, Markup("<div><b>{}</b>{}<br>{}</div>").format(name(title), means, picture))
+        kept[title] = (told, Markup("<div><b>{}</b><br>{}</div>").format(name(title), picture))
     return kept[title][1]
 
 
 def _series(title: str, curve: Curve) -> Series:
-    """Give some 240 points that make the same line; crosses where a value was no number.
-
-    Where values were joined the points are means; among them the lowest, the highest and the last value as they were.
-    """
-    fine = [point for point in curve.points if point.n]
-    xs = np.array([point.step for point in fine])
-    ys = np.array([point.total / point.n for point in fine])
+    """Give some 240 points that make the same line, spikes and the last value too; crosses where one was no number."""
+    fine = [pair for point in curve.points if point.n for pair in _ends(point)]
+    if curve.last is not None and math.isfinite(curve.last[1]) and curve.last not in fine[-2:]:
+        fine.append(curve.last)
+    xs = np.array([step for step, _ in fine])
+    ys = np.array([value for _, value in fine])
     points = [(float(xs[place]), float(ys[place])) for place in thin(xs, ys, _POINTS)]
-    if any(point.n > 1 for point in fine):
-        points += [(step, value) for value, step in (min(one.low for one in fine), max(one.high for one in fine))]
-        points += [curve.last] if curve.last is not None and math.isfinite(curve.last[1]) else []
     points += [(point.step, math.nan) for point in curve.points if point.broken][:_MOST_BROKEN]
     points.sort(key=lambda pair: pair[0])
     return Series(title, [x for x, _ in points], [y for _, y in points])
 
 
-def _joined(curves: Iterable[Curve]) -> int:
-    """Give how many values at most are one point."""
-    return max((point.n for curve in curves for point in curve.points), default=0)
+def _ends(point: Point) -> list[tuple[float, float]]:
+    """Give the step and value of a point; of several values in one the lowest and the highest: no spike is lost."""
+    if point.n == 1:
+        return [(point.step, point.total)]
+    return sorted({(step, value) for value, step in (point.low, point.high)})
 
 
 def _resumed(state: State) -> list[Mark]:

@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from hf_monitor.loggers.error_facts import error_facts
-from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.area import Area, Drawing
 from hf_monitor.notebook.draw import draw
-from hf_monitor.notebook.plain import make_area, show_line
+from hf_monitor.notebook.plain import PlainArea, make_area, show_line
 from hf_monitor.notebook.plots import Plot
 from hf_monitor.notebook.progress import Progress, bar_line
 from hf_monitor.notebook.record import Record
@@ -20,6 +22,7 @@ from hf_monitor.notebook.scene import Scene
 from hf_monitor.notebook.shell import at_cell_end, in_notebook, this_cell
 from hf_monitor.notebook.summary import Summary
 from hf_monitor.notebook.tally import Tally
+from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import duration, number
 from hf_monitor.run.rows import plain
 from hf_monitor.run.secrets import SecretMask
@@ -29,6 +32,8 @@ __all__ = ["Experiment"]
 log = logging.getLogger("hf_monitor")
 
 _MESSAGES, _PLOTS, _BARS = 8, 8, 8
+_ROOM = 120_000
+"""Characters for plots: an area stays in the saved notebook."""
 _IN_A_LINE = 6
 _SETTINGS = 8
 
@@ -50,7 +55,6 @@ class Experiment:
     """
 
     def __init__(self, name: str, run_dir: Any, config: Mapping[str, Any], total_steps: int | None) -> None:
-        self.name = name
         self.cell = this_cell()
         self._lock = threading.RLock()  # a collection of garbage may end another one while it is held
         self._record = None if run_dir is None else Record(run_dir, name, config, total_steps)
@@ -58,10 +62,12 @@ class Experiment:
         if self._record is None:
             self._mask.learn_process()
             self._mask.learn(plain(config))
+        self.name = name = self._mask.text(name)
         self._began = time.time()
         self._seconds: float | None = None
         self._status, self._ending = "running", ""
-        self._stopped: dict[str, Any] | None = None  # the error of the cell that ended last
+        self._used = True  # in this cell: its error is that of the experiment
+        self._stopped: dict[str, Any] | None = None  # the error of the last cell that used it
         self._tally = Tally(config, total_steps)
         self._messages: deque[str] = deque(maxlen=_MESSAGES)
         self._n_messages = 0
@@ -70,6 +76,10 @@ class Experiment:
         self._bars: list[Progress[Any]] = []
         self._settings = [f"{key} = {value}" for key, value in self._mask.values(plain(config)).items()]
         self._area = make_area(self.drawing, self._line)
+        self._echo: Area | PlainArea | None = None  # in a later cell
+        self._echo_in = 0
+        self._echoed: dict[Any, Plot] = {}
+        self._echoed_messages: deque[str] = deque(maxlen=_MESSAGES)
         at_cell_end(self._cell_ended)
         self._area.open()
 
@@ -79,48 +89,55 @@ class Experiment:
         return self._seconds is None
 
     def log(self, values: Mapping[str, float], step: int | None) -> None:
-        """Take values; without a step each metric has its own next one."""
+        """Take values; without a step they have a common one (:meth:`Tally.step_for`)."""
         now = time.time()
         with self._lock:
             if not self.is_open:  # another thread has ended it
                 return
             self._go_on()
-            for at, row in self._tally.rows(values, step):
-                self._tally.take(at, row, now)
-                if self._record is not None:
-                    self._record.log(at, dict(row))
+            at = self._tally.step_for(values) if step is None else step
+            self._tally.take(at, values, now)
+            if self._record is not None:
+                self._record.log(at, dict(values))
         self._area.changed()
 
     def message(self, text: str) -> None:
         """Take a message; outside of a notebook it is printed."""
-        line = f"{time.strftime('%H:%M:%S')} {text}"
+        line = f"{time.strftime('%H:%M:%S')} {self._mask.text(text)}"
+        self._open_echo()
         with self._lock:
-            self._go_on()
             self._messages.append(line)
+            self._echoed_messages.append(line)
             self._n_messages += 1
-        self._area.changed()
+        self._changed()
         if not in_notebook():
             show_line(line)
 
     def plot(self, key: Any, plot: Plot) -> None:
         """Take a plot in the place of the one with the same key; outside of a notebook it is printed."""
+        plot.hide(self._mask)
         if not in_notebook():
             show_line(plot.text())
             return
+        self._open_echo()
         with self._lock:
-            self._go_on()
             self._n_plots += key not in self._plots
-            self._plots[key] = plot
-            while len(self._plots) > _PLOTS:
-                del self._plots[next(iter(self._plots))]
-        self._area.changed()
+            for plots in self._plots, self._echoed:
+                plots[key] = plot
+                while len(plots) > _PLOTS:
+                    del plots[next(iter(plots))]
+        self._changed()
 
-    def progress(self, source: Any, description: str) -> Progress[Any]:
+    def progress(self, source: Any, description: str, total: int | None = None) -> Progress[Any]:
         """Give a bar in the area; one that is over makes room for the next of its name."""
-        bar: Progress[Any] = Progress(source, description, self._area.changed)
+        bar: Progress[Any] = Progress(source, description, self._moved, total)
+        bar.description = self._mask.text(description)
+        self._open_echo()
         with self._lock:
             self._go_on()
-            same = next((n for n, one in enumerate(self._bars) if one.closed and one.description == description), None)
+            same = next(
+                (n for n, one in enumerate(self._bars) if one.closed and one.description == bar.description), None
+            )
             if same is not None:
                 self._bars[same] = bar
             else:
@@ -128,33 +145,79 @@ class Experiment:
                 over = next((n for n, one in enumerate(self._bars) if one.closed), 0)
                 if len(self._bars) > _BARS:
                     del self._bars[over]
-        self._area.changed()
+        self._changed()
         return bar
 
+    def _moved(self) -> None:
+        self._go_on()
+        self._changed()
+
+    def _changed(self) -> None:
+        self._area.changed()
+        echo = self._echo
+        if echo is not None:
+            echo.changed()
+
+    def _open_echo(self) -> None:
+        """Have an area in this cell, too, if it is a later one: bars and messages are looked for where the loop is."""
+        cell = this_cell()
+        if cell == self.cell or not in_notebook() or threading.current_thread() is not threading.main_thread():
+            return
+        if cell != self._echo_in:
+            self._close_echo()
+            with self._lock:
+                self._echoed.clear()
+                self._echoed_messages.clear()
+            self._echo_in, self._echo = cell, make_area(self._echo_drawing, self._line)
+            self._echo.open()
+
+    def _close_echo(self) -> None:
+        echo, self._echo = self._echo, None
+        if echo is not None:
+            echo.close()
+
+    def _echo_drawing(self) -> Drawing:
+        with self._lock:
+            scene = self._scene()
+            plots = list(self._echoed.values())
+            scene.state, scene.metrics, scene.links = State(), (), ()
+            scene.messages = tuple(self._echoed_messages)
+            scene.notes = [f"Its metrics are where it began, in cell [{self.cell}]."]
+        return _drawn(scene, plots)
+
     def _go_on(self) -> None:
-        """After a cell that ended with an error: it runs again."""
+        """Values came, or a bar moved: after a cell that ended with an error it runs again."""
+        self._used = True
         if self._stopped is not None and self._seconds is None:
             self._stopped = None
             self._status, self._ending = "running", ""
 
     def _cell_ended(self, error: BaseException | None) -> None:
+        used, self._used = self._used, False
         try:
-            if error is not None and self.is_open:
-                with self._lock:
-                    self._stopped = error_facts(error, self._mask)
-                    self._status, self._ending = _told(self._stopped)
-                    self._ending += "; the experiment is still open"
-                self._area.changed()
+            if error is not None and used:
+                self.stop(error)
             self._area.flush()
+            if self._echo is not None:
+                self._echo.flush()
         except Exception:  # the cell is over; the user's next one has nothing to do with it
             log.debug("hf_monitor: the end of a cell", exc_info=True)
+
+    def stop(self, error: BaseException) -> None:
+        """Take an error that stopped it: that is how it ended, unless it goes on."""
+        if self.is_open:
+            with self._lock:
+                self._stopped = error_facts(error, self._mask)
+                self._status, self._ending = _told(self._stopped)
+                self._ending += "; the experiment is still open"
+            self._changed()
 
     def end(self, error: BaseException | None = None) -> None:
         """End it, for the last drawing; by an error, or in order."""
         self._end(None if error is None else error_facts(error, self._mask))
 
     def let_go(self, otherwise: BaseException | Mapping[str, Any] | None = None) -> None:
-        """End it for somebody who did not: as the last cell did, if that failed, or else as told."""
+        """End it for somebody who did not: by what stopped it, or else as told."""
         if isinstance(otherwise, BaseException):
             otherwise = error_facts(otherwise, self._mask)
         self._end(otherwise if self._stopped is None else self._stopped)
@@ -171,6 +234,7 @@ class Experiment:
             if self._record is not None:
                 self._record.end(self._tally.step, facts)
         self._area.close()
+        self._close_echo()
 
     def summary(self) -> Summary:
         """Give the table of what it came to so far."""
@@ -187,12 +251,10 @@ class Experiment:
         with self._lock:
             scene = self._scene()
             plots = list(self._plots.values())
-        # Outside of the lock: nobody who logs waits for it.
-        scene.pictures = [plot.titled() for plot in plots]
-        return draw(scene)
+        return _drawn(scene, plots)
 
     def _scene(self) -> Scene:
-        notes = [note] if (note := self._tally.note()) else []
+        notes = self._tally.notes()
         if self._n_plots > len(self._plots):
             notes.append(f"{self._n_plots - len(self._plots):,} earlier plots are not shown.")
         if self._n_messages > len(self._messages):
@@ -232,6 +294,20 @@ class Experiment:
             if not parts:
                 parts = [f"recording to {self._place}" if self._place else "begins"]
         return f"{self.name}: {', '.join(parts)}"
+
+
+def _drawn(scene: Scene, plots: Sequence[Plot]) -> Drawing:
+    """Draw with the latest plots that have room; without the lock, so that nobody who logs waits for it."""
+    pictures: list[Markup] = []
+    for plot in reversed(plots):
+        pictures.insert(0, plot.titled())
+        if sum(map(len, pictures)) > _ROOM and len(pictures) > 1:
+            del pictures[0]
+            left_out = len(plots) - len(pictures)
+            scene.notes = [*scene.notes, f"{left_out:,} more plot{'s' * (left_out > 1)} would be too large together."]
+            break
+    scene.pictures = pictures
+    return draw(scene)
 
 
 def _told(facts: Mapping[str, Any]) -> tuple[str, str]:

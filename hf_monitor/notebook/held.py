@@ -5,14 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from hf_monitor.notebook.experiment import Experiment
 from hf_monitor.notebook.shell import in_notebook
 
-__all__ = ["Held"]
+__all__ = ["Held", "watch_exit"]
 
 _all: weakref.WeakSet[Held] = weakref.WeakSet()
 
@@ -37,6 +38,23 @@ class Held:
         experiment, self.experiment = self.experiment, None
         if experiment is not None and self.pid == os.getpid():
             experiment.let_go(otherwise)
+
+
+_leave = sys.exit
+
+
+def watch_exit() -> None:
+    """Hear of ``sys.exit(3)`` in a script: Python leaves nothing of it in :mod:`sys`, as it does of other errors."""
+    if sys.exit is _leave and not in_notebook():
+        sys.exit = _exit
+
+
+def _exit(status: Any = None, /) -> NoReturn:
+    if status not in (None, 0) and threading.current_thread() is threading.main_thread():
+        for one in list(_all):  # should somebody catch it, the experiment goes on with the next value
+            if one.experiment is not None and one.pid == os.getpid():
+                one.experiment.stop(SystemExit(status))
+    _leave(status)
 
 
 def _at_exit() -> None:

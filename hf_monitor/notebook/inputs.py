@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -34,19 +35,21 @@ def number_of(value: Any, what: str) -> float | int:
     if callable(item):
         try:
             value = item()
-        except (RuntimeError, ValueError, TypeError):  # several values, or none (a meta tensor)
-            shape = tuple(getattr(value, "shape", ()))
+        except (RuntimeError, ValueError, TypeError):
+            shape = tuple(getattr(value, "shape", (0,)))
+            if math.prod(shape) == 1 and not getattr(value, "is_meta", False):
+                raise  # not several values, nor none: an error of the GPU that surfaces here
             raise InputError(
                 f"{what} must be one number, got a {type(value).__name__} of shape {shape}: take its mean(), say."
             ) from None
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, Real):
+    if isinstance(value, Real | Decimal):
         return float(value)
     raise InputError(f"{what} must be a number, got {type(value).__name__}: {value!r:.100}.")
 
 
-def step_of(step: Any) -> int | None:
+def step_of(step: Any, what: str = "step") -> int | None:
     """Give a step as int, None as None.
 
     Raises
@@ -61,7 +64,7 @@ def step_of(step: Any) -> int | None:
     except TypeError:
         found = -1
     if found < 0 or isinstance(step, bool):
-        raise InputError(f"step must be a whole number from 0 on, got {step!r:.100}.")
+        raise InputError(f"{what} must be a whole number from 0 on, got {step!r:.100}.")
     return found
 
 
@@ -104,9 +107,14 @@ def _series(values: Any, name: str) -> Series:
         steps, found = (_numbers(one, name) for one in values)
         if len(steps) != len(found):
             raise InputError(f"{name!r}: there are {len(steps):,} steps and {len(found):,} values.")
+        if odd := [step for step in steps if not abs(step) <= _FARTHEST]:
+            raise InputError(f"{name!r}: steps must be finite numbers, got {odd[0]}.")
         return Series(name, steps, found)
     found = _numbers(values, name)
     return Series(name, range(len(found)), found)
+
+
+_FARTHEST = 1e300  # a difference of two is a number still
 
 
 def _is_list(values: Any) -> bool:
@@ -121,10 +129,23 @@ def _numbers(values: Any, name: str) -> list[float]:
     if not _is_list(values) or _rank(values) not in (None, 1):
         raise InputError(
             f"{name!r} must be numbers to plot: a list, a tuple (steps, values), or a mapping of names to lists; "
-            f"got {type(values).__name__}: {values!r:.100}."
+            f"got {type(values).__name__}{_hint(values)}."
         )
     tolist = getattr(values, "tolist", None)  # arrays, tensors, Series of pandas: all at once
-    return [_float(number_of(one, f"value {n} of {name!r}")) for n, one in enumerate(tolist() if tolist else values)]
+    values = list(tolist() if tolist else values)
+    if values and all(isinstance(one, tuple) and len(one) == 2 for one in values):
+        raise InputError(f"{name!r}: of pairs of step and value give a tuple of two lists: tuple(zip(*pairs)).")
+    return [_float(number_of(one, f"value {n} of {name!r}")) for n, one in enumerate(values)]
+
+
+def _hint(values: Any) -> str:
+    if hasattr(values, "to_dict") and hasattr(values, "columns"):
+        return ': plot a column, or all with df.to_dict("list")'
+    if hasattr(values, "savefig"):
+        return ": a figure shows itself as the last line of a cell, or with display(figure)"
+    if isinstance(values, Real):
+        return f" {values!r:.100}: a single number goes to log_metric(name, value)"
+    return f": {values!r:.100}"
 
 
 def _float(value: float | int) -> float:

@@ -16,7 +16,7 @@ from hf_monitor.notebook.area import Drawing
 from hf_monitor.notebook.dress import line
 from hf_monitor.notebook.dress import name as cut
 from hf_monitor.notebook.experiment import Experiment
-from hf_monitor.notebook.held import Held
+from hf_monitor.notebook.held import Held, watch_exit
 from hf_monitor.notebook.inputs import named, number_of, series_of, step_of
 from hf_monitor.notebook.plain import show_line
 from hf_monitor.notebook.plots import Plot
@@ -25,6 +25,7 @@ from hf_monitor.notebook.record import config_of, folder_of
 from hf_monitor.notebook.shell import in_notebook, publish, this_cell
 from hf_monitor.notebook.summary import Summary
 from hf_monitor.report.words import number
+from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["NotebookLogger"]
 
@@ -63,10 +64,12 @@ class NotebookLogger:
         self._run_dir = folder_of(run_dir)
         self._open = Held()
         self._starting = threading.Lock()
+        self._mask: SecretMask | None = None  # of what is shown without an experiment
         self._last: Summary | None = None
         self._picture: str | None = None  # of the last experiment that was ended
         self._shown: dict[str, str] = {}  # plots of the cell that runs: title -> display id
         self._shown_in = 0
+        self._titled_in, self._titles = -1, 0  # plots without a title
         weakref.finalize(self, self._open.let_go).atexit = False  # a cell that makes it is run again
 
     def __repr__(self) -> str:
@@ -93,7 +96,7 @@ class NotebookLogger:
 
     def start_experiment(
         self,
-        name: str,
+        name: str = "experiment",
         *,
         run_dir: str | os.PathLike[str] | None = None,
         config: Any = None,
@@ -103,7 +106,7 @@ class NotebookLogger:
 
         Parameters
         ----------
-        name : str
+        name : str, optional
         run_dir : path-like, optional
             A run folder of its own, in place of that of the logger.
         config : mapping, argparse.Namespace or dataclass, optional
@@ -113,13 +116,16 @@ class NotebookLogger:
         """
         named(name, "name")
         place, config = folder_of(run_dir), config_of(config)
-        total = step_of(total_steps) if total_steps is None or total_steps else 0
+        total = step_of(total_steps, "total_steps") if total_steps is None or total_steps else 0
         if total == 0:
             raise InputError(f"total_steps must be a whole number from 1 on, or None; got {total_steps!r:.100}.")
         if self._forked:
             return
-        self._keep_summary()
+        before = self._open.experiment
         self._open.let_go()
+        if before is not None:
+            self._last = before.summary()
+        watch_exit()
         self._open.experiment = Experiment(name, self._run_dir if place is None else place, config, total)
 
     def _experiment(self) -> Experiment:
@@ -128,7 +134,7 @@ class NotebookLogger:
             with self._starting:  # of several threads one begins it
                 found = self._open.experiment
                 if found is None:
-                    self.start_experiment("experiment")
+                    self.start_experiment()
                     found = self._open.experiment
         assert found is not None
         return found
@@ -142,8 +148,9 @@ class NotebookLogger:
         value : float, or tensor or array with one number
             NaN and infinities are shown as such.
         step : int, optional
-            By default one more than the last of this metric; the first is 0. At a step that was there the curve that is
-            shown goes on from there, as when a loop is run again; a run folder keeps all.
+            By default the step of what was logged last, so that metrics of one step stand beside each other; where this
+            metric has a value there already, the next one. The first is 0. Count on over the epochs: at a step that
+            was there the curve that is shown goes on from there, as when a cell is run again; a run folder keeps all.
         """
         named(name, "name")
         found = number_of(value, f"the value of {name!r}")
@@ -152,7 +159,7 @@ class NotebookLogger:
             self._experiment().log({name: found}, step)
 
     def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
-        """Log several values at once; see :meth:`log_metric`."""
+        """Log several values at once, all at one step; see :meth:`log_metric`."""
         if not isinstance(values, Mapping):
             raise InputError(f'log_metrics() takes a mapping, such as {{"loss": 0.5}}; got {values!r:.100}.')
         found = {named(name, "name"): number_of(value, f"the value of {name!r}") for name, value in values.items()}
@@ -160,7 +167,7 @@ class NotebookLogger:
         if found and not self._forked:
             self._experiment().log(found, step)
 
-    def create_inline_plot(self, values: Any, title: str) -> None:
+    def create_inline_plot(self, values: Any, title: str = "") -> None:
         """Plot values: in the area, where this is its cell, else as an output of this cell.
 
         With the same title again, in the same cell, it takes the place of the first.
@@ -170,8 +177,10 @@ class NotebookLogger:
         values : sequence, mapping or (steps, values)
             Numbers, at steps from 0 on; a tuple of steps and values, as ``run.curve(...)`` gives; or a mapping of names
             to one of both.
-        title : str
+        title : str, optional
+            Without one the plot is called ``plot 1``, ``plot 2`` ... of its cell.
         """
+        title = title if title != "" else self._next_title()
         plot = Plot(named(title, "title"), series_of(values, title))
         if self._forked:
             return
@@ -179,20 +188,22 @@ class NotebookLogger:
         if experiment is not None and experiment.cell == this_cell():
             experiment.plot(title, plot)
         else:
-            self._show(title, plot.drawing() if in_notebook() else Drawing("", plot.text()))
+            self._show_plot(title, plot)
 
-    def log_with_plot(self, message: str, data: Any) -> None:
+    def log_with_plot(self, message: str, data: Any = None) -> None:
         """Show a message with the time of day, and its data: lists as curves, numbers as metrics that are logged.
+
+        In the area, and in a later cell than that of the experiment there as well.
 
         Parameters
         ----------
         message : str
-        data : mapping of str to sequence or float
+        data : mapping of str to sequence or float, optional
             Or anything that :meth:`create_inline_plot` takes. Lists of the same names take the place of the former.
         """
         named(message, "message")
         numbers: dict[str, Any] = {}
-        lists = data
+        lists = data = {} if data is None else data
         if isinstance(data, Mapping):
             numbers = {named(name, "name"): number_of(one, repr(name)) for name, one in data.items() if not _many(one)}
             lists = {name: one for name, one in data.items() if _many(one)}
@@ -211,38 +222,53 @@ class NotebookLogger:
         words = ", ".join(
             [f"{time.strftime('%H:%M:%S')} {message}", *(f"{name} {number(one)}" for name, one in numbers.items())]
         )
-        self._show(f"message {message}", _said(words))
+        self._show(f"message {message}", _said(self._secrets.text(words)))
         if plot is not None:
-            self._show(f"message {plot.title}", plot.drawing() if in_notebook() else Drawing("", plot.text()))
+            self._show_plot(f"message {plot.title}", plot)
 
     @overload
-    def progress(self, iterable_or_total: int, description: str = "") -> Progress[int]: ...
+    def progress(
+        self, iterable_or_total: int | None = None, description: str = "", *, total: int | None = None
+    ) -> Progress[int]: ...
 
     @overload
-    def progress(self, iterable_or_total: Iterable[Item], description: str = "") -> Progress[Item]: ...
+    def progress(
+        self, iterable_or_total: Iterable[Item], description: str = "", *, total: int | None = None
+    ) -> Progress[Item]: ...
 
-    def progress(self, iterable_or_total: Any, description: str = "") -> Progress[Any]:
+    def progress(
+        self, iterable_or_total: Any = None, description: str = "", *, total: int | None = None
+    ) -> Progress[Any]:
         """Show how far a loop is: ``for item in nb.progress(items, "epoch 1"):``, or ``with`` it and :meth:`update`.
 
-        It is a bar in the area of the experiment; without one, in an area of its own in this cell.
+        It is a bar in the area of the experiment, and in a later cell than that there as well; without an experiment,
+        in an area of its own in this cell.
 
         Parameters
         ----------
         iterable_or_total : iterable or int
             A number n stands for ``range(n)``.
         description : str
+        total : int, optional
+            How many items there are, where the iterable does not know it; alone as the number n.
 
         Returns
         -------
         Progress
             Gives the items; has ``update(n=1)`` and ``close()``.
         """
+        total = step_of(total, "total")
+        if iterable_or_total is None:
+            iterable_or_total = total
         experiment = self._open.experiment
+        bar: Progress[Any]
         if self._forked:
-            return Progress(iterable_or_total, description, _nothing)
-        if experiment is not None:
-            return experiment.progress(iterable_or_total, description)
-        return LoneProgress(iterable_or_total, description)
+            bar = Progress(iterable_or_total, description, _nothing)
+        elif experiment is not None:
+            bar = experiment.progress(iterable_or_total, description, total)
+        else:
+            bar = LoneProgress(iterable_or_total, description, total, self._secrets)
+        return bar
 
     def display_summary(self) -> None:
         """Show a table in this cell: last and best value of each metric; of the last experiment, if none is open."""
@@ -267,9 +293,22 @@ class NotebookLogger:
             self._last = experiment.summary()
             self._picture = experiment.drawing().html if in_notebook() else None
 
-    def _keep_summary(self) -> None:
-        if self._open.experiment is not None:
-            self._last = self._open.experiment.summary()
+    def _next_title(self) -> str:
+        cell = this_cell()
+        if cell != self._titled_in:
+            self._titled_in, self._titles = cell, 0
+        self._titles += 1
+        return f"plot {self._titles}"
+
+    @property
+    def _secrets(self) -> SecretMask:
+        if self._mask is None:
+            self._mask = SecretMask.of_process()
+        return self._mask
+
+    def _show_plot(self, key: str, plot: Plot) -> None:
+        plot.hide(self._secrets)
+        self._show(key, plot.drawing() if in_notebook() else Drawing("", plot.text()))
 
     def _show(self, key: str, drawing: Drawing) -> None:
         """Show an output in this cell, in the place of the one with the same key."""

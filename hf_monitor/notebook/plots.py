@@ -5,20 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from markupsafe import Markup
 
+from hf_monitor.charts.thin import thin
 from hf_monitor.gpu.report_text import encodable
 from hf_monitor.notebook.area import Drawing
-from hf_monitor.notebook.dress import card, line, name
+from hf_monitor.notebook.dress import QUIET, card, line, name
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.report.picture import Series
 from hf_monitor.report.watch.curve import Curve, sparkline
 from hf_monitor.report.words import number
+from hf_monitor.run.secrets import SecretMask
 
 __all__ = ["Plot"]
 
 _COLUMNS = 40
 _BLOCK = "▁"
+_POINTS = 1600
+"""Of all lines of a plot together: some 20 kB, as several plots stand in one notebook, ..."""
+_MOST_SERIES = 16
+"""... and so many lines, which leaves each enough to look the same."""
+_MOST_LOST = 40
 
 
 class Plot:
@@ -35,10 +43,19 @@ class Plot:
         self._series: Sequence[Series] = series
         self._image: Markup | None = None
 
+    def hide(self, mask: SecretMask) -> Plot:
+        """Mask the secrets in its words."""
+        self.title = mask.text(self.title)
+        self._series = [one._replace(name=mask.text(one.name)) for one in self._series]
+        return self
+
     def image(self) -> Markup:
         """Draw it; the values are let go."""
         if self._image is None:
-            self._image = curve_image(self.title, self._series)
+            drawn = self._series[:_MOST_SERIES]
+            self._image = curve_image(self.title, [_thinned(one, _POINTS // max(len(drawn), 2)) for one in drawn])
+            if more := len(self._series) - len(drawn):
+                self._image += line(f"and {more:,} more lines, not drawn", style=QUIET)
             self._series = ()
         return self._image
 
@@ -64,3 +81,16 @@ class Plot:
             label = self.title if one == self.title else f"{self.title}, {one}"
             lines.append(f"{label} {sparkline(curve.points, _COLUMNS, blocks=blocks)} {said}")
         return "\n".join(lines) or f"{self.title}: no values"
+
+
+def _thinned(series: Series, limit: int) -> Series:
+    """Give points that make the same picture; of values that are no numbers the first."""
+    xs, ys = np.asarray(series.x, dtype=float), np.asarray(series.y, dtype=float)
+    if len(xs) <= limit:
+        return series
+    order = np.argsort(xs, kind="stable")
+    xs, ys = xs[order], ys[order]
+    fine = np.isfinite(ys)
+    kept = np.flatnonzero(fine)[thin(xs[fine], ys[fine], limit)] if fine.any() else np.array([], dtype=int)
+    kept = np.sort(np.append(kept, np.flatnonzero(~fine)[:_MOST_LOST]))
+    return Series(series.name, xs[kept].tolist(), ys[kept].tolist(), series.breaks)

@@ -24,7 +24,7 @@ class Row(NamedTuple):
     last: float
     step: float
     best: float | None
-    """The lowest of what ends with ``loss``, the highest of all else; None where none was finite."""
+    """None where none was finite, and where nobody knows which way is better (:mod:`hf_monitor.notebook.direction`)."""
     best_step: float | None
     n: int
     """How many values were logged."""

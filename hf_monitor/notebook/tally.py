@@ -1,4 +1,4 @@
-"""What was logged in an experiment: curves, counts, and the next step of each metric."""
+"""What was logged in an experiment: curves, counts, and the step of what is logged without one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from hf_monitor.notebook.direction import direction
 from hf_monitor.notebook.scene import Bar
 from hf_monitor.notebook.summary import Row
 from hf_monitor.report.watch.curve import Curve
 from hf_monitor.report.watch.pace import Pace
 from hf_monitor.report.watch.state import State
-from hf_monitor.report.words import duration
+from hf_monitor.report.words import duration, number
 
 __all__ = ["Tally"]
 
@@ -41,31 +42,35 @@ class Tally:
         self.state = State({"arguments": config})
         self.state.max_steps = total_steps
         self._view = State()
-        self._next: dict[str, int] = {}
+        self._step = 0  # of what was logged last
+        self._next: dict[str, int] = {}  # after the last of each metric
+        self._went_back = ""
         self._counts: Counter[str] = Counter()
         self._beyond: set[str] = set()
         self._from_zero = False
 
-    def rows(self, values: Mapping[str, float], step: int | None) -> Iterable[tuple[int, Mapping[str, float]]]:
-        """Sort values by their steps: the one given, or of each metric its next one."""
-        if step is not None:
-            return [(step, values)]
-        found: dict[int, dict[str, float]] = {}
-        for name, value in values.items():
-            found.setdefault(self._next.get(name, 0), {})[name] = value
-        return sorted(found.items())
+    def step_for(self, names: Iterable[str]) -> int:
+        """Give the step of values that came without one: that of what was logged last, or the next that is free."""
+        return max(self._step, *(self._next.get(name, 0) for name in names))
 
     def take(self, step: int, row: Mapping[str, float], now: float) -> None:
         """Take the values of a step; a step that was there already goes on from there, as a loop that is run again."""
         # Not through State.feed, which leaves out what a Trainer logs beside metrics: "epoch", "train_time".
         state = self.state
         again = False
+        self._step = step
         for name, value in row.items():
             self._next[name] = step + 1
             curve = self._curve(name)
             if curve is None:
                 continue
-            again = again or (curve.last is not None and step <= curve.last[0])
+            if curve.last is not None and step <= curve.last[0]:
+                again = True
+                if step < curve.last[0] and not self._went_back:
+                    self._went_back = (
+                        f"{name}: the step went back from {number(curve.last[0])} to {number(step)}, and the curve "
+                        "goes on from there; count on over the epochs to see all of it."
+                    )
             try:
                 curve.add(step, float(value))
             except OverflowError:  # an integer beyond any float
@@ -103,13 +108,12 @@ class Tally:
             curve.points = list(curve.points)
         return self._view
 
-    def note(self) -> str:
-        """Say what is not shown; empty where all is."""
-        return (
-            f"{len(self._beyond):,} more metrics are not shown, as more than {_METRICS} were logged."
-            if self._beyond
-            else ""
-        )
+    def notes(self) -> list[str]:
+        """Say what is not shown."""
+        notes = [self._went_back] if self._went_back else []
+        if self._beyond:
+            notes.append(f"{len(self._beyond):,} more metrics are not shown, as more than {_METRICS} were logged.")
+        return notes
 
     def bars(self, goes_on: bool) -> Iterator[Bar]:
         """Give the bar of the steps, where it is known how many there will be."""
@@ -126,6 +130,7 @@ class Tally:
         rows = []
         for name, curve in self.state.curves.items():
             if curve.last is not None:
-                best, at = self.state.best(name) or (None, None)
+                greater = direction(name, self.state.facts["arguments"])
+                best, at = (None if greater is None else curve.best(greater)) or (None, None)
                 rows.append(Row(name, curve.last[1], curve.last[0], best, at, self._counts[name]))
         return rows

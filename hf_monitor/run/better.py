@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["greater_is_better", "is_direction_known", "lower_is_better", "name_says_lower"]
 
 _LOWER = {"loss", "wer", "cer", "ter", "perplexity", "ppl", "nll", "error", "errors", "mse", "mae", "rmse", "mape"}
-_LOWER |= {"losses", "err", "kl", "fid", "bpc", "bpb", "손실", "오차", "오류율"}
+_LOWER |= {"losses", "err", "kl", "bpc", "bpb", "손실", "오차", "오류율"}
 #: Turned round: ``neg_mean_squared_error`` of scikit-learn.
 _NEGATIVE = {"neg", "negative"}
 #: What a name ends with is what it is, whatever the evaluation set is called: ``eval_ter_rougeL``.
@@ -46,7 +46,8 @@ def is_direction_known(metric: str, config: Mapping[str, Any]) -> bool:
     Of ``eval_rougeL``, ``accuracy`` and ``loss`` everybody knows; of ``lr``, ``time`` and ``weights`` nobody does.
     """
     wanted = config.get("metric_for_best_model")
-    if isinstance(wanted, str) and wanted.removeprefix("eval_") == metric.removeprefix("eval_"):
+    own = isinstance(wanted, str) and wanted.removeprefix("eval_") == metric.removeprefix("eval_")
+    if own and isinstance(config.get("greater_is_better"), bool):
         return True
     words = set(_words(metric))
     return lower_is_better(metric) or not words.isdisjoint(_GREATER | _HIGH | _NEGATIVE)

@@ -182,6 +182,13 @@ def test_what_got_better_is_green_and_what_nobody_can_judge_has_neither_colour_n
         assert words in found.text
 
 
+def test_of_one_value_each_there_is_no_change_and_no_best():
+    state = State()
+    state.feed([row("eval", 4, eval_loss=2.0, eval_rougeL=30.0)])
+    found = read(draw(scene(state, samples=(), bars=(), messages=(), links=(), notes=())))
+    assert found.text.endswith("metric latest eval_loss 2 eval_rougeL 30")
+
+
 def points_in(image):
     """Give how many points the longest line of a picture has."""
     lines = re.findall(r"d='M[^'l]+l([^'v]+)'", unquote(image["src"]))
@@ -209,8 +216,7 @@ def test_a_spike_stays_where_it_was_among_a_million_steps():
     found = read(draw(scene(state, samples=())))
     assert "highest 100 at step 3,777" in found.images[0]["alt"]
     assert "lowest 0.5 at step 1,234" in found.images[0]["alt"]
-    assert "Loss (a point is the mean of up to 8 values)" in found.text
-    state.feed([row("train", step, loss=step - 5000.0) for step in (5001, 5002, 5003)])
+    state.feed([row("train", step, loss=value) for step, value in ((5001, 2.0), (5002, 4.0), (5003, 3.0))])
     assert "to 3 at step 5,003" in read(draw(scene(state, samples=()))).images[0]["alt"]
 
 

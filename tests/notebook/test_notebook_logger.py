@@ -3,6 +3,7 @@
 import gc
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,29 @@ from hf_monitor import NotebookLogger, load_run
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.notebook import experiment as experiment_module
 from hf_monitor.notebook import shell
+from hf_monitor.notebook.draw import draw
+from hf_monitor.notebook.metrics_table import readings
+from hf_monitor.notebook.scene import Scene
+from hf_monitor.report.watch.curve import Curve
+from hf_monitor.report.watch.state import State
+
+
+class Meta:
+    """As much of a tensor without values as is asked for."""
+
+    shape, is_meta = (), True
+
+    def item(self):
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+
+
+class Broken(Meta):
+    """A tensor on a GPU on which a kernel failed meanwhile."""
+
+    is_meta = False
+
+    def item(self):
+        raise RuntimeError("CUDA error: device-side assert triggered")
 
 
 class StandIn:
@@ -86,9 +110,9 @@ def test_steps_values_and_what_is_shown_of_them(notebook, scenes, tmp_path):
     assert last.metrics == ("loss", "acc", "epoch", "other_time")
     assert points(last, "loss") == [(0, 3), (1, 2), (7, 1.5), (8, 0.5), (9, 0)]
     assert last.state.curves["loss"].points[-1].broken
-    assert points(last, "acc") == [(0, 0.25)]
-    assert points(last, "epoch") == [(0, 1)]
-    assert last.state.curves["other_time"].last == (0, math.inf)
+    assert points(last, "acc") == [(9, 0.25)]
+    assert points(last, "epoch") == [(9, 1)]
+    assert last.state.curves["other_time"].last == (9, math.inf)
     assert len(notebook.outputs) == 1
 
     # A loop that is run again takes the place of what it had shown.
@@ -102,6 +126,27 @@ def test_steps_values_and_what_is_shown_of_them(notebook, scenes, tmp_path):
     assert nb._repr_html_() == notebook.shown_in(1)[-1]  # for a page that was reloaded meanwhile
     (bar,) = scenes[-1].bars
     assert (bar.label, bar.done, bar.total) == ("step", 4, 10)
+    (note,) = scenes[-1].notes
+    assert note.startswith("loss: the step went back from 5 to 0, ")
+
+
+def test_a_metric_without_a_step_stands_beside_what_was_logged_last(notebook, scenes):
+    nb = NotebookLogger()
+    for _ in range(2):
+        for _ in range(50):
+            nb.log_metric("loss", 1.0)
+            nb.log_metric("acc", 0.5)
+        nb.log_metrics({"eval_loss": 2.0, "eval_acc": 0.5})
+    nb.log_metric("eval_loss", 1.0)  # the next one, as it has a value there
+    nb.log_metric("far", 1.0, step=500)
+    nb.log_metric("near", 1.0, step=3)
+    nb.log_metric("far", 2.0)  # never back
+    nb.end_experiment()
+    assert [step for step, _ in points(scenes[-1], "loss")] == list(range(100))
+    assert [step for step, _ in points(scenes[-1], "acc")] == list(range(100))
+    assert [step for step, _ in points(scenes[-1], "eval_loss")] == [49, 99, 100]
+    assert [step for step, _ in points(scenes[-1], "far")] == [500, 501]
+    assert scenes[-1].notes == []
 
 
 @pytest.mark.parametrize(
@@ -110,6 +155,7 @@ def test_steps_values_and_what_is_shown_of_them(notebook, scenes, tmp_path):
         (lambda nb: nb.log_metric("loss", "0.5"), "value of 'loss' must be a number, got str: '0.5'"),
         (lambda nb: nb.log_metric("loss", None), "got NoneType"),
         (lambda nb: nb.log_metric("loss", np.zeros(3)), r"one number, got a ndarray of shape \(3,\)"),
+        (lambda nb: nb.log_metric("loss", Meta()), r"one number, got a Meta of shape \(\)"),
         (lambda nb: nb.log_metric("", 1.0), "name must be a text"),
         (lambda nb: nb.log_metric("loss", 1.0, step=-1), "whole number from 0 on, got -1"),
         (lambda nb: nb.log_metric("loss", 1.0, step=1.5), "got 1.5"),
@@ -119,13 +165,22 @@ def test_steps_values_and_what_is_shown_of_them(notebook, scenes, tmp_path):
         (lambda nb: nb.start_experiment("x", total_steps=0), "total_steps must be .* got 0"),
         (lambda nb: nb.start_experiment("x", config=[1]), "config must be a mapping"),
         (lambda nb: nb.start_experiment("x", run_dir=3), "run_dir must be"),
+        (lambda nb: nb.start_experiment("x", total_steps=10.0), "^total_steps must be a whole number"),
         (lambda nb: nb.create_inline_plot("abc", "t"), "must be numbers to plot"),
+        (lambda nb: nb.create_inline_plot([(0, 1), (10, 2)], "t"), r"tuple\(zip\(\*pairs\)\)"),
+        (lambda nb: nb.create_inline_plot(([0, math.inf], [1, 2]), "t"), "steps must be finite numbers, got inf"),
+        (lambda nb: nb.create_inline_plot(([0, 10**400], [1, 2]), "t"), "steps must be finite numbers, got inf"),
+        (lambda nb: nb.create_inline_plot(Namespace(to_dict=1, columns=[], ndim=2), "t"), r'df.to_dict\("list"\)'),
+        (lambda nb: nb.create_inline_plot(Namespace(savefig=1), "t"), r"display\(figure\)"),
+        (lambda nb: nb.log_with_plot("m", 0.3), r"goes to log_metric\(name, value\)"),
         (lambda nb: nb.create_inline_plot([[1, 2], [3, 4]], "t"), "value 0 of 't' must be a number, got list"),
         (lambda nb: nb.create_inline_plot(np.zeros((2, 2)), "t"), "must be numbers to plot"),
         (lambda nb: nb.create_inline_plot(([1, 2], [3]), "t"), "2 steps and 1 values"),
         (lambda nb: nb.log_with_plot("m", {"a": "x"}), "'a' must be a number, got str"),
         (lambda nb: nb.progress(-1), "got -1"),
         (lambda nb: nb.progress(1.5), "got float: 1.5"),
+        (lambda nb: nb.progress("epochs", 10), "^progress.items or number, description.: description must be a text"),
+        (lambda nb: nb.progress(total=-1), "^total must be a whole number"),
     ],
 )
 def test_what_cannot_be_used_is_refused_and_nothing_of_it_is_logged(notebook, scenes, call, message):
@@ -133,6 +188,11 @@ def test_what_cannot_be_used_is_refused_and_nothing_of_it_is_logged(notebook, sc
     with pytest.raises(InputError, match=message):
         call(nb)
     assert notebook.outputs == {}
+
+
+def test_an_error_of_the_gpu_that_surfaces_in_a_value_is_not_hidden(notebook):
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        NotebookLogger().log_metric("loss", Broken())
 
 
 def test_an_error_in_a_cell_is_told_until_something_is_logged(notebook, scenes, tmp_path):
@@ -143,20 +203,36 @@ def test_an_error_in_a_cell_is_told_until_something_is_logged(notebook, scenes, 
     notebook.end_cell(KeyboardInterrupt())
     assert (scenes[-1].status, scenes[-1].ending) == ("interrupted", "in the cell; the experiment is still open")
     assert scenes[-1].bars[0].note == ""  # nothing is on its way
+    notebook.end_cell(NameError("a typo in a cell that has nothing to do with it"))
+    assert scenes[-1].status == "interrupted"
+    nb.log_metric("loss", 1.0)
+    notebook.end_cell()
+    notebook.end_cell(NameError("a typo"))
+    nb.log_with_plot("looked at it")  # no value: nothing goes on, nothing fails
+    notebook.end_cell(NameError("a typo"))
+    assert scenes[-1].status == "running"
+    for _ in nb.progress(2):
+        pass
     notebook.end_cell(ValueError("of my own\nand more"))
+    nb.log_with_plot("looked at it")
     assert (scenes[-1].status, scenes[-1].ending) == ("crashed", "ValueError: of my own; the experiment is still open")
     assert load_run(tmp_path).status == "running"
     nb.log_metric("loss", 0.5)
+    assert nb._open.experiment._stopped is None  # nor is it recorded that it was stopped
     notebook.end_cell()  # shown at the end of the cell, without waiting
     assert (scenes[-1].status, scenes[-1].ending) == ("running", "")
     assert scenes[-1].bars[0].note.endswith("left")
-    assert scenes[-1].links == [("run folder", str(tmp_path))]
-    assert any("lr = 0.1" in note for note in scenes[-1].notes)
+    last = [scene for scene in scenes if scene.metrics][-1]
+    assert last.links == [("run folder", str(tmp_path))]
+    assert any("lr = 0.1" in note for note in last.notes)
     assert "hunter2" not in str(scenes)
+    nb.log_metric("loss", 0.4)
     notebook.end_cell(KeyboardInterrupt())
+    nb.log_with_plot("why?")
+    notebook.end_cell()
 
     nb.start_experiment("the next")  # what was stopped was not finished
-    first = scenes[-2]
+    first = [scene for scene in scenes if scene.metrics][-1]
     assert (first.title, first.status) == ("loop", "interrupted")
     nb.log_metric("loss", 2.0)
     with pytest.raises(ZeroDivisionError), nb:
@@ -177,6 +253,12 @@ def test_a_folder_that_cannot_be_written_is_told_at_once_and_leaves_nothing_open
         nb.start_experiment("x")
     assert notebook.outputs == {}
     nb.end_experiment()
+    nb.start_experiment("before", run_dir=tmp_path / "good", total_steps=7)
+    with pytest.raises(RunFolderError):
+        nb.start_experiment("x")
+    nb.display_summary()  # of the one that it ended
+    assert notebook.outputs[list(notebook.outputs)[-1]][-1]["text/plain"].startswith("before: finished")
+    assert [row["max_steps"] for row in load_run(tmp_path / "good").events if row["event"] == "train_begin"] == [7]
 
 
 def test_plots_are_in_the_area_or_in_their_own_cell(notebook, scenes):
@@ -195,18 +277,26 @@ def test_plots_are_in_the_area_or_in_their_own_cell(notebook, scenes):
         nb.create_inline_plot([n, n + 1], "in this cell")
         nb.log_with_plot(f"message {n}", {"norms": np.arange(n), "n": n})
     notebook.end_cell()
-    assert len(notebook.shown_in(2)) == 21
-    last = scenes[-1]
+    assert len(notebook.shown_in(2)) == 22
+    last, here = scenes[-2:]  # the area, and what it shows of itself in the cell of the messages
+    assert here.messages == last.messages
+    assert len(here.pictures) == 1
+    assert here.metrics == ()
+    assert here.notes == ["Its metrics are where it began, in cell [1]."]
     assert len(last.pictures) == 3
     assert [message.split(maxsplit=1)[1] for message in last.messages] == [f"message {n}" for n in range(12, 20)]
     assert "12 earlier messages are not shown." in last.notes
     assert points(last, "n") == [(n, n) for n in range(20)]
     nb.create_inline_plot([1], "in this cell")  # another cell, another output
+    nb.create_inline_plot([1])
+    nb.create_inline_plot([2])
     nb.end_experiment()
     nb.log_with_plot("after it", {"x": 1.5, "y": [1, 2]})
     nb.display_summary()
-    plot, message, lists, table = notebook.shown_in(3)
+    plot, first, second, message, lists, table = notebook.shown_in(3)
     assert "in this cell" in plot
+    assert "plot 1" in first
+    assert "plot 2" in second
     assert "after it, x 1.5" in message
     assert 'alt="y' in lists
     assert "<td" in table
@@ -230,6 +320,38 @@ def test_the_summary_has_last_and_best(notebook, capsys):
     ]
     assert during.splitlines()[-3:] == after.splitlines()[-3:]
     assert "finished" in after
+
+
+def test_best_only_where_it_is_known_what_is_better(notebook, scenes):
+    nb = NotebookLogger()
+    nb.start_experiment("names", config={"metric_for_best_model": "mine", "greater_is_better": False})
+    for value in (3.0, 1.0, 2.0):
+        nb.log_metrics(
+            dict.fromkeys(["val/loss", "cer", "eval_rougeL", "neg_mean_squared_error", "mine", "fid", "lr"], value)
+        )
+    nb.display_summary()
+    table = notebook.outputs[list(notebook.outputs)[-1]][-1]["text/plain"]
+    best = {line.split()[0]: line.split()[3] for line in table.splitlines()[3:]}
+    assert best == {
+        "val/loss": "1",
+        "cer": "1",
+        "eval_rougeL": "3",
+        "neg_mean_squared_error": "3",
+        "mine": "1",
+        "fid": "3",
+        "lr": "3",
+    }  # of the last two: how many values
+    nb.end_experiment()
+    read = {one.name: one.best and one.best[0] for one in readings(scenes[-1])}
+    assert read == {
+        "val/loss": 1,
+        "cer": 1,
+        "eval_rougeL": 3,
+        "neg_mean_squared_error": 3,
+        "mine": 1,
+        "fid": None,
+        "lr": None,
+    }
 
 
 def test_bars(notebook, scenes):
@@ -292,6 +414,94 @@ def test_a_bar_without_an_experiment_has_an_output_of_its_own(notebook):
     by_hand.close()
     assert "4 of 5" in notebook.shown_in(1)[3]
     assert len(notebook.outputs) == 4
+    assert "interrupted" in notebook.shown_in(1)[2]
+
+    for _ in nb.progress((n for n in range(5)), "a generator"):
+        break
+    with pytest.raises(ValueError, match="x"), nb.progress((n for n in range(5)), "with an error") as bar:
+        raise ValueError("x")
+    list(nb.progress((n for n in range(5)), "all of it"))
+    list(nb.progress((n for n in range(5)), total=5))
+    assert len(nb.progress(total=np.int64(7))) == 7
+    assert repr(bar).startswith("<Progress with an error 0, ")
+    stopped, failed, whole, known, _ = notebook.shown_in(2)
+    assert "interrupted" in stopped
+    assert "interrupted" in failed
+    assert "finished" in whole
+    assert "5 of 5" in known
+    with pytest.raises(InputError, match="n must be a finite number"):
+        bar.update(math.nan)
+
+
+def test_many_bars_of_a_cell_share_the_last_area(notebook):
+    nb = NotebookLogger()
+    for epoch in nb.progress(30, "epochs"):
+        list(nb.progress(2, f"epoch {epoch}"))
+    by_hand = nb.progress(2, "by hand")
+    notebook.end_cell()
+    by_hand.update()  # goes on in the next cell
+    notebook.end_cell()
+    assert len(notebook.outputs) == 9
+    assert "30 of 30" in notebook.shown_in(1)[0]
+    assert "1 of 2" in notebook.shown_in(1)[8]
+    assert "and 23 more before" in notebook.shown_in(1)[8]
+
+
+def test_bars_of_a_later_cell_are_there_too_in_one_output(notebook, scenes):
+    nb = NotebookLogger()
+    nb.start_experiment("bars")
+    notebook.end_cell()
+    for epoch in nb.progress(30, "epochs"):
+        for _ in nb.progress(2, f"epoch {epoch}"):
+            nb.log_metric("loss", 1.0)
+    notebook.end_cell()
+    (here,) = notebook.shown_in(2)
+    assert "30 of 30" in here
+    assert "epoch 29" in here
+    list(nb.progress(2, "another"))
+    nb.end_experiment()
+    (here,) = notebook.shown_in(3)
+    assert "finished" in here
+    assert len(notebook.outputs) == 3
+
+
+def test_many_plots_of_many_lines_stay_small(notebook, scenes):
+    rng = np.random.default_rng(0)
+    nb = NotebookLogger()
+    nb.start_experiment("plots")
+    for n in range(10):
+        nb.log_with_plot("noise", {f"{n} {k}": rng.normal(size=1000) for k in range(12)})
+    nb.end_experiment()
+    (area,) = notebook.shown_in(1)
+    assert len(area) < 150_000
+    assert len(scenes[-1].pictures) >= 5
+    assert "2 earlier plots are not shown." in scenes[-1].notes
+    assert re.search(r"\d more plots would be too large together", scenes[-1].notes[-1])
+    nb.create_inline_plot({f"{k}": rng.normal(size=1000) for k in range(100)}, "many")
+    assert "and 84 more lines, not drawn" in notebook.shown_in(1)[-1]
+    assert len(notebook.shown_in(1)[-1]) < 30_000
+
+
+def test_a_spike_among_a_million_values_is_drawn(notebook, scenes):
+    curve = Curve()
+    for step in range(5000):
+        curve.add(step, 100.0 if step == 3777 else 1.0)
+    scene = Scene("x", "running", 0.0, 1.0, State({"arguments": {}}), metrics=["loss"])
+    scene.state.curves["loss"] = curve
+    assert "highest 100 at step 3,777" in draw(scene).html
+
+
+def test_secrets_are_in_no_message_and_no_title(notebook):
+    nb = NotebookLogger()
+    for _ in range(2):
+        nb.log_with_plot("token hf_abcdefghijklmnopqrstuvwxyzABCDEFGH", {})
+        nb.progress(2, "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
+        nb.start_experiment("with hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
+        nb.create_inline_plot([1, 2], "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
+        nb.progress(2, "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
+    nb.end_experiment()
+    assert "token" in str(notebook.outputs)
+    assert "hf_abc" not in str(notebook.outputs)
 
 
 def test_a_logger_that_is_let_go_ends_in_order(notebook, scenes, tmp_path):
@@ -429,3 +639,24 @@ def test_a_script_prints_lines_ever_more_seldom_and_says_how_it_ended(tmp_path):
     run = load_run(tmp_path)
     assert run.status == "crashed"
     assert run.ending.message == "at its end"
+
+
+def test_a_script_that_leaves_with_a_status_did_not_finish(tmp_path):
+    code = """
+        import sys
+        from hf_monitor import NotebookLogger
+        nb, other = NotebookLogger(sys.argv[1] + "/a"), NotebookLogger(sys.argv[1] + "/b")
+        for one in nb, other:
+            one.start_experiment("x")
+        try:
+            sys.exit(2)
+        except SystemExit:
+            other.log_metric("loss", 1.0)  # goes on
+        sys.exit("no data" if len(sys.argv) > 2 else 0)
+    """
+    python(code, tmp_path)
+    assert load_run(tmp_path / "b").status == "finished"
+    assert python(code, tmp_path, "fails")[1].endswith("no data\n")
+    for name in "ab":
+        run = load_run(tmp_path / name)
+        assert (run.status, run.ending.type, run.ending.message) == ("crashed", "SystemExit", "no data")

@@ -25,7 +25,7 @@ CELLS = [
     "nb.create_inline_plot(([10, 20], [1.0, 4.0]), 'of its own')\n"
     "nb.log_with_plot('halfway', {'norms': [1, 2, 3], 'acc': 0.5})\n",
     # 2
-    "raise ValueError('a typo of mine')",
+    "nb.log_metric('loss', 0.2)\nraise ValueError('a typo of mine')",
     # 3: it goes on, and ends
     "open_after = nb._open.experiment._status\n"
     "nb.log_metric('loss', 0.125)\n"
@@ -101,18 +101,20 @@ def test_an_experiment_is_one_output_kept_up_to_date_in_its_place(session):
 
     run = load_run(folder / "first")
     assert run.status == "finished"
-    assert run.curve("loss").values[-2:] == [0.25, 0.125]
-    assert run.curve("loss").steps == list(range(302))
+    assert run.curve("loss").values[-3:] == [0.25, 0.2, 0.125]
+    assert run.curve("loss").steps == list(range(303))
 
 
 def test_plots_and_tables_are_outputs_of_their_cell(session):
     notebook, _ = session
-    (plot,) = html(notebook, 1)
+    plot, here = html(notebook, 1)
+    assert "halfway" in here  # where the user looks
+    assert 'alt="norms' in here
     assert 'alt="of its own' in plot
     assert "not finite" not in plot
     (table,) = html(notebook, 3)
     assert "<td" in table
-    assert "302" in table  # values
+    assert "303" in table  # values
     assert "first &lt;try&gt;" in table
 
 

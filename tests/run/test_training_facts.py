@@ -105,7 +105,7 @@ def test_of_some_names_nobody_knows_which_way_is_better():
     )
     assert all(is_direction_known(name, {}) for name in known)
     assert not any(is_direction_known(name, {}) for name in ("lr", "time", "weights", "temperature", "mine", ""))
-    assert is_direction_known("eval_mine", {"metric_for_best_model": "mine"})
+    assert is_direction_known("eval_mine", {"metric_for_best_model": "mine", "greater_is_better": False})
     assert lower_is_better("검증_손실")
 
 
