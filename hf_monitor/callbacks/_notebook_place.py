@@ -14,23 +14,27 @@ from hf_monitor.notebook.shell import in_notebook
 __all__ = ["notebook_callback"]
 
 
-def notebook_callback(trainer: Any) -> NotebookCallback | None:
+def notebook_callback(trainer: Any, *, add: bool = True) -> NotebookCallback | None:
     """Give the NotebookCallback of a Trainer, at its place; None where there is to be none.
 
-    In a notebook one is added where transformers would draw progress (not with ``disable_tqdm=True``). Where there is
-    one, what transformers shows is taken out; classes of somebody's own, which may do more, stay.
+    In a notebook one is added where transformers would draw progress (not with ``disable_tqdm=True``), unless not to
+    `add`. Where there is one, what transformers shows is taken out; classes of somebody's own, which may do more, stay.
+    Of several the first one shows the Trainer, before that one of the user's own in the place of the added one.
     """
     callbacks = trainer.callback_handler.callbacks
     bars = (ProgressCallback, getattr(sys.modules.get("transformers.utils.notebook"), "NotebookProgressCallback", None))
-    ours: NotebookCallback | None = next((one for one in callbacks if isinstance(one, NotebookCallback)), None)
-    if ours is None:
-        if not in_notebook() or not any(type(one) in bars for one in callbacks):
+    ours = [one for one in callbacks if isinstance(one, NotebookCallback)]
+    ours = [one for one in ours if not one.is_default] or ours
+    if not ours:
+        if not add or not in_notebook() or not any(type(one) in bars for one in callbacks):
             return None
-        ours = NotebookCallback()
-    ours.attended = True
-    alerts = next(one for one in callbacks if isinstance(one, AlertCallback))
+        ours = [NotebookCallback()]
+        ours[0].is_default = True
+    ours[0].attended = True
+    alerts = next((one for one in callbacks if isinstance(one, AlertCallback)), None)
     theirs = (*bars, PrinterCallback)
-    rest = [one for one in callbacks if one is not ours and type(one) not in theirs]
-    rest.insert(rest.index(alerts), ours)
+    rest = [one for one in callbacks if not isinstance(one, NotebookCallback) and type(one) not in theirs]
+    place = len(rest) if alerts is None else rest.index(alerts)
+    rest[place:place] = ours
     callbacks[:] = rest
-    return ours
+    return ours[0]

@@ -20,6 +20,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from hf_monitor.callbacks._loss_verdict import is_own
 from hf_monitor.callbacks._notebook_place import notebook_callback
 from hf_monitor.callbacks._recorder import Recorder, recorder_for, run_dir_for
+from hf_monitor.callbacks._report import described
 from hf_monitor.callbacks._wandb_place import wandb_callback
 from hf_monitor.callbacks.alerts import AlertCallback
 from hf_monitor.callbacks.defaults import default_callbacks
@@ -171,12 +172,13 @@ class Monitor:
         """
         trainer = self._trainer
         call = {name: _earlier(trainer, name) for name in _WRAPPED}
-        gpu_monitor, notebook = self.find(GpuMonitorCallback), self.find(NotebookCallback)
+        gpu_monitor = self.find(GpuMonitorCallback)
         own_loop = is_own(trainer, "evaluation_loop")
 
         @functools.wraps(type(trainer).train)
         def train(*args: Any, **kwargs: Any) -> Any:
             begun, failure = self._recorder.begun, None
+            notebook = self._see_notebook()
             self._recorder.resume_path = kwargs.get("resume_from_checkpoint", args[0] if args else None)
             try:
                 if self._trainer.state.is_world_process_zero:
@@ -198,6 +200,7 @@ class Monitor:
         def watched(name: str) -> Any:
             @functools.wraps(getattr(type(trainer), name))
             def method(*args: Any, **kwargs: Any) -> Any:
+                notebook = self.find(NotebookCallback) if self._recorder.is_training else self._see_notebook()
                 try:
                     return call[name](*args, **kwargs)
                 except BaseException as error:
@@ -214,7 +217,7 @@ class Monitor:
         def evaluation_loop(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
             prefix = kwargs.get("metric_key_prefix", args[3] if len(args) > 3 else "eval")
             self._announce(dataloader, prefix)
-            if notebook is not None:
+            if (notebook := self.find(NotebookCallback)) is not None:
                 notebook.announce(self._trainer.args, self._trainer.state, self._trainer.control, prefix=prefix)
             gpu_monitor.turn("evaluate")
             losses = self._recorder.evaluation_losses
@@ -258,6 +261,26 @@ class Monitor:
         trainer.evaluate, trainer.predict = watched("evaluate"), watched("predict")
         trainer.get_batch_samples = get_batch_samples
         trainer.get_eval_dataloader, trainer.get_test_dataloader = get_eval_dataloader, get_test_dataloader
+
+    def _see_notebook(self) -> Any:
+        """Give the NotebookCallback of this Trainer: maybe one added after attach(), or that served another Trainer."""
+        found = known = self.find(NotebookCallback)
+        if [one for one in self._trainer.callback_handler.callbacks if isinstance(one, NotebookCallback)] != [known]:
+            found = notebook_callback(self._trainer, add=False)
+        if found is not known:
+            self.callbacks[:] = [callback for callback in self.callbacks if callback is not known]
+            self.callbacks += [] if found is None else [found]
+        if found is not None:
+            if found.run_dir != self.run_dir:
+                _put_into(found, self.run_dir)
+            self._note_repetition()
+        return found
+
+    def _note_repetition(self) -> None:
+        """Tell the log whether what the Trainer logs is printed as well."""
+        printing = (PrinterCallback, ProgressCallback)
+        present = self._trainer.callback_handler.callbacks
+        self.find(FileLoggingCallback).is_repeated = any(isinstance(callback, printing) for callback in present)
 
     def _come_to(self, error: BaseException, caller: FrameType | None) -> None:
         """Take our frames out of an error's traceback, and remember those that it has not come to yet."""
@@ -338,7 +361,13 @@ class Monitor:
         if not trainer.state.is_world_process_zero:
             return
         if began and plotting is not None and trainer.state.log_history:
-            plotting.draw(trainer.args, trainer.state.log_history)
+            try:
+                plotting.draw(trainer.args, trainer.state.log_history)
+            except OSError:
+                raise
+            except Exception as failure:  # the error is recorded
+                log.warning("hf_monitor: the charts could not be drawn: %s", described(failure))
+                log.debug("hf_monitor: traceback", exc_info=True)
 
     def _stop(self) -> None:
         for kind in (GpuMonitorCallback, PlottingCallback, FileLoggingCallback):
@@ -407,6 +436,8 @@ def _named_by_user(callback: Any) -> bool:
 
 def _put_into(callback: Any, folder: Path) -> None:
     if callback.__dict__.get("_put_into") not in (None, folder):
+        if isinstance(callback, NotebookCallback):
+            callback.settle_evaluation()  # of the other Trainer
         if isinstance(callback, WandBCallback):
             callback.leave()
         elif "_recorder" in callback.__dict__:
@@ -517,8 +548,7 @@ def attach(
     logging_callback = monitor.find(FileLoggingCallback)
     logging_callback.attended = True
     if notebook is not None:
-        printing = (PrinterCallback, ProgressCallback)
-        logging_callback.is_repeated = any(isinstance(callback, printing) for callback in present)
+        monitor._note_repetition()
     monitor.wrap()
     trainer._hf_monitor = monitor
     return monitor

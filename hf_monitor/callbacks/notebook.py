@@ -74,12 +74,13 @@ class NotebookCallback(TrainerCallback):
         self.run_dir = run_dir
         self.samples = samples
         self.metrics = tuple(metrics)
+        self.is_default = False  # added by attach(): one of the user's own takes its place
         self.attended = False  # attach() is there: it says when a training or an evaluation is over
         self._recorder: Recorder | None = None
         self._training: _Shown | None = None
         self._evaluation: _Shown | None = None
         self._last: Area | PlainArea | None = None  # of the last training that is over
-        self._thread = 0  # in which a training runs
+        self._thread = self._evaluation_thread = 0  # in which a training runs, an evaluation
         self._hears_cells = False
 
     def _repr_html_(self) -> str | None:
@@ -124,7 +125,12 @@ class NotebookCallback(TrainerCallback):
         recorder.shown_in(self._training.area if isinstance(self._training.area, Area) else None)
 
     def _options(self, recorder: Recorder) -> dict[str, Any]:
-        return {"samples": self.samples, "metrics": self.metrics, "echo": recorder.expect_echo}
+        return {
+            "samples": self.samples,
+            "metrics": self.metrics,
+            "echo": recorder.expect_echo,
+            "trouble": recorder.writer.trouble,
+        }
 
     def _show(self, view: Any) -> _Shown:
         area = make_area(view.drawing, view.line)
@@ -160,7 +166,7 @@ class NotebookCallback(TrainerCallback):
         recorder = self._open(args)
         if self._evaluation is None and recorder.first_to("show", self, state) is self:
             view = EvaluationsView(recorder.writer.run_dir, **self._options(recorder))
-            view.evaluating = "evaluation"
+            view.evaluating, self._evaluation_thread = "evaluation", threading.get_ident()
             self._evaluation = self._show(view)
         return self._evaluation
 
@@ -232,9 +238,9 @@ class NotebookCallback(TrainerCallback):
         """Show a training for the last time, with what ended it. Never raises."""
         shown, self._training = self._training, None
         self._let_go()
-        if self._recorder is not None:
-            self._recorder.shown_in(None)
         if shown is not None:
+            if self._recorder is not None:
+                self._recorder.shown_in(None)
             shown.view.over(*(("stopped", "") if error is None else _how(error)))
             shown.area.close()
             self._last = shown.area
@@ -258,7 +264,12 @@ class NotebookCallback(TrainerCallback):
         """Show for the last time what ended with its cell: without attach() nobody else hears of an error."""
         if self._training is not None and self._thread == threading.get_ident():
             self.settle(error)
-        self.settle_evaluation(error)
+        if self._evaluation is None:
+            return
+        if self._evaluation_thread == threading.get_ident():
+            self.settle_evaluation(error)
+        elif not self._evaluation.view.evaluating:  # made by another thread, which goes on with something else
+            self.settle_evaluation()
 
 
 def _how(error: BaseException) -> tuple[str, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import math
 import os
+import sys
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +25,12 @@ from hf_monitor.run.reader import load_run
 
 __all__ = ["PlottingCallback"]
 
+log = logging.getLogger("hf_monitor")
+
 _LEAST_SECONDS = 5.0  # between two refreshes, and before the first: evaluations may come fast, trainings may be short
 _SHARE = 10.0  # after a drawing that took a second, so many go by without one
 _MOST_FAILURES = 3  # in a row
+_DRAWING = ("hf_monitor.charts.history", "matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image")
 
 
 class PlottingCallback(TrainerCallback):
@@ -173,10 +180,11 @@ class PlottingCallback(TrainerCallback):
         list of Path
             The pictures; a chart without data is not drawn.
         """
-        from hf_monitor.charts.history import draw_history
-
         folder = run_dir_for(self.run_dir, args)
         self._finish(folder)
+        _import_whole()
+        from hf_monitor.charts.history import draw_history
+
         self.paths = draw_history(_honest(rows, folder), folder / "plots")
         return self.paths
 
@@ -195,6 +203,28 @@ class PlottingCallback(TrainerCallback):
         if painter is not None:
             self._stop_painter.detach()
             painter.stop()
+
+
+def _import_whole() -> None:
+    """Import what draws in a thread: a Ctrl-C, which only the main one hears, would leave matplotlib broken for good.
+
+    Interrupted meanwhile, the import goes on to its end. What it raises is raised again by who needs it.
+    """
+    thread = threading.Thread(target=_import, name="hf_monitor import", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads
+        return
+    thread.join()
+
+
+def _import() -> None:
+    try:
+        for name in _DRAWING:
+            importlib.import_module(name)
+        sys.modules["PIL.Image"].preinit()  # what it would import at the first picture
+    except Exception:
+        log.debug("hf_monitor: traceback", exc_info=True)
 
 
 def _honest(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:

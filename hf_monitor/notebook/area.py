@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hf_monitor.notebook.shell import cell_runs, listen, publish
+from hf_monitor.notebook.shell import cell_runs, clearings, listen, publish, this_cell
 
 __all__ = ["Area", "Drawing"]
 
@@ -61,6 +61,7 @@ class Area:
         self._closed = False
         self._failed = False
         self._stale = False
+        self._cell = self._clearings = 0  # it is gone where its cell was cleared more often
 
     @property
     def is_open(self) -> bool:
@@ -69,8 +70,8 @@ class Area:
 
     @property
     def is_seen(self) -> bool:
-        """Whether what is new is seen in it: it is open, and the last drawing of it was shown."""
-        return self.is_open and not self._stale
+        """Whether what is new is seen in it: it is open and still there, and the last drawing of it was shown."""
+        return self.is_open and not self._stale and not self._is_gone()
 
     @property
     def shown(self) -> Drawing | None:
@@ -85,6 +86,7 @@ class Area:
             if self._shown is not None or self._closed:
                 return
             listen()
+            self._look_at_cell()
             self._publish(update=False)
         keeper = threading.Thread(target=_keep, args=(weakref.ref(self), self._wake), daemon=True)
         keeper.name = "hf_monitor-area"
@@ -109,11 +111,14 @@ class Area:
                 self._publish(update=True)
 
     def close(self) -> None:
-        """Show it as it is now, for the last time."""
+        """Show it as it is now, for the last time; once more where somebody's ``clear_output()`` took it away."""
         if self._is_foreign():
             return
         with self._lock:
-            if self.is_open:
+            if self.is_open and self._is_gone():
+                self._look_at_cell()
+                self._publish(update=False)
+            elif self.is_open:
                 self._publish(update=True)
             self._closed = True
         self._wake.set()
@@ -122,10 +127,24 @@ class Area:
         """Whether this is a forked child, in which the lock may be held for ever by a thread that is not there."""
         return os.getpid() != self._pid
 
+    def _look_at_cell(self) -> None:
+        try:
+            self._cell = this_cell()
+            self._clearings = clearings(self._cell)
+        except Exception:
+            log.debug("hf_monitor: traceback", exc_info=True)
+
+    def _is_gone(self) -> bool:
+        try:
+            return clearings(self._cell) != self._clearings
+        except Exception:
+            log.debug("hf_monitor: traceback", exc_info=True)
+            return False
+
     def _publish(self, *, update: bool) -> None:
         try:
             drawing = self._drawn()
-            if drawing is not None and drawing != self._shown:
+            if drawing is not None and (drawing != self._shown or not update):
                 publish(*drawing, self._id, update=update)
                 self._shown = drawing
             self._stale = drawing is None or drawing is _NOTHING

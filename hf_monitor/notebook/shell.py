@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["at_cell_end", "cell_runs", "in_notebook", "listen", "publish", "this_cell"]
+__all__ = ["at_cell_end", "cell_runs", "clearings", "in_notebook", "listen", "publish", "this_cell"]
 
 log = logging.getLogger("hf_monitor")
 
 _hooked: weakref.WeakSet[Any] = weakref.WeakSet()  # shells that tell us
 _listeners: list[weakref.WeakMethod[Callable[[BaseException | None], None]]] = []
+_clearings: Counter[int] = Counter()  # how often the output of a cell was cleared, as far as we hear
+_hearing = threading.local()  # of each thread, the publishers that tell us
 _resting = False  # whether the last cell that we heard of has ended
 
 
@@ -66,6 +70,24 @@ def listen() -> None:
         _hooked.add(shell)
         shell.events.register("pre_run_cell", _cell_begins)
         shell.events.register("post_run_cell", _cell_ended)
+
+
+def clearings(cell: int) -> int:
+    """Give how often this thread has cleared what the cell shows (``clear_output()``), from the first call on."""
+    publisher = getattr(_shell(), "display_pub", None)
+    heard = _hearing.__dict__.setdefault("publishers", weakref.WeakSet())
+    register = getattr(publisher, "register_hook", None)
+    if register is not None and publisher not in heard:
+        heard.add(publisher)
+        register(_leaves)
+    return _clearings[cell]
+
+
+def _leaves(message: Any) -> Any:
+    """Look at a message that goes out to the front end."""
+    if message["header"]["msg_type"] == "clear_output":
+        _clearings[this_cell()] += 1
+    return message
 
 
 def cell_runs() -> bool:

@@ -17,9 +17,11 @@ from hf_monitor.notebook.scene import Bar, Scene
 from hf_monitor.report.watch.follow import Follower
 from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
-from hf_monitor.report.watch.state import State
+from hf_monitor.report.watch.pace import Pace
+from hf_monitor.report.watch.state import MOST_EPOCHS, State
 from hf_monitor.report.words import duration, number, quoted
 from hf_monitor.run.ending import Ending
+from hf_monitor.run.trouble import Trouble
 
 __all__ = ["EvaluationsView", "TrainingView"]
 
@@ -31,29 +33,39 @@ class _View:
     """What both have: the batches of an evaluation, the texts, a line for where there is no notebook."""
 
     def __init__(
-        self, folder: Path, *, samples: int, metrics: Sequence[str], echo: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        *,
+        samples: int,
+        metrics: Sequence[str],
+        echo: Callable[[str], None] | None = None,
+        trouble: Trouble | None = None,
     ) -> None:
         self.began = time.time()
         self.evaluating = ""  # what: the prefix of its metrics; "evaluation" where nobody knows it
         self._batches: tuple[int, int | None] = (0, None)
+        self._since: float | None = None  # when the evaluation began that runs
         self._folder, self._metrics, self._echo = folder, metrics, echo
+        self._trouble = trouble
         self._texts = FirstTexts(folder, samples)
 
     def announce(self, prefix: str) -> None:
         """Say that an evaluation begins."""
-        self.evaluating, self._batches = prefix, (0, None)
+        self.evaluated()
+        self.evaluating, self._since = prefix, time.time()
 
     def batch(self, dataloader: Any) -> None:
         """Say that a batch of an evaluation is done."""
         done, total = self._batches
         if done == 0:
-            self.evaluating = self.evaluating or "evaluation"
+            self.evaluating, self._since = self.evaluating or "evaluation", self._since or time.time()
             total = _length(dataloader)
         self._batches = (done + 1, total)
 
     def evaluated(self) -> None:
         """Say that an evaluation is done."""
         self.evaluating, self._batches = "", (0, None)
+        self._since = None
 
     def drawing(self) -> Drawing:
         """Draw what there is now; for :class:`hf_monitor.notebook.area.Area`."""
@@ -61,7 +73,7 @@ class _View:
 
     def line(self) -> str:
         """Give what there is now on one line; for :class:`hf_monitor.notebook.plain.PlainArea`."""
-        text = _line(self.scene())
+        text = _line(self.scene(), self._title())
         if self._echo is not None:
             self._echo(text)
         return text
@@ -100,6 +112,8 @@ class TrainingView(_View):
         Which ones; those that say most where empty.
     echo : callable, optional
         Told each line that is printed.
+    trouble : Trouble, optional
+        Of who writes the folder: what the disk does not take cannot be read there.
     """
 
     def __init__(
@@ -108,16 +122,23 @@ class TrainingView(_View):
         super().__init__(folder, **options)
         self.step, self.epoch = first_step, 0.0
         self._follower = Follower(folder)
-        self._problem = ""
+        self._problem = self._waits = ""
         self._over: tuple[str, str] | None = None
-        self._pace: tuple[float, int] | None = None  # when the first step was seen done
         self.begins(attempt, first_step, max_steps, epochs)
 
     def begins(self, attempt: int, first_step: int, max_steps: int, epochs: float | None) -> None:
         """Say that it begins, again maybe: with ``auto_find_batch_size`` it does after an error."""
-        self._attempt, self._first_step, self._max_steps, self._epochs = attempt, first_step, max_steps, epochs
-        self.step, self._pace = first_step, None
-        self.evaluated()
+        self._attempt, self._first_step, self._max_steps = attempt, first_step, max_steps
+        self._epochs = epochs if epochs is not None and epochs < MOST_EPOCHS else None
+        self.step, self._pace = first_step, Pace(first_step)
+        self._held: tuple[float, str] | None = None  # the time left that is shown through the evaluations of a step
+        super().evaluated()
+
+    def evaluated(self) -> None:
+        """Say that an evaluation is done."""
+        if self._since is not None:
+            self._pace.pause(time.time(), self.step)
+        super().evaluated()
 
     def over(self, status: str, ending: str) -> None:
         """Say how it ended, for where the run folder does not know; what is said first counts."""
@@ -144,7 +165,7 @@ class TrainingView(_View):
             metrics=self._metrics,
             bars=[self._progress(state, now, live=live), *(self._bars() if live else [])],
             samples=self._texts.samples(),
-            notes=[self._problem] if self._problem else [],
+            notes=[note for note in (self._waits, self._problem) if note],
             links=[("report", str(report))] if not live and report.is_file() else [],
         )
 
@@ -164,6 +185,11 @@ class TrainingView(_View):
             own = [alert for alert in state.alerts if alert.time is None or alert.time >= begun]
             state.alerts = deque(own, maxlen=state.alerts.maxlen)
             state.alert_counts = Counter(alert.severity for alert in own)
+        self._waits = ""
+        if self._trouble is not None and self._trouble.since is not None:
+            shown = max((curve.last[0] for curve in state.curves.values() if curve.last), default=self._first_step)
+            told = f"what is shown ends at step {shown:,.0f}, what came since waits in memory"
+            self._waits = f"The disk takes nothing ({self._trouble.reason}): {told}."
         state.step = max(state.step or 0, self.step)
         return state
 
@@ -177,13 +203,20 @@ class TrainingView(_View):
         return Bar("steps", step, last if last > 0 else None, ", ".join(words))
 
     def _left(self, state: State, now: float) -> str:
-        if self._pace is None and self.step > self._first_step:
-            self._pace = (now, self.step)
-        end_at = state.end_at
-        if end_at is None and self._pace is not None and self.step > self._pace[1]:  # before the second log
-            began, first = self._pace
-            end_at = now + (now - began) / (self.step - first) * max(self._max_steps - self.step, 0)
-        return "" if end_at is None or self.step >= self._max_steps else duration(max(end_at - now, 0.0))
+        """Give the time left; while evaluations run, that of their beginning: the steps wait."""
+        if self._since is not None:
+            if self._held is not None and self._held[0] == self.step:  # of the set before
+                return self._held[1]
+            now = min(self._since, now)
+        elif self.step > self._first_step:
+            self._pace.log(now, self.step)
+        end_at = state.end_at or self._pace.end_at(self._max_steps)  # before the second log by the steps seen
+        left = ""
+        if end_at is not None and self.step < self._max_steps and (self._since is None or end_at > now):
+            left = duration(max(end_at - now, 0.0))
+        if self._since is not None:
+            self._held = (self.step, left)
+        return left
 
 
 class EvaluationsView(_View):
@@ -213,7 +246,7 @@ class EvaluationsView(_View):
 
     def over(self, status: str, ending: str) -> None:
         """Say what ended an evaluation before its end."""
-        self._over = (status, ending)
+        self._over, self._ended = (status, ending), time.time()
 
     def scene(self) -> Scene:
         """Give what there is now."""
@@ -224,7 +257,7 @@ class EvaluationsView(_View):
             problem = str(error)
         status, ending = self._over or ("evaluating" if self.evaluating else "finished", "")
         return Scene(
-            title=self._title(),
+            title=f"evaluation of {self._title()}",
             status=status,
             ending=ending,
             began=self.began,
@@ -253,9 +286,9 @@ def _ending(ending: Ending) -> str:
     return f"at step {ending.step or 0:,}{rank}, by {what}"
 
 
-def _line(scene: Scene) -> str:
+def _line(scene: Scene, name: str) -> str:
     """Give a scene in one line."""
-    words = [f"{scene.title}: {' '.join(part for part in (scene.status, scene.ending) if part)}"]
+    words = [f"{name}: {' '.join(part for part in (scene.status, scene.ending) if part)}"]
     words += (_bar(bar) for bar in scene.bars)
     words += _values(scene.state, scene.metrics)
     return ", ".join(words)

@@ -73,7 +73,7 @@ def outcome_of(
     alive : callable
         ``(time of the last row) -> bool or None``; asked only where nothing else tells.
     """
-    finished = error = None
+    finished = error = ended_by = None  # the training itself by the last one
     step, last = 0, 0.0
     for row in rows:
         kind, last = row.get("kind"), row.get("time") or last
@@ -82,13 +82,14 @@ def outcome_of(
         if kind == "event":
             name = row.get("event")
             if name == "train_begin":
-                finished = error = None
+                finished = error = ended_by = None
             elif name == "train_end":
                 finished = row
             elif name == "error":
                 error = row
+                ended_by = ended_by if row.get("during") else row
         elif error is not None and error.get("during") and kind in ("eval", "predict"):
-            error = None  # an evaluation after the training failed, and was done again
+            error = ended_by  # an evaluation after the training failed, and was done again
     trace = next((trace for trace in traces if last <= trace.time + _OUTLIVED_SECONDS), None)
     known = finished or error or trace
     return Outcome(rank, finished, error, trace, step, None if known else alive(last))

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from hf_monitor.notebook import shell as shell_module
 from hf_monitor.notebook import training as training_module
 from hf_monitor.notebook.area import Drawing
 from hf_monitor.notebook.first_texts import FirstTexts
+from hf_monitor.run.trouble import Trouble
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -216,6 +218,117 @@ def test_before_the_second_log_time_left_is_told_by_the_steps_done(tmp_path):
     assert notes[:2] == ["", ""]
     hours, unit = re.fullmatch(r"(\d+) (h) \d+ min left", notes[2]).groups()
     assert (1 <= int(hours) <= 20, unit) == (True, "h")  # 100,000 steps of 0.05 s and more
+
+
+def test_while_an_evaluation_runs_the_time_left_waits_and_those_to_come_count(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=1000.0, time=lambda: clock.now)
+    monkeypatch.setattr(training_module, "time", clock)
+    view = training_module.TrainingView(
+        tmp_path, attempt=1, first_step=0, max_steps=20, epochs=sys.maxsize, samples=0, metrics=()
+    )
+
+    def note(seconds):
+        clock.now += seconds
+        return view.scene().bars[0].note
+
+    view.epoch = 0.5
+    assert note(0) == "epoch 0.50"  # of a stream nobody knows how many
+    view.epoch = 0.0
+    for step in range(1, 11):
+        view.step = step
+        note(1.0)
+    assert note(0) == "10 s left"
+    view.announce("eval_en")
+    assert {note(10.0), note(10.0)} == {"10 s left"}
+    view.evaluated()
+    view.batch([1])  # of a second set, which nobody announced
+    assert note(10.0) == "10 s left"
+    view.evaluated()
+    assert note(0) == "40 s left"  # 10 steps, and 30 s of evaluations once more
+    view.over("finished", "")
+    assert note(0) == ""
+
+
+def test_that_rows_wait_for_a_disk_is_said_with_the_step_that_is_shown(tmp_path):
+    trouble = Trouble(tmp_path)
+    view = training_module.TrainingView(
+        tmp_path, attempt=1, first_step=0, max_steps=9, epochs=1, samples=0, metrics=(), trouble=trouble
+    )
+    assert view.scene().notes == []
+    row = '{"time":1.0,"attempt":1,"step":%d,"kind":"%s","loss":1.0,"event":"train_begin"}\n'
+    (tmp_path / "metrics.jsonl").write_text(row % (0, "event") + row % (6, "train"))
+    view.step = 8
+    trouble.report("rows", OSError(28, "No space left on device"), lasting=True)
+    view.scene()
+    (note,) = view.scene().notes
+    assert "No space left on device" in note
+    assert "ends at step 6" in note
+    trouble.end()
+    assert view.scene().notes == []
+
+
+def test_an_evaluation_that_fails_took_its_time_and_one_of_another_thread_goes_on(shell, make_trainer):
+    notebook = NotebookCallback()
+    trainer = make_trainer(callbacks=[notebook], disable_tqdm=False)
+    attach(trainer)
+
+    class Fails(TrainerCallback):
+        def on_prediction_step(self, args, state, control, **kwargs):
+            if threading.current_thread() is threading.main_thread():
+                time.sleep(0.2)
+                raise ValueError("enough")
+            reached.set()
+            assert go_on.wait(60)
+
+    reached, go_on = threading.Event(), threading.Event()
+    trainer.add_callback(Fails())
+    with pytest.raises(ValueError, match="enough"):
+        trainer.evaluate()
+    (scene,) = shell.last()
+    assert scene.status == "crashed"
+    assert scene.now - scene.began >= 0.2
+    assert scene.title == "evaluation of out"
+    other = threading.Thread(target=trainer.evaluate)
+    other.start()
+    assert reached.wait(60)
+    shell.end_cell(KeyboardInterrupt())  # of a cell that has nothing to do with it
+    assert [scene.status for scene in shell.last()] == ["crashed", "evaluating"]
+    go_on.set()
+    other.join()
+    shell.end_cell(KeyboardInterrupt())
+    assert [scene.status for scene in shell.last()] == ["crashed", "finished"]
+
+
+def test_one_of_the_users_own_shows_it_also_added_later_and_one_serves_two(shell, make_trainer, tmp_path, capsys):
+    first, second, third = (make_trainer(output_dir=tmp_path / name, disable_tqdm=False) for name in "abc")
+    own = NotebookCallback()
+    attach(first)  # adds one
+    for trainer in (first, second):
+        trainer.add_callback(own)
+    attach(second)
+    first.train()
+    assert kinds(first).count(NotebookCallback) == 1
+    assert kinds(first).index(NotebookCallback) == kinds(first).index(AlertCallback) - 1
+    second.train()
+    first.evaluate()
+    second.evaluate()
+    shell.end_cell()
+    assert [(scene.title, scene.status, bool(scene.links)) for scene in shell.last()] == [
+        ("a", "finished", True),
+        ("b", "finished", True),
+        ("evaluation of a", "finished", False),
+        ("evaluation of b", "finished", False),
+    ]
+    assert len(load_run(tmp_path / "b/monitor").attempts) == 1
+
+    several = [NotebookCallback(), NotebookCallback()]
+    for callback in several:
+        third.add_callback(callback)
+    attach(third)
+    third.train()
+    assert (shell.last()[-1].title, bool(shell.last()[-1].links)) == ("c", True)
+    assert several[0]._last is not None
+    assert "report: " not in capsys.readouterr().out  # it is in the area
 
 
 @pytest.mark.parametrize("attached", [True, False])

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -437,6 +438,42 @@ def test_three_failures_in_a_row_end_it_until_the_next_training(driver, clock, p
     clock.now += 61.0
     driver.log(loss=1.0)
     assert [painter.drawings for painter in painters] == [6, 1]
+
+
+def test_a_press_while_what_draws_is_imported_leaves_it_whole(tmp_path, monkeypatch):
+    (tmp_path / "slow_part.py").write_text("import time\ntime.sleep(0.5)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plotting_module, "_DRAWING", ("slow_part",))
+    own = PlottingCallback(tmp_path / "run")
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            own.draw(TrainingArguments(output_dir=tmp_path), ROWS)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    wait_for(lambda: hasattr(sys.modules.get("slow_part"), "whole"))
+    monkeypatch.delitem(sys.modules, "slow_part")
+
+
+def test_of_charts_that_fail_after_an_error_is_said_that_they_did(make_trainer, monkeypatch, said):
+    def fail(rows, folder):
+        raise AttributeError("module 'matplotlib' has no attribute")
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                raise ZeroDivisionError
+
+    monkeypatch.setattr("hf_monitor.charts.history.draw_history", fail)
+    trainer = make_trainer(callbacks=[Stop()], eval_strategy="no")
+    monitor = attach(trainer)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert [message for message in said() if "could not" in message] == [
+        "hf_monitor: the charts could not be drawn: AttributeError: module 'matplotlib' has no attribute"
+    ]
+    assert monitor.run().ending.type == "ZeroDivisionError"
 
 
 @pytest.mark.parametrize("given", [0, -1.0, float("nan"), float("inf"), "60", True])

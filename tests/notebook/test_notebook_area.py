@@ -303,6 +303,31 @@ def test_the_clock_goes_on_while_a_cell_runs_and_rests_with_it(notebook, quick):
     it.area.close()
 
 
+def test_what_somebody_cleared_is_not_seen_and_shown_once_more_at_the_end(notebook):
+    hooks = []
+    notebook.register_hook = hooks.append
+    notebook.execution_count = 7
+
+    def clear(kind="clear_output"):
+        for hook in hooks:
+            assert hook({"header": {"msg_type": kind}}) == {"header": {"msg_type": kind}}
+
+    kept, cleared = Counter(), Counter()
+    kept.area.open()
+    notebook.execution_count = 8
+    cleared.area.open()
+    clear("display_data")
+    assert kept.area.is_seen
+    assert cleared.area.is_seen
+    clear()
+    assert kept.area.is_seen
+    assert not cleared.area.is_seen
+    kept.area.close()
+    cleared.area.close()
+    assert [(update, data["text/plain"]) for *_, update, _, data in notebook.published] == 3 * [(False, "0")]
+    assert len(hooks) == 1
+
+
 def test_listeners_hear_how_a_cell_ended_as_long_as_they_live(notebook, caplog):
     class Listener:
         def __init__(self):

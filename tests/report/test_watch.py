@@ -20,6 +20,7 @@ from hf_monitor.errors import RunFolderError
 from hf_monitor.report.watch import command
 from hf_monitor.report.watch.curve import Curve, sparkline
 from hf_monitor.report.watch.follow import Follower
+from hf_monitor.report.watch.metric_lines import chosen
 from hf_monitor.report.watch.pace import Pace
 from hf_monitor.report.watch.screen import printed
 from hf_monitor.report.watch.state import State
@@ -149,6 +150,49 @@ def test_time_left_counts_the_pauses():
     left = pace.end_at(100) - (now - 20.0)
     assert 50 + 4 * 20 <= left <= 50 + 6 * 20
     assert Pace().end_at(100) is None
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_time_left_after_a_long_evaluation_is_right_at_once(every):
+    pace, now = Pace(), 0.0
+    for step in range(1, 21):
+        now += 1.0
+        if step % every == 0:
+            pace.log(now, step)
+        if step == 10:  # two sets
+            pace.pause(now + 60.0, step)
+            now += 100.0
+            pace.pause(now, step)
+        if step == 10 and every == 1:
+            assert pace.end_at(20) == now + 10 + 100  # one more is to come, at the end
+    assert pace.seconds_per_step == 1.0
+    assert pace.end_at(40) == now + 20 + 300  # that of step 20 is about to come
+    pace.pause(now + 50.0, 20)
+    assert pace.end_at(40) == now + 50 + 20 + 2 * 75
+    pace.log(now + 55.0, 25)
+    assert pace.end_at(45) == now + 55 + 20 + 2 * 75  # none at its end
+
+
+def test_while_an_evaluation_runs_no_time_is_left_that_has_passed():
+    state = fed(begin(max_steps=45), train(10), train(40))
+    assert "left" in text(state)
+    state.phase = "evaluate"
+    assert "left" not in text(state)
+
+
+def test_what_is_no_metric_and_no_number_of_epochs_is_not_shown():
+    state = fed(begin(epochs=2**63 - 1), train(10, loss=2.0, loss_raw=0.0, loss_scale=0.5))
+    assert list(state.curves) == ["loss", "learning_rate"]
+    assert "epoch 0.20" in text(state)
+    assert "e+18" not in text(state)
+
+
+def test_of_several_sets_loss_and_score_of_each_come_first():
+    values = {f"eval_{name}_{metric}": 1.0 for name in ("en", "ko") for metric in ("loss", "rouge1", "bleu", "score")}
+    state = fed(begin(), train(10, grad_norm=1.0), evaluation(10, **values))
+    assert chosen(state, Look())[:6] == [
+        *("loss", "eval_en_loss", "eval_ko_loss", "eval_en_score", "eval_ko_score", "learning_rate")
+    ]
 
 
 def test_time_left_is_not_said_where_it_is_not_known():

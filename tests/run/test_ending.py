@@ -12,6 +12,8 @@ def error(name, at, step=5, message="", **more):
 
 BEGIN = {"kind": "event", "event": "train_begin", "time": 1.0, "step": 0}
 END = {"kind": "event", "event": "train_end", "time": 9.0, "step": 6}
+BAD_EVALUATION = error("OSError", 10.0, during="evaluate")
+EVALUATION = {"kind": "eval", "time": 11.0, "step": 6}
 COLLECTIVE = {"collective": True}
 TERM = Trace("SIGTERM", 6.0, "File x")
 FAULT = Trace("SIGSEGV", 6.0, "Fatal Python error: Segmentation fault")
@@ -32,6 +34,14 @@ def process(rank, *rows, traces=(), alive=None):
         ([process(0, error("KeyboardInterrupt", 5.0))], ("interrupted", 0, "KeyboardInterrupt")),
         ([process(0, END, error("ValueError", 10.0))], ("crashed", 0, "ValueError")),  # in somebody's on_train_end
         ([process(0, error("ValueError", 5.0), BEGIN, alive=True)], ("running", 0, None)),  # begun again
+        # an evaluation afterwards that failed, and was done again, leaves the training's own ending
+        ([process(0, END, BAD_EVALUATION)], ("crashed", 0, "OSError")),
+        ([process(0, END, BAD_EVALUATION, EVALUATION)], ("finished", 0, None)),
+        ([process(0, error("ValueError", 5.0), BAD_EVALUATION, EVALUATION)], ("crashed", 0, "ValueError")),
+        (
+            [process(0, error("KeyboardInterrupt", 5.0), BAD_EVALUATION, BAD_EVALUATION, EVALUATION)],
+            ("interrupted", 0, "KeyboardInterrupt"),
+        ),
         ([process(0, traces=[TERM])], ("terminated", 0, "SIGTERM")),
         ([process(0, traces=[FAULT])], ("crashed", 0, "SIGSEGV")),
         ([process(0, error("SystemExit", 6.1), traces=[TERM])], ("terminated", 0, "SIGTERM")),  # a handler's exit

@@ -23,11 +23,12 @@ _LONGEST_NAME = 28
 
 
 def chosen(state: State, look: Look) -> list[str]:
-    """Give the metrics to show: those asked for, else loss, validation loss and the score, then the others."""
+    """Give the metrics to show: those asked for, else loss, validation losses and scores, then the others."""
     if look.metrics:
         return [name if state.curve(name) else f"eval_{name}" for name in look.metrics]
     evaluated = list(state.evaluated)
     text = [name for name in (state.text_metric, *_TEXT_METRICS) if name in evaluated]
+    text += [name for name in evaluated if name.endswith("_score")]  # of each set
     others = [name for name in evaluated if name.endswith("_loss")]
     return list(dict.fromkeys([*_TRAINING[:1], *others, *text, *_TRAINING[1:2], *evaluated, *_TRAINING[2:]]))
 

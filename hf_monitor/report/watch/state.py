@@ -11,12 +11,14 @@ from hf_monitor.report.watch.curve import Curve
 from hf_monitor.report.watch.pace import Pace
 from hf_monitor.run.ending import Ending
 
-__all__ = ["Alert", "State", "finite"]
+__all__ = ["MOST_EPOCHS", "Alert", "State", "finite"]
 
 _HEAD = frozenset({"time", "attempt", "step", "kind", "epoch", "standalone", "weights_step", "name"})
-_ABOUT_COST = ("_runtime", "_per_second", "_time", "_flos", "_loss_raw", "_loss_scale")  # no quality of the model
+_ABOUT_COST = ("_runtime", "_per_second", "_time", "_flos", "loss_raw", "loss_scale")  # no quality of the model
 _KEPT_ATTEMPTS = 8  # from an earlier one's checkpoint hardly anybody goes on
 _KEPT_ALERTS = 20
+MOST_EPOCHS = 1e9
+"""More than this is no number of epochs: the Trainer has ``sys.maxsize`` of a stream that ends by ``max_steps``."""
 _CURVES = 64  # metrics of one attempt: what somebody logs under ever new names must not fill the memory
 
 
@@ -137,7 +139,7 @@ class State:
             self.n_evaluations += 1
             self.evaluated.update(dict.fromkeys(self._add(self.curves, row, step)))
             self.events["evaluation"] = (step, time)
-            self.pace.pause()
+            self.pace.pause(time, step)
         elif kind == "text_scores":
             best = row.get("best")
             metric = best.get("metric") if isinstance(best, Mapping) else None
@@ -146,7 +148,7 @@ class State:
         elif isinstance(event, str):
             self.events[event] = (step, time)
             if event == "save":
-                self.pace.pause()
+                self.pace.pause(time, step)
 
     def _apart(self, row: Mapping[str, Any], kind: Any, attempt: int, step: float) -> None:
         """Take a row that is no part of the training shown; of another attempt it may be resumed from there."""
@@ -171,6 +173,8 @@ class State:
         self.attempt, self.first_step, self.begun, self.last_time = attempt, step, time, time
         self.step, self.epoch, self.timing, self.phase = step, None, {}, ""
         self.max_steps, self.epochs = finite(row.get("max_steps")), finite(row.get("epochs"))
+        if self.epochs is not None and self.epochs > MOST_EPOCHS:
+            self.epochs = None
         self.pace = Pace(step)
         self.cards, self.hosts = {}, {}
         self.n_evaluations = 0

@@ -142,6 +142,8 @@ def _left(state: State, now: float) -> str:
     end_at = state.end_at
     if end_at is None or state.ending.status != "running":
         return ""
+    if state.phase == "evaluate" and end_at <= now:  # it takes longer than the steps that are left
+        return ""
     return f"about {_about(max(end_at - now, 0.0))} left"
 
 
