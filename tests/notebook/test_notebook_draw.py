@@ -176,10 +176,16 @@ def test_what_got_better_is_green_and_what_nobody_can_judge_has_neither_colour_n
     assert coloured == {"eval_loss": "better", "eval_rougeL": "better", "eval_wer": "worse"}
     found = read(drawing)
     for words in (
-        "lr 0.25 -0.25 huge 800,000,000,000 +400,000,000,000 loss_raw 0 nonfinite_steps 1 ",
+        "lr 0.25 -0.25 huge 800,000,000,000 +400,000,000,000 nonfinite_steps 1 ",
         "eval_gen_len 2 ",
     ):
         assert words in found.text
+
+
+def test_what_must_be_known_stands_on_top():
+    drawing = draw(scene(warnings=["The disk takes <nothing>."]))
+    assert "as of" in read(drawing).text.partition("warning The disk takes <nothing>. training 400 of 800")[0]
+    assert drawing.text.splitlines()[1] == "The disk takes <nothing>."
 
 
 def test_of_one_value_each_there_is_no_change_and_no_best():
