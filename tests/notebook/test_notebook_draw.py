@@ -232,10 +232,10 @@ def test_an_input_is_one_line_and_a_short_one_needs_no_unfolding():
 
     assert "<details" not in drawn("x" * 200)
     assert "<details" not in drawn("who?\nme.")
-    dialogue = "#Person1#: hello\n#Person2#: hello\n" * 9
-    (summary,) = re.findall("<summary>(.*?)</summary>", drawn(dialogue), re.DOTALL)
-    assert "\n" not in summary
-    assert len(summary) < 125
+    for dialogue, most in (("#Person1#: hello\n#Person2#: hello\n" * 9, 84), ("한국어 대화" * 99, 48)):
+        (summary,) = re.findall("<summary>(.*?)… .*?</summary>", drawn(dialogue), re.DOTALL)
+        assert "\n" not in summary
+        assert most - 12 < len(summary) <= most
 
 
 def test_a_resumed_attempt_and_alerts_are_marked():
