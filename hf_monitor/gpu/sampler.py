@@ -339,13 +339,9 @@ class SystemSampler:
         lines = []
         readers = () if self._readers is None else self._readers.readers
         look_around = time.monotonic() >= self._look_around_at
+        dear = look_around or self._ended.is_set()
         for reader in readers:
-            row = {
-                **head,
-                "kind": "gpu",
-                "gpu": reader.index,
-                **reader.read(energy=look_around or self._ended.is_set()),
-            }
+            row = {**head, "kind": "gpu", "gpu": reader.index, **reader.read(energy=dear)}
             if look_around:
                 row |= reader.read_processes(self._launch)
             if self._all_own or reader.index in self._own:

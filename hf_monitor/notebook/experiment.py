@@ -6,23 +6,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from hf_monitor.loggers.error_facts import error_facts
-from hf_monitor.notebook.area import Area, Drawing
-from hf_monitor.notebook.draw import draw
-from hf_monitor.notebook.plain import PlainArea, make_area, show_line
-from hf_monitor.notebook.plots import Plot
+from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.echo import Echo
+from hf_monitor.notebook.plain import make_area, show_line
+from hf_monitor.notebook.plots import Plot, drawn
 from hf_monitor.notebook.progress import Progress, bar_line
 from hf_monitor.notebook.record import Record
 from hf_monitor.notebook.scene import Scene
 from hf_monitor.notebook.shell import at_cell_end, in_notebook, this_cell
 from hf_monitor.notebook.summary import Summary
 from hf_monitor.notebook.tally import Tally
-from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import duration, number
 from hf_monitor.run.rows import plain
 from hf_monitor.run.secrets import SecretMask
@@ -32,8 +29,6 @@ __all__ = ["Experiment"]
 log = logging.getLogger("hf_monitor")
 
 _MESSAGES, _PLOTS, _BARS = 8, 8, 8
-_ROOM = 120_000
-"""Characters for plots: an area stays in the saved notebook."""
 _IN_A_LINE = 6
 _SETTINGS = 8
 
@@ -76,10 +71,7 @@ class Experiment:
         self._bars: list[Progress[Any]] = []
         self._settings = [f"{key} = {value}" for key, value in self._mask.values(plain(config)).items()]
         self._area = make_area(self.drawing, self._line)
-        self._echo: Area | PlainArea | None = None  # in a later cell
-        self._echo_in = 0
-        self._echoed: dict[Any, Plot] = {}
-        self._echoed_messages: deque[str] = deque(maxlen=_MESSAGES)
+        self._echo = Echo(self._now, _MESSAGES)
         at_cell_end(self._cell_ended)
         self._area.open()
 
@@ -104,10 +96,10 @@ class Experiment:
     def message(self, text: str) -> None:
         """Take a message; outside of a notebook it is printed."""
         line = f"{time.strftime('%H:%M:%S')} {self._mask.text(text)}"
-        self._open_echo()
+        self._echo.open()
         with self._lock:
             self._messages.append(line)
-            self._echoed_messages.append(line)
+            self._echo.message(line)
             self._n_messages += 1
         self._changed()
         if not in_notebook():
@@ -119,20 +111,20 @@ class Experiment:
         if not in_notebook():
             show_line(plot.text())
             return
-        self._open_echo()
+        self._echo.open()
         with self._lock:
             self._n_plots += key not in self._plots
-            for plots in self._plots, self._echoed:
-                plots[key] = plot
-                while len(plots) > _PLOTS:
-                    del plots[next(iter(plots))]
+            self._plots[key] = plot
+            while len(self._plots) > _PLOTS:
+                del self._plots[next(iter(self._plots))]
+            self._echo.plot(key, plot)
         self._changed()
 
     def progress(self, source: Any, description: str, total: int | None = None) -> Progress[Any]:
         """Give a bar in the area; one that is over makes room for the next of its name."""
         bar: Progress[Any] = Progress(source, description, self._moved, total)
         bar.description = self._mask.text(description)
-        self._open_echo()
+        self._echo.open()
         with self._lock:
             self._go_on()
             same = next(
@@ -154,36 +146,7 @@ class Experiment:
 
     def _changed(self) -> None:
         self._area.changed()
-        echo = self._echo
-        if echo is not None:
-            echo.changed()
-
-    def _open_echo(self) -> None:
-        """Have an area in this cell, too, if it is a later one: bars and messages are looked for where the loop is."""
-        cell = this_cell()
-        if cell == self.cell or not in_notebook() or threading.current_thread() is not threading.main_thread():
-            return
-        if cell != self._echo_in:
-            self._close_echo()
-            with self._lock:
-                self._echoed.clear()
-                self._echoed_messages.clear()
-            self._echo_in, self._echo = cell, make_area(self._echo_drawing, self._line)
-            self._echo.open()
-
-    def _close_echo(self) -> None:
-        echo, self._echo = self._echo, None
-        if echo is not None:
-            echo.close()
-
-    def _echo_drawing(self) -> Drawing:
-        with self._lock:
-            scene = self._scene()
-            plots = list(self._echoed.values())
-            scene.state, scene.metrics, scene.links = State(), (), ()
-            scene.messages = tuple(self._echoed_messages)
-            scene.notes = [f"Its metrics are where it began, in cell [{self.cell}]."]
-        return _drawn(scene, plots)
+        self._echo.changed()
 
     def _go_on(self) -> None:
         """Values came, or a bar moved: after a cell that ended with an error it runs again."""
@@ -198,8 +161,7 @@ class Experiment:
             if error is not None and used:
                 self.stop(error)
             self._area.flush()
-            if self._echo is not None:
-                self._echo.flush()
+            self._echo.flush()
         except Exception:  # the cell is over; the user's next one has nothing to do with it
             log.debug("hf_monitor: the end of a cell", exc_info=True)
 
@@ -234,7 +196,7 @@ class Experiment:
             if self._record is not None:
                 self._record.end(self._tally.step, facts)
         self._area.close()
-        self._close_echo()
+        self._echo.close()
 
     def summary(self) -> Summary:
         """Give the table of what it came to so far."""
@@ -251,7 +213,11 @@ class Experiment:
         with self._lock:
             scene = self._scene()
             plots = list(self._plots.values())
-        return _drawn(scene, plots)
+        return drawn(scene, plots)
+
+    def _now(self) -> Scene:
+        with self._lock:
+            return self._scene()
 
     def _scene(self) -> Scene:
         notes = self._tally.notes()
@@ -294,20 +260,6 @@ class Experiment:
             if not parts:
                 parts = [f"recording to {self._place}" if self._place else "begins"]
         return f"{self.name}: {', '.join(parts)}"
-
-
-def _drawn(scene: Scene, plots: Sequence[Plot]) -> Drawing:
-    """Draw with the latest plots that have room; without the lock, so that nobody who logs waits for it."""
-    pictures: list[Markup] = []
-    for plot in reversed(plots):
-        pictures.insert(0, plot.titled())
-        if sum(map(len, pictures)) > _ROOM and len(pictures) > 1:
-            del pictures[0]
-            left_out = len(plots) - len(pictures)
-            scene.notes = [*scene.notes, f"{left_out:,} more plot{'s' * (left_out > 1)} would be too large together."]
-            break
-    scene.pictures = pictures
-    return draw(scene)
 
 
 def _told(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -11,14 +11,16 @@ from markupsafe import Markup
 from hf_monitor.charts.thin import thin
 from hf_monitor.gpu.report_text import encodable
 from hf_monitor.notebook.area import Drawing
+from hf_monitor.notebook.draw import draw
 from hf_monitor.notebook.dress import QUIET, card, line, name
 from hf_monitor.notebook.pictures import curve_image
+from hf_monitor.notebook.scene import Scene
 from hf_monitor.report.picture import Series
 from hf_monitor.report.watch.curve import Curve, sparkline
 from hf_monitor.report.words import number
 from hf_monitor.run.secrets import SecretMask
 
-__all__ = ["Plot"]
+__all__ = ["Plot", "drawn"]
 
 _COLUMNS = 40
 _BLOCK = "▁"
@@ -27,6 +29,8 @@ _POINTS = 1600
 _MOST_SERIES = 16
 """... and so many lines, which leaves each enough to look the same."""
 _MOST_LOST = 40
+_ROOM = 120_000
+"""Characters for the plots of an area."""
 
 
 class Plot:
@@ -52,9 +56,11 @@ class Plot:
     def image(self) -> Markup:
         """Draw it; the values are let go."""
         if self._image is None:
-            drawn = self._series[:_MOST_SERIES]
-            self._image = curve_image(self.title, [_thinned(one, _POINTS // max(len(drawn), 2)) for one in drawn])
-            if more := len(self._series) - len(drawn):
+            shown = self._series[:_MOST_SERIES]
+            points = [_thinned(one, _POINTS // max(len(shown), 2)) for one in shown]
+            label = "index" if all(isinstance(one.x, range) for one in shown) else "step"
+            self._image = curve_image(self.title, points, x_label=label)
+            if more := len(self._series) - len(shown):
                 self._image += line(f"and {more:,} more lines, not drawn", style=QUIET)
             self._series = ()
         return self._image
@@ -81,6 +87,20 @@ class Plot:
             label = self.title if one == self.title else f"{self.title}, {one}"
             lines.append(f"{label} {sparkline(curve.points, _COLUMNS, blocks=blocks)} {said}")
         return "\n".join(lines) or f"{self.title}: no values"
+
+
+def drawn(scene: Scene, plots: Sequence[Plot]) -> Drawing:
+    """Draw a scene with the latest plots that have room: an area stays in the saved notebook."""
+    pictures: list[Markup] = []
+    for plot in reversed(plots):
+        pictures.insert(0, plot.titled())
+        if sum(map(len, pictures)) > _ROOM and len(pictures) > 1:
+            del pictures[0]
+            left_out = len(plots) - len(pictures)
+            scene.notes = [*scene.notes, f"{left_out:,} more plot{'s' * (left_out > 1)} would be too large together."]
+            break
+    scene.pictures = pictures
+    return draw(scene)
 
 
 def _thinned(series: Series, limit: int) -> Series:

@@ -22,7 +22,7 @@ _SPIKE = 100.0  # times the median: then a linear axis shows nothing but the spi
 _LEAST = 1e-200  # below it a power of ten may be no normal float
 _MARKED = 60
 _LONGEST_NAME = 200
-_WHOLE = ("step", "epoch", "batch size")
+_WHOLE = ("step", "epoch", "batch size", "index")
 
 
 def line_plot(

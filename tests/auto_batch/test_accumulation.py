@@ -18,6 +18,7 @@ def fits_tier(size, steps, tier):
     return tier.batch_sizes[0] <= size <= tier.batch_sizes[1] and tier.accumulation[0] <= steps <= tier.accumulation[1]
 
 
+@pytest.mark.no_cover
 @given(ceiling=st.integers(1, 2000), tier=tiers, num_processes=ranks, share=st.integers(1, 600))
 def test_the_product_is_exact_the_ceiling_holds_and_the_tier_is_met_where_it_can_be(
     ceiling, tier, num_processes, share
@@ -36,6 +37,7 @@ def test_the_product_is_exact_the_ceiling_holds_and_the_tier_is_met_where_it_can
         assert low <= found.per_device_batch_size <= high  # the batch first, then the accumulation
 
 
+@pytest.mark.no_cover
 @given(tier=tiers, num_processes=ranks, effective=st.integers(1, 5000))
 def test_an_effective_batch_that_the_ranks_do_not_divide_is_refused_with_both_neighbours(
     tier, num_processes, effective

@@ -94,6 +94,7 @@ def test_truth_and_judge_agree_though_they_share_no_meter(bench, case, settings)
     assert not bench.fits(case, 9, 0.98 * peak)
 
 
+@pytest.mark.no_cover
 def test_gradients_that_accumulate_are_seen(bench, case):
     case = replace(case, vocabulary=5000, target=64, optimizer="sgd", accumulate=1)
     weights = sum(parameter.numel() * 4 for parameter in bench.make_model(case).parameters())
@@ -116,6 +117,7 @@ def test_bisection_finds_the_largest(bench, truth):
     assert min(asked) > 0
 
 
+@pytest.mark.no_cover
 def test_accelerate_is_counted_by_a_hook(bench, case):
     case = replace(case, cap_mib=7)
     found = bench.find(case, bench.accelerate)

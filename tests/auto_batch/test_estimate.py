@@ -200,6 +200,7 @@ def test_a_model_that_looks_at_values_cannot_be_estimated():
         Estimator(Looks(CONFIGS["t5"]), StepSettings(), LENGTHS)
 
 
+@pytest.mark.no_cover
 def test_an_error_of_the_user_is_the_users():
     with pytest.raises(InputError, match="optimizer 'adamm'"):
         Estimator(CONFIGS["t5"], StepSettings(optimizer="adamm"), LENGTHS)

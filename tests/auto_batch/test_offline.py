@@ -186,6 +186,7 @@ def test_where_nothing_fits_the_remedies_are_named(folder, capsys):
     assert not any(" 0 MiB less" in line or "--max_source_length" in line for line in helps)
 
 
+@pytest.mark.no_cover
 def test_a_folder_with_nothing_but_a_config_is_planned_for(folder, capsys):
     assert main(["plan", "--model", folder, *SOURCE, "--gpu", "RTX 3060", "--json"]) == 0
     (plan,) = json.loads(capsys.readouterr().out)

@@ -124,6 +124,7 @@ def test_where_not_one_sample_goes_through_nothing_fits(monkeypatch):
         probed(monkeypatch, 0, max_batch_size=2, suggest=False)
 
 
+@pytest.mark.no_cover
 def test_an_evaluation_afterwards_has_the_state_of_the_optimizer_beside_it(monkeypatch):
     evaluation = {"generation_max_length": 4, "num_beams": 1, "max_batch_size": 2}
     found = probed(monkeypatch, 1024, max_batch_size=2, evaluation=evaluation)

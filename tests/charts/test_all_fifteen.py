@@ -49,6 +49,7 @@ def draw(folder, seed):
     return json.loads(done.stdout.splitlines()[-1]), pictures
 
 
+@pytest.mark.no_cover
 def test_all_fifteen_leave_matplotlib_as_it_was_and_are_the_same_bytes_again(tmp_path):
     said, first = draw(tmp_path / "plots", "1")
     assert said == {"drawn": 15, "loaded": [], "records": [], "figures": 0}

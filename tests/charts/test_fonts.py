@@ -126,6 +126,7 @@ def test_no_line_is_longer_than_its_limit_and_no_character_is_cut_in_two(limit):
     assert shown("abc", 2) == "a…"
 
 
+@pytest.mark.no_cover
 def test_hostile_texts_are_drawn_without_a_warning(korean, caplog):
     """As title, labels, legend, ticks, annotation; warnings are errors here."""
     lines = [shown(text) for text in HOSTILE]

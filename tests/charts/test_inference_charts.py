@@ -284,6 +284,7 @@ def test_texts_are_wrapped_by_their_width_and_cut_with_an_ellipsis():
         assert all(text_width(line) <= 40 for line in wrapped(text, 40, 8))
 
 
+@pytest.mark.no_cover
 def test_no_character_is_wider_than_it_is_taken_for():
     seen = set()
     for family in families():

@@ -18,7 +18,7 @@ import pytest
 from hf_monitor import NotebookLogger, load_run
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.notebook import experiment as experiment_module
-from hf_monitor.notebook import shell
+from hf_monitor.notebook import plots, progress, shell
 from hf_monitor.notebook.draw import draw
 from hf_monitor.notebook.metrics_table import readings
 from hf_monitor.notebook.scene import Scene
@@ -85,8 +85,7 @@ def notebook(monkeypatch):
 def scenes(monkeypatch):
     """What the areas of experiments draw, as scenes."""
     found = []
-    draw = experiment_module.draw
-    monkeypatch.setattr(experiment_module, "draw", lambda scene: (found.append(scene), draw(scene))[1])
+    monkeypatch.setattr(plots, "draw", lambda scene: (found.append(scene), draw(scene))[1])
     return found
 
 
@@ -282,7 +281,7 @@ def test_plots_are_in_the_area_or_in_their_own_cell(notebook, scenes):
     assert here.messages == last.messages
     assert len(here.pictures) == 1
     assert here.metrics == ()
-    assert here.notes == ["Its metrics are where it began, in cell [1]."]
+    assert here.notes == ["Its metrics are in the area of the cell that began it."]
     assert len(last.pictures) == 3
     assert [message.split(maxsplit=1)[1] for message in last.messages] == [f"message {n}" for n in range(12, 20)]
     assert "12 earlier messages are not shown." in last.notes
@@ -296,6 +295,7 @@ def test_plots_are_in_the_area_or_in_their_own_cell(notebook, scenes):
     plot, first, second, message, lists, table = notebook.shown_in(3)
     assert "in this cell" in plot
     assert "plot 1" in first
+    assert "at index 0" in lists  # no step was given
     assert "plot 2" in second
     assert "after it, x 1.5" in message
     assert 'alt="y' in lists
@@ -445,6 +445,15 @@ def test_many_bars_of_a_cell_share_the_last_area(notebook):
     assert "30 of 30" in notebook.shown_in(1)[0]
     assert "1 of 2" in notebook.shown_in(1)[8]
     assert "and 23 more before" in notebook.shown_in(1)[8]
+
+
+def test_the_time_left_is_that_of_what_is_not_done(notebook, monkeypatch):
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    clock = [100.0]
+    bar = NotebookLogger().progress(10, "ten")
+    bar.update(4)
+    clock[0] += 8
+    assert bar.bar().note == "2 s each, 12 s left"
 
 
 def test_bars_of_a_later_cell_are_there_too_in_one_output(notebook, scenes):

@@ -60,6 +60,8 @@ CELLS = [
     "nb.log_metric('loss', 1.0)\n",
     # 8: the stop button
     "nb.log_metric('loss', 0.5)\nraise KeyboardInterrupt\n",
+    # 9: nothing to do with it
+    "a_typo",
 ]
 
 
@@ -157,4 +159,4 @@ def test_nothing_but_html_and_text_is_in_the_notebook(session):
     kinds = {kind for cell in range(len(CELLS)) for output in shown(notebook, cell) for kind in output.data}
     assert kinds == {"text/html", "text/plain"}
     failed = {n for n, cell in enumerate(notebook.cells) if any(one.output_type == "error" for one in cell.outputs)}
-    assert failed == {2, 8}
+    assert failed == {2, 8, 9}

@@ -17,6 +17,7 @@ def opened(browser, tmp_path):
     return opened
 
 
+@pytest.mark.no_cover
 def test_a_quiet_page_is_not_blamed(opened):
     assert opened("<p>안녕 <b>hello</b></p><details><summary>more</summary>inside</details>").caught == []
 

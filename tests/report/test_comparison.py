@@ -688,6 +688,7 @@ def test_of_many_runs_the_best_are_drawn_and_the_page_says_so(sweep, tmp_path):
     )
 
 
+@pytest.mark.no_cover
 def test_the_page_can_be_read_in_every_dress_and_runs_nothing(browser, sweep, tmp_path):
     hostile = [hostile_run(tmp_path / name) for name in ("<svg onload=alert(0)>", "요약 \u202eabc")]
     shown = browser.open(compare_runs([*hostile, sweep / "r0.0001_s0"]).to_html(tmp_path / "page.html"))

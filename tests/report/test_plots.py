@@ -38,6 +38,7 @@ def path_points(svg, kind="s0"):
     return [tuple(map(float, pair.split())) for d in lines for pair in re.split("[ML]", d) if pair.strip()]
 
 
+@pytest.mark.no_cover
 @given(ANY, ANY, st.booleans())
 def test_ticks_cover_the_range_ascend_and_are_few(low, high, whole):
     ticks = linear_ticks(low, high, whole=whole)
@@ -57,6 +58,7 @@ def test_logarithmic_ticks_cover_the_range_and_ascend(low, factor):
     assert 2 <= len(ticks) <= 9
 
 
+@pytest.mark.no_cover
 @given(ANY, ANY)
 def test_no_two_ticks_have_the_same_label(low, high):
     labels = tick_labels(linear_ticks(low, high))
@@ -93,6 +95,7 @@ def test_a_place_on_an_axis_is_that_of_its_value():
     assert Scale(1, 100, 0, 100, logarithmic=True).at([1, 10, 100]).tolist() == [0, 50, 100]
 
 
+@pytest.mark.no_cover
 @few
 @given(st.text(max_size=80), st.floats(20, 500))
 def test_a_text_is_cut_to_its_room(name, room):

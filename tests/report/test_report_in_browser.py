@@ -43,6 +43,7 @@ def test_a_comparison_shows_hostile_texts_as_text(browser, pages):
         assert one in text
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["plain", "hostile", "plain compared", "hostile compared"])
 def test_nothing_is_loaded_nothing_runs_and_it_can_be_read_in_every_dress(browser, pages, name):
     shown = browser.open(pages[name])
@@ -59,6 +60,7 @@ def test_nothing_is_loaded_nothing_runs_and_it_can_be_read_in_every_dress(browse
     assert shown.caught == []
 
 
+@pytest.mark.no_cover
 def test_it_prints(browser, pages, tmp_path):
     pdf = browser.open(pages["plain"], scheme="dark").print_pdf(tmp_path / "plain.pdf").read_bytes()
     assert pdf.startswith(b"%PDF")

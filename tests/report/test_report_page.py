@@ -85,6 +85,7 @@ def hostile(tmp_path_factory):
     return hostile_run(tmp_path_factory.mktemp("runs") / "hostile")
 
 
+@pytest.mark.no_cover
 def test_every_section_is_made_of_a_hostile_run_and_every_text_comes_back_as_it_was(hostile):
     page = Page(report_html(hostile))
     assert [name for name in SECTIONS if name not in page.ids] in ([], ["gaps"])

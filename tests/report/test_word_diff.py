@@ -128,6 +128,7 @@ def test_characters_stay_whole():
     assert text_units.is_hangul("가") is not text_units.is_hangul("a")
 
 
+@pytest.mark.no_cover
 @settings(max_examples=50, deadline=None)
 @given(TEXTS, TEXTS, st.integers(0, 120))
 def test_a_short_version_fits_and_counts_what_it_leaves_out(left, right, limit):

@@ -65,6 +65,7 @@ def test_without_an_evaluation_a_rise_is_a_warning_that_names_the_other_cause():
     assert watcher.findings[0].evidence["confirmed"] is False
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("worse", [0.97, 1.0, 1.05, 1.3])
 def test_an_evaluation_that_lost_no_real_part_of_what_was_learnt_denies_it(worse):
     watcher = watch(rows_of(harder, evaluate=lambda step: 2.0 * (worse if step > 400 else 1.0), eval_every=250))
@@ -77,6 +78,7 @@ def test_an_evaluation_that_lost_it_too_confirms_it():
     assert watcher.findings[0].steps[1] == 500  # that of step 400 came too early to tell; at 500 it has lasted
 
 
+@pytest.mark.no_cover
 def test_the_first_evaluation_tells_nothing_and_the_second_denies_or_is_waited_for():
     better = rows_of(harder, n=1600, evaluate=lambda step: 3.0 - step / 1000, eval_every=500)
     assert said(watch(better, **BY_STEPS)) == []
@@ -131,6 +133,7 @@ def test_a_warning_becomes_an_error_once_it_is_confirmed_and_nothing_is_said_twi
 # --- divergence: spikes, and what ends as NaN ---
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("every", [1, 10])
 @pytest.mark.parametrize(("height", "steps"), [(3.0, 20), (3.0, 60), (1.5, 100), (3.0, 100)])
 def test_a_spike_that_recovers_is_no_divergence_however_slowly(height, steps, every):
@@ -287,6 +290,7 @@ def test_a_rest_that_its_scatter_may_hide_a_fall_in_is_no_plateau():
     assert said(watch(rows_of(rests, n=400, rate=lambda step: 5e-5, noise=1.0), ("plateau",))) == []
 
 
+@pytest.mark.no_cover
 def test_evaluations_that_only_scatter_are_hardly_ever_called_overfitting():
     found = 0
     for seed in range(40):
