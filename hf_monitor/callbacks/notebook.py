@@ -41,7 +41,8 @@ class NotebookCallback(TrainerCallback):
     In a notebook :func:`hf_monitor.attach` adds one where the Trainer has a progress display, and takes that of
     transformers out. Without ``attach`` both are seen, and it is for you to say
     ``trainer.remove_callback(NotebookProgressCallback)`` (of ``transformers.utils.notebook``). Alerts are shown in the
-    area, and no longer on the console as well; ``train.log`` has them as always.
+    area, and no longer on the console as well, unless ``clear_output()`` took the area away, which is then shown once
+    more at the end; ``train.log`` has them as always.
 
     Its place is before an AlertCallback, so that the area is there when that speaks.
 
