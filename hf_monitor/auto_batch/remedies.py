@@ -210,8 +210,10 @@ def _smaller(now: Estimator, limit_bytes: int) -> list[Remedy]:
     most = limit_bytes / each / 1e6
     if most < 0.01:
         return []  # no model at all
-    words = (
-        f"a smaller model: at {each:.0f} bytes a parameter there is room for less than {most:.3g} million of them; "
-        f"this one has {count / 1e6:.3g} million"
-    )
+    millions = f"{count / 1e6:.3g} million"
+    words = f"a smaller model: at {each:.0f} bytes a parameter "
+    if count < 1e6 * most:
+        words += f"its {millions} would fit; what one sample takes beside them does not"
+    else:
+        words += f"there is room for less than {most:.3g} million of them; this one has {millions}"
     return [Remedy("smaller_model", words, None, None, False)]

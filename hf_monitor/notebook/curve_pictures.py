@@ -25,6 +25,7 @@ _MOST_SERIES = 8
 _MOST_PICTURES = 6
 _POINTS = 240
 _MOST_BROKEN = 40
+_HEIGHT = 150.0
 _NO_QUALITY = ("learning_rate", "grad_norm", "epoch")
 _BY_WEIGHT = ("score", "rougeL", "rouge1", "bleu", "rouge2", "rougeLsum")
 _KINDS = {"error": "bad", "warning": "warn"}
@@ -70,14 +71,16 @@ def _picture(state: State, title: str, names: Sequence[str], marks: list[Mark]) 
             if same is not None:
                 joined.setdefault(same, []).append(one.removeprefix("eval_") if title == "Scores" else one)
         series = [_series(" = ".join(joined[place]), curve) for place, curve in enumerate(places)]
-        picture = curve_image(name(title), series, marks=marks)
+        picture = curve_image(name(title), series, marks=marks, height=_HEIGHT)
         kept[title] = (told, Markup("<div><b>{}</b><br>{}</div>").format(name(title), picture))
     return kept[title][1]
 
 
 def _series(title: str, curve: Curve) -> Series:
-    """Give some 240 points that make the same line; crosses where a value was no number."""
+    """Give some 240 points that make the same line, spikes and the last value too; crosses where one was no number."""
     fine = [pair for point in curve.points if point.n for pair in _ends(point)]
+    if curve.last is not None and math.isfinite(curve.last[1]) and curve.last not in fine[-2:]:
+        fine.append(curve.last)
     xs = np.array([step for step, _ in fine])
     ys = np.array([value for _, value in fine])
     points = [(float(xs[place]), float(ys[place])) for place in thin(xs, ys, _POINTS)]

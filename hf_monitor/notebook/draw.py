@@ -46,6 +46,7 @@ def draw(scene: Scene) -> Drawing:
     parts = [
         line(*_head(scene), style="margin-bottom:4px"),
         *([line(name(scene.ending, 600))] if scene.ending else []),
+        *(line(badge("warning"), " ", name(one, 400), style="margin:4px 0") for one in scene.warnings),
         *map(_bar, scene.bars[:_MOST_BARS]),
         *_alerts(scene),
         metrics_table(scene),
@@ -150,6 +151,7 @@ def _text(scene: Scene) -> str:
     elapsed = duration(max(scene.now - scene.began, 0.0))
     lines = [f"{name(scene.title, 80)}: {name(scene.status, 40)}{f' after {elapsed}' if elapsed else ''}"]
     lines += [name(scene.ending, 300)] if scene.ending else []
+    lines += [name(one, 300) for one in scene.warnings]
     for bar in scene.bars[:3]:
         lines.append(f"{name(bar.label, 60)} {_counted(bar)}{f', {name(bar.note, 120)}' if bar.note else ''}")
     words = []

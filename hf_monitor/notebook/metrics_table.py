@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from hf_monitor.charts.metric_names import is_bookkeeping
 from hf_monitor.notebook.direction import direction
 from hf_monitor.notebook.dress import BETTER, LEFT, QUIET, RIGHT, WORSE, badge, line, name, table
 from hf_monitor.notebook.scene import Scene
@@ -15,11 +16,11 @@ from hf_monitor.report.watch.layout import Look
 from hf_monitor.report.watch.metric_lines import chosen
 from hf_monitor.report.watch.state import State
 from hf_monitor.report.words import number
+from hf_monitor.run.views import NEITHER_WAY
 
 __all__ = ["Reading", "metrics_table", "readings", "shown_metrics"]
 
 _MOST = 12
-_WITHOUT_CHANGE = ("learning_rate", "grad_norm", "epoch")
 
 
 class Reading(NamedTuple):
@@ -31,7 +32,7 @@ class Reading(NamedTuple):
     better: bool | None
     """None where it did not change, and where nobody knows which way is better."""
     best: tuple[float, float] | None
-    """Value and step."""
+    """Value and step; None where nobody knows which way is better."""
 
 
 def shown_metrics(scene: Scene) -> list[str]:
@@ -54,12 +55,12 @@ def _reading(state: State, metric: str) -> Reading:
     assert curve.last is not None
     latest = curve.last[1]
     arguments = state.facts.get("arguments")
+    if metric in NEITHER_WAY or is_bookkeeping(metric):
+        return Reading(metric, latest, None, None, None)
     greater = direction(metric, arguments if isinstance(arguments, Mapping) else {})
     change = latest - curve.before[1] if curve.before is not None else None
     if greater is None:
-        return Reading(
-            metric, latest, None if metric in _WITHOUT_CHANGE or metric.endswith("gen_len") else change, None, None
-        )
+        return Reading(metric, latest, change, None, None)
     better = None
     if change is not None and change == change:
         better = (change > 0) == greater if change else None
@@ -72,10 +73,12 @@ def metrics_table(scene: Scene) -> Markup:
     missing = [one for one in scene.metrics if not any(map(scene.state.curve, (one, f"eval_{one}")))]
     parts = []
     if found:
+        judged = any(one.change is not None for one in found)  # of one value each there is nothing more to say
+        names = _HEAD if judged else _HEAD[:1]
         head = Markup('<tr><th style="{0}">metric</th>{1}</tr>').format(
-            LEFT, Markup("").join(Markup('<th style="{}">{}</th>').format(RIGHT, one) for one in _HEAD)
+            LEFT, Markup("").join(Markup('<th style="{}">{}</th>').format(RIGHT, one) for one in names)
         )
-        parts.append(table(Markup("").join([head, *map(_row, found)])))
+        parts.append(table(Markup("").join([head, *(_row(one, judged) for one in found)])))
     more = len(shown_metrics(scene)) - len(found)
     if more > 0:
         parts.append(line(f"and {more} more metric{'s' if more > 1 else ''}", style=QUIET))
@@ -87,17 +90,20 @@ def metrics_table(scene: Scene) -> Markup:
 _HEAD = ("latest", "change", "best", "at step")
 
 
-def _row(one: Reading) -> Markup:
+def _signed(change: float) -> str:
+    """Write a change as its values are written: ``"+376,000,000"``, ``"-0.0123"``."""
+    return f"{'-' if change < 0 else '+'}{number(abs(float(change)), 3)}"
+
+
+def _row(one: Reading, judged: bool) -> Markup:
     cell = Markup('<td style="{}">{}</td>')
     latest = number(one.latest)
-    change = "" if one.change is None or not math.isfinite(one.change) else f"{one.change:+.3g}"
+    change = "" if one.change is None or not math.isfinite(one.change) else _signed(one.change)
     if one.better is not None:
         change = Markup("<span {}>{}</span>").format(BETTER if one.better else WORSE, change)
     best, step = ("", "") if one.best is None else (number(one.best[0]), f"{one.best[1]:,.0f}")
-    return Markup("<tr>{}{}{}{}{}</tr>").format(
+    return Markup("<tr>{}{}{}</tr>").format(
         cell.format(LEFT, name(one.name)),
         cell.format(RIGHT, latest if math.isfinite(one.latest) else badge(latest)),
-        cell.format(RIGHT, change),
-        cell.format(RIGHT, best),
-        cell.format(RIGHT, step),
+        Markup("").join(cell.format(RIGHT, told) for told in (change, best, step) if judged),
     )

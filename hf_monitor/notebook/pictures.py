@@ -37,14 +37,14 @@ _STYLE = (
 )
 
 
-def as_image(picture: Picture, width: int = 396) -> Markup:
+def as_image(picture: Picture, width: int = 384) -> Markup:
     """Give a picture of the report as an ``<img>`` that needs no style sheet.
 
     Parameters
     ----------
     picture : Picture
     width : int
-        Pixels; by default two have room side by side in JupyterLab beside its file browser.
+        Pixels; by default two have room side by side in JupyterLab beside its file browser in a window of 1280.
 
     Returns
     -------

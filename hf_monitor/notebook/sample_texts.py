@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from markupsafe import Markup
+from rich.cells import set_cell_size
 
 from hf_monitor.notebook.dress import BETTER, CELL, LEFT, QUIET, WORSE, line, name, table
 from hf_monitor.notebook.scene import Sample
@@ -17,10 +18,11 @@ __all__ = ["sample_texts"]
 
 _MOST = 8
 _MOST_REFERENCES = 4
-_LONGEST = 1500
+_LONGEST = 900
 """Bytes of a prediction, and of a reference."""
-_INPUT, _WHOLE_INPUT = 200, 8000
-"""Characters of an input that are shown, and bytes of it that can be unfolded."""
+_INPUT, _WHOLE_INPUT = 84, 8000
+"""Columns of an input that are shown, in one line, and bytes of it that can be unfolded."""
+_SHORT, _FEW_LINES = 200, 4
 # Underlined where the style is taken out, too; <del> would be struck through.
 _MARKS = {
     "prediction": Markup("<ins {}>{{}}</ins>").format(WORSE),
@@ -80,11 +82,12 @@ def _marked(pieces: Sequence[Piece], mark: Markup) -> Markup:
 
 
 def _input(text: str) -> Markup:
-    if len(text) <= _INPUT:
+    # Each drawing folds it again: what is short needs no unfolding.
+    if len(text) <= _SHORT and text.count("\n") < _FEW_LINES:
         return Markup("{}").format(text)
     whole = _marked(shorten([Piece(text)], _WHOLE_INPUT), Markup("{}"))
     return Markup("<details><summary>{}… ({:,} characters)</summary>{}</details>").format(
-        text[:_INPUT], len(text), whole
+        set_cell_size(" ".join(text[: 2 * _INPUT].split()), _INPUT).rstrip(), len(text), whole
     )
 
 

@@ -62,6 +62,8 @@ class Scene:
         What was said, the oldest first.
     notes : sequence of str
         Small print.
+    warnings : sequence of str
+        What whoever looks must know: it stands on top.
     links : sequence of (str, str)
         Label and path of a file.
     """
@@ -79,3 +81,4 @@ class Scene:
     messages: Sequence[str] = ()
     notes: Sequence[str] = ()
     links: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    warnings: Sequence[str] = ()

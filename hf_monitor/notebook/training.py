@@ -165,7 +165,8 @@ class TrainingView(_View):
             metrics=self._metrics,
             bars=[self._progress(state, now, live=live), *(self._bars() if live else [])],
             samples=self._texts.samples(),
-            notes=[note for note in (self._waits, self._problem) if note],
+            notes=[self._problem] if self._problem else [],
+            warnings=[self._waits] if self._waits else [],
             links=[("report", str(report))] if not live and report.is_file() else [],
         )
 

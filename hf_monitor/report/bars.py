@@ -196,6 +196,8 @@ def sparkline(values: Sequence[float], *, label: str = "", index: int = 0) -> Ma
     ends = f"from {number(float(every[kept[0]]))} to {number(float(every[kept[-1]]))}"
     said = f"{cut(label, 1e5)}: {ends}" if label else ends
     return Markup(
-        '<svg class="spark" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}"><g class="s{}"><path d="{}"/>'
-        '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.5"/></g></svg>'
-    ).format(_SPARK_WIDTH, _SPARK_HEIGHT, said, index % 8, line, xs[-1], ys[-1])
+        # In a notebook there is no style sheet: a line in the colour of the text, and no shape filled with black.
+        '<svg class="spark" viewBox="0 0 {:.0f} {:.0f}" width="{:.0f}" fill="none" stroke="currentColor" role="img"'
+        ' aria-label="{}"><g class="s{}"><path d="{}"/>'
+        '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.5" fill="currentColor" stroke="none"/></g></svg>'
+    ).format(_SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_WIDTH, said, index % 8, line, xs[-1], ys[-1])

@@ -36,6 +36,9 @@ NOISE: dict[str, str] = {
     "arguments._n_gpu": "devices.gpus says it",
     "model.config.transformers_version": "packages.transformers says it",
     "model.config._name_or_path": "model.name_or_path says it",
+    "model.config.architectures": "model.class says it; it is only there once the model was saved or loaded",
+    "model.config.dtype": "model.dtype says it; it is only there once the model was saved or loaded",
+    "model.config.torch_dtype": "as model.config.dtype",
     "loss_scaling.reason": "words; the verdict says it",
     "eval_loss_scaling.reason": "words; the verdict says it",
 }

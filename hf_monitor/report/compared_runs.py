@@ -17,7 +17,7 @@ from hf_monitor.run.rows import iter_lines
 
 __all__ = ["ComparedRun", "NotFinite", "Scored", "greater_is_better", "main_metric", "peak_and_energy", "read_side"]
 
-_FAVOURITES = ("eval_rougeL", "eval_rouge1", "eval_bleu", "eval_accuracy", "eval_f1", "eval_loss")
+_FAVOURITES = ("eval_score", "eval_rougeL", "eval_rouge1", "eval_bleu", "eval_accuracy", "eval_f1", "eval_loss")
 _NOT_SCORES = re.compile(r".*(_runtime|_per_second|_samples|_gen_len|_time|_mem_.*|_epoch|_loss_raw|_loss_scale)|epoch")
 _SET_BACK = 60  # seconds that a clock is set back by; less is rows that are not in order
 _ENDS = 1 << 16  # bytes at each end of system.jsonl that hold every card of a machine
@@ -134,7 +134,9 @@ def main_metric(runs: Sequence[ComparedRun], wanted: str | None = None) -> str |
         return found[0]
     said = {str(run.facts.get("arguments.metric_for_best_model")) for run in runs} - {"None"}
     own = [name for one in said for name in (one, f"eval_{one}") if name in counts] if len(said) == 1 else []
-    others = sorted(counts, key=lambda name: (name.endswith("loss"), name))
+    others = sorted(
+        counts, key=lambda name: (not name.endswith("_score"), name.endswith("loss"), name)
+    )  # of sets with names
     for names in (own, _FAVOURITES, others):
         most = max((counts.get(name, 0) for name in names), default=0)
         if most > 1:

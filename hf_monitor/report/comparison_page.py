@@ -54,7 +54,7 @@ def comparison_tables(comparison: Comparison) -> str:
     parts = [Markup("<p><strong>{}</strong></p>").format(comparison.verdict)]
     parts += [Markup("<p>⚠ {}</p>").format(caution.text) for caution in comparison.warnings]
     tables = [(f"what differs: {area}", _differences(comparison, area)) for area in _areas(comparison)]
-    tables += [("best values", table) for table in _metrics(comparison)]
+    tables += [(_of_what(table), table) for table in _metrics(comparison)]
     for caption, table in [*tables, ("time and memory", _costs(comparison))]:
         head = Markup("").join(Markup("<th>{}</th>").format(cell) for cell in table.head)
         rows = Markup("").join(
@@ -64,6 +64,12 @@ def comparison_tables(comparison: Comparison) -> str:
         whole = Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>")
         parts.append(whole.format(caption, head, rows))
     return str(Markup("\n").join(parts))
+
+
+def _of_what(table: Table) -> str:
+    """Say of which metrics a table has the best values."""
+    own = [re.sub("<wbr>", "", str(one)) for one in table.head[1:] if str(one) not in ("at step", "last", "curve")]
+    return f"best values: {', '.join(own)}"
 
 
 def _cell(value: object) -> object:

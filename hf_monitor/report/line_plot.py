@@ -38,6 +38,7 @@ def line_plot(
     source: str = "",
     lost: str = "no finite number",
     logarithmic_x: bool = False,
+    height: float = _PLOT_HEIGHT,
 ) -> Picture:
     """Draw lines over a common x.
 
@@ -66,6 +67,8 @@ def line_plot(
         What a value is that is not finite: ``"did not fit"``.
     logarithmic_x : bool
         For batch sizes, whose ticks are then the values.
+    height : float
+        Of the axes; the whole picture is 440 wide.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def line_plot(
     drawable = sorted(mark for mark in marks if x.low <= mark.x <= x.high)
     labels, lines, top, unplaced = marked(drawable, x, top)
     y.end = top + 8
-    y.start = y.end + _PLOT_HEIGHT
+    y.start = y.end + height
     parts += [*labels, *axes(x, y, x_label)]
     for level in levels:
         at = float(y.at([level.y])[0])

@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
+
+from hf_monitor.run.amounts import LONGEST_WHOLE, duration, number
 
 __all__ = ["clean", "duration", "moment", "number", "quoted", "shown"]
 
 # HTML has no place for control characters, surrogates and noncharacters.
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_LONGEST_WHOLE = 1 << 80
-
-
-def number(value: object, digits: int = 4) -> str:
-    """Write a number with so many significant digits, a thousand with commas; other things as they are."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value)
-    if isinstance(value, int):
-        if abs(value) < _LONGEST_WHOLE:
-            return f"{value:,}"
-        return f"{'-' if value < 0 else ''}about 10^{abs(value).bit_length() * 0.30103:.0f}"
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("infinite" if value > 0 else "-infinite")
-    if 10 ** (digits - 1) <= abs(value) < 1e15:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds as ``"45 s"``, ``"3 min 20 s"``, ``"2 h 05 min"``, ``"3 d 4 h"``; empty for None."""
-    if not isinstance(seconds, int | float) or not abs(seconds) < 1e15:
-        return ""
-    if seconds < 10:
-        return f"{max(seconds, 0.0):.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def moment(time: float | None) -> str:
@@ -71,7 +40,7 @@ def shown(value: object) -> str:
         return ", ".join(map(shown, value))
     if isinstance(value, dict) and value:
         return ", ".join(f"{key}={shown(one)}" for key, one in value.items())
-    if isinstance(value, int) and abs(value) >= _LONGEST_WHOLE:
+    if isinstance(value, int) and abs(value) >= LONGEST_WHOLE:
         return number(value)
     return str(value)
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeV
 import orjson
 
 from hf_monitor.errors import InputError, RunFolderError, did_you_mean
+from hf_monitor.run.amounts import duration, number
 from hf_monitor.run.better import greater_is_better as is_greater_better
+from hf_monitor.run.better import is_direction_known
 from hf_monitor.run.bulk import collector_paused, row_blocks, rows_backwards
 from hf_monitor.run.ending import Ending, Outcome, Status, ending_of, outcome_of
 from hf_monitor.run.lineage import Lost, merge
@@ -23,7 +25,17 @@ from hf_monitor.run.process import is_alive
 from hf_monitor.run.ranks import read_rank_samples, read_ranks, time_of
 from hf_monitor.run.run_json import FORMAT, number_of
 from hf_monitor.run.signals import read_traces, was_cleared
-from hf_monitor.run.views import Curve, curve_of, html_table, last_and_best, metric_names, rows_by_step, trained_seconds
+from hf_monitor.run.views import (
+    NEITHER_WAY,
+    Curve,
+    curve_of,
+    html_tables,
+    in_order_of_interest,
+    last_and_best,
+    metric_names,
+    rows_by_step,
+    trained_seconds,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +45,7 @@ __all__ = ["Best", "Curve", "Rows", "Run", "load_run"]
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-#: Ends of names of what is no score, in the Trainer's own rows.
-_SPEEDS = ("_runtime", "_per_second", "_gen_len", "_loss_raw", "_loss_scale", "_preparation_time", "_flos")
-#: Numbers of which neither end is good.
-_NO_SCORES = ("learning_rate", "grad_norm", "train_loss")
-_MOST_SHOWN = 24
+_MOST_SHOWN = 12
 
 _KEPT_AS = {
     "metrics.jsonl": "rows",
@@ -500,23 +508,23 @@ class Run:
         of = ""
         if type(whole) is int and whole >= self.last_step > 0:
             of = f" of {whole} ({100 * self.last_step // whole} %)"
-        lines = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", f"{self.last_step}{of}")]
-        lines += [] if seconds is None else [("trained for", f"{seconds:,.0f} s")]
-        return html_table(str(self.path), lines + self._last_and_best())
+        facts = [("status", str(self.ending)), ("attempts", str(len(self.attempts))), ("step", f"{self.last_step}{of}")]
+        facts += [] if seconds is None else [("trained for", duration(seconds))]
+        lines, more = self._last_and_best()
+        facts += [("shown", f"{len(lines)} metrics, and there are {more} more: .metric_names")] if more else []
+        return html_tables(str(self.path), facts, ("metric", "last", "best", "at step"), lines)
 
     @_coping
-    def _last_and_best(self) -> list[tuple[str, ...]]:
-        """Give the first metrics, each with its last and, where one way is good, its best value."""
-        names = [name for name in self.metric_names if not name.endswith(_SPEEDS)]
-        shown = names[:_MOST_SHOWN]
+    def _last_and_best(self) -> tuple[list[tuple[str, ...]], int]:
+        """Give the first metrics: last value, best one where one way is good; and how many are left."""
+        names = in_order_of_interest(self.metrics, self.config)
         lines: list[tuple[str, ...]] = []
-        for name, (last, best) in last_and_best(self.metrics, shown, self.config).items():
-            if best is None or name in _NO_SCORES:
-                lines.append((f"last {name}", _shown(last.value)))
+        for name, (last, best) in last_and_best(self.metrics, names[:_MOST_SHOWN], self.config).items():
+            if best is None or name in NEITHER_WAY or not is_direction_known(name, self.config):
+                lines.append((name, number(last.value), "", ""))
             else:
-                told = f"{_shown(best.value)} at step {best.step}", f"last {_shown(last.value)} at step {last.step}"
-                lines.append((f"best {name}", *told))
-        return lines + ([("and", f"{len(names) - len(shown)} more metrics")] if len(names) > len(shown) else [])
+                lines.append((name, number(last.value), number(best.value), f"{best.step:,}"))
+        return lines, max(len(names) - len(lines), 0)
 
     def _read(self, name: str) -> Rows:
         found = Rows()
@@ -628,15 +636,6 @@ def _latest_texts(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, A
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
-
-
-def _shown(value: float) -> str:
-    if value != value:
-        return "NaN"
-    try:
-        return f"{value:.4g}"
-    except OverflowError:  # an integer beyond any float
-        return f"{str(value)[:4]}..."
 
 
 def _folders(folder: Path) -> list[Path]:

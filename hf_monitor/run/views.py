@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, NamedTuple
 
-from hf_monitor.run.better import greater_is_better
+from hf_monitor.run.better import greater_is_better, is_direction_known
 
 __all__ = [
+    "NEITHER_WAY",
     "Curve",
     "Reached",
     "curve_of",
-    "html_table",
+    "html_tables",
+    "in_order_of_interest",
     "last_and_best",
     "metric_names",
     "rows_by_step",
@@ -21,6 +24,11 @@ __all__ = [
 
 #: Kinds of rows that hold metrics under the names that the Trainer gave them.
 _METRIC_KINDS = ("train", "eval", "log", "train_summary", "predict", "fold")
+_NO_METRICS = re.compile(
+    r"(_runtime|_per_second|_samples|_steps|_gen_len|_preparation_time|_flos)$|(^|_)loss_(raw|scale)$"
+)
+#: Metrics of which neither end is good, and the mean of a whole training.
+NEITHER_WAY = frozenset(("learning_rate", "grad_norm", "train_loss"))
 #: What a row says of itself, which is no metric.
 _OWN = frozenset(("time", "attempt", "step", "kind", "epoch", "standalone", "weights_step"))
 
@@ -141,8 +149,47 @@ def _reached(row: Mapping[str, Any], name: str) -> Reached:
     return Reached(row[name], row.get("weights_step", row.get("step", 0)))
 
 
-def html_table(title: str, lines: Iterable[tuple[str, ...]]) -> str:
-    """Make a small table for a notebook, a head and its cells a line; everything is escaped."""
-    rows = ((escape(name), "".join(f"<td>{escape(one)}</td>" for one in said)) for name, *said in lines)
-    cells = "".join(f"<tr><th>{name}</th>{said}</tr>" for name, said in rows)
-    return f"<table><caption>{escape(title)}</caption>{cells}</table>"
+def in_order_of_interest(rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> list[str]:
+    """Name what a table of a run shows: what was never finite, losses, the run's own metric, scores, then all else.
+
+    Run times, counts and the Trainer's raw loss are left out.
+    """
+    finite: dict[str, None] = {}
+    broken: dict[str, None] = {}
+    for row in rows:
+        if row.get("kind") in _METRIC_KINDS:
+            for name, value in row.items():
+                if name not in finite and name not in _OWN and _is_number(value):
+                    (finite if value - value == 0 else broken)[name] = None
+    names = [name for name in {**finite, **broken} if not _NO_METRICS.search(name)]
+    own = str(config.get("metric_for_best_model")).removeprefix("eval_")
+
+    def rank(name: str) -> int:
+        if name not in finite:
+            return 0
+        if name == "loss" or (name.endswith("_loss") and name not in NEITHER_WAY):
+            return 1
+        if name.removeprefix("eval_") == own or name.endswith("_score"):
+            return 2
+        return 5 if name in NEITHER_WAY else 3 if is_direction_known(name, config) else 4
+
+    return sorted(names, key=rank)
+
+
+def html_tables(
+    title: str, facts: Iterable[tuple[str, str]], head: Iterable[str], lines: Iterable[Iterable[str]]
+) -> str:
+    """Make two small tables for a notebook, facts with a name each, and lines below a head; everything is escaped."""
+    first, other = (f'style="text-align:{side}"' for side in ("left", "right"))
+    told = "".join(f"<tr><th {first}>{escape(name)}</th><td {first}>{escape(fact)}</td></tr>" for name, fact in facts)
+    html = f"<table><caption>{escape(title)}</caption>{told}</table>"
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td {other if place else first}>{escape(one)}</td>" for place, one in enumerate(cells))
+        + "</tr>"
+        for cells in lines
+    )
+    if not rows:
+        return html
+    names = "".join(f"<th {other if place else first}>{escape(one)}</th>" for place, one in enumerate(head))
+    return f"{html}<table><tr>{names}</tr>{rows}</table>"

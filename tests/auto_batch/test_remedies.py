@@ -70,3 +70,7 @@ def test_the_error_says_what_was_needed_what_there_is_and_what_would_help():
     assert "128 source and 64 target tokens fits: it takes 3 MiB, and 2 MiB may be taken." in text
     assert "\n  --gradient_checkpointing: about " in text
     assert "\n  a smaller model: at 16 bytes a parameter" in text
+    # The weights fit: then it is not said that there is room for fewer than there are.
+    assert ladder()[-1].what_to_do.endswith("would fit; what one sample takes beside them does not")
+    said = remedies(CONFIG, StepSettings(), LENGTHS, 10**6)[-1].what_to_do
+    assert "there is room for less than 0.0625 million of them; this one has 0." in said

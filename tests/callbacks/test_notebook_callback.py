@@ -254,17 +254,17 @@ def test_that_rows_wait_for_a_disk_is_said_with_the_step_that_is_shown(tmp_path)
     view = training_module.TrainingView(
         tmp_path, attempt=1, first_step=0, max_steps=9, epochs=1, samples=0, metrics=(), trouble=trouble
     )
-    assert view.scene().notes == []
+    assert view.scene().warnings == []
     row = '{"time":1.0,"attempt":1,"step":%d,"kind":"%s","loss":1.0,"event":"train_begin"}\n'
     (tmp_path / "metrics.jsonl").write_text(row % (0, "event") + row % (6, "train"))
     view.step = 8
     trouble.report("rows", OSError(28, "No space left on device"), lasting=True)
     view.scene()
-    (note,) = view.scene().notes
+    (note,) = view.scene().warnings
     assert "No space left on device" in note
     assert "ends at step 6" in note
     trouble.end()
-    assert view.scene().notes == []
+    assert view.scene().warnings == []
 
 
 def test_an_evaluation_that_fails_took_its_time_and_one_of_another_thread_goes_on(shell, make_trainer):

@@ -164,6 +164,80 @@ def test_which_way_is_better_is_told_as_the_reader_tells_it():
         assert words in found.text
 
 
+def test_what_got_better_is_green_and_what_nobody_can_judge_has_neither_colour_nor_best():
+    state = State()
+    for step, loss, rouge in ((1, 3.0, 20.0), (2, 1.0, 30.0)):
+        state.feed([row("eval", step, eval_loss=loss, eval_rougeL=rouge, eval_wer=1 / loss, eval_gen_len=1.0 * step)])
+    state.feed(
+        [row("log", step, lr=0.5 / step, huge=4e11 * step, loss_raw=0.0, nonfinite_steps=1.0) for step in (1, 2)]
+    )
+    drawing = draw(scene(state, samples=()))
+    coloured = dict(re.findall(r">([\w.]+)</td><td[^>]*>[^<]*</td><td[^>]*><span class=\"hfm-(\w+)\"", drawing.html))
+    assert coloured == {"eval_loss": "better", "eval_rougeL": "better", "eval_wer": "worse"}
+    found = read(drawing)
+    for words in (
+        "lr 0.25 -0.25 huge 800,000,000,000 +400,000,000,000 nonfinite_steps 1 ",
+        "eval_gen_len 2 ",
+    ):
+        assert words in found.text
+
+
+def test_what_must_be_known_stands_on_top():
+    drawing = draw(scene(warnings=["The disk takes <nothing>."]))
+    assert "as of" in read(drawing).text.partition("warning The disk takes <nothing>. training 400 of 800")[0]
+    assert drawing.text.splitlines()[1] == "The disk takes <nothing>."
+
+
+def test_of_one_value_each_there_is_no_change_and_no_best():
+    state = State()
+    state.feed([row("eval", 4, eval_loss=2.0, eval_rougeL=30.0)])
+    found = read(draw(scene(state, samples=(), bars=(), messages=(), links=(), notes=())))
+    assert found.text.endswith("metric latest eval_loss 2 eval_rougeL 30")
+
+
+def points_in(image):
+    """Give how many points the longest line of a picture has."""
+    lines = re.findall(r"d='M[^'l]+l([^'v]+)'", unquote(image["src"]))
+    return max(len(re.findall(r"-?(?:\d+\.?\d*|\.\d+)", line)) // 2 + 1 for line in lines)
+
+
+def test_a_picture_has_eight_lines_at_most_of_some_240_points_and_two_pictures_stand_side_by_side():
+    state = State()
+    sets = {f"eval_{place}_loss": 1.0 + place for place in range(20)}
+    for step in range(1, 1001):
+        state.feed([row("train", step, loss=math.sin(step), **({} if step % 100 else sets))])
+    (image,) = read(draw(scene(state, samples=()))).images
+    assert 200 <= points_in(image) <= 240
+    assert len(set(re.findall(r"class='(s\d)'", unquote(image["src"])))) == 8
+    assert len(re.findall("; eval_", image["alt"])) == 7
+    assert " more" not in image["alt"]
+    beside, margin, frame = 2 * int(image["width"]), 2 * 12, 2 * (12 + 1)
+    assert beside + margin + frame <= 828  # of a cell in JupyterLab: 1280 wide, with the file browser
+
+
+def test_a_spike_stays_where_it_was_among_a_million_steps():
+    state = State()
+    for step in range(1, 5001):
+        state.feed([row("train", step, loss=100.0 if step == 3777 else 0.5 if step == 1234 else 1.0)])
+    found = read(draw(scene(state, samples=())))
+    assert "highest 100 at step 3,777" in found.images[0]["alt"]
+    assert "lowest 0.5 at step 1,234" in found.images[0]["alt"]
+    state.feed([row("train", step, loss=value) for step, value in ((5001, 2.0), (5002, 4.0), (5003, 3.0))])
+    assert "to 3 at step 5,003" in read(draw(scene(state, samples=()))).images[0]["alt"]
+
+
+def test_an_input_is_one_line_and_a_short_one_needs_no_unfolding():
+    def drawn(text):
+        return draw(scene(State(), samples=[Sample("1", "a", ("a",), text)])).html
+
+    assert "<details" not in drawn("x" * 200)
+    assert "<details" not in drawn("who?\nme.")
+    for dialogue, most in (("#Person1#: hello\n#Person2#: hello\n" * 9, 84), ("한국어 대화" * 99, 48)):
+        (summary,) = re.findall("<summary>(.*?)… .*?</summary>", drawn(dialogue), re.DOTALL)
+        assert "\n" not in summary
+        assert most - 12 < len(summary) <= most
+
+
 def test_a_resumed_attempt_and_alerts_are_marked():
     state = trained()
     state.feed([{**row("event", 200, event="train_begin", resumed_attempt=1), "attempt": 2}])

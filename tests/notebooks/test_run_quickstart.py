@@ -47,5 +47,6 @@ def test_quickstart(tmp_path):
     assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
     assert "Did it learn? It learned" in done.printed("verdict_of(run)")
-    assert "report.html" in done.printed("trainer.train()")
+    assert "report.html" in area  # there, and not printed below it once more
+    assert "report" not in done.printed("trainer.train()")
     assert (done.folder / "outputs/quickstart/monitor/report.html").exists()

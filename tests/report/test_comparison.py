@@ -15,7 +15,7 @@ import pytest
 from browser import DRESSES
 from hostile_run import hostile_run
 
-from hf_monitor import attach, compare_runs
+from hf_monitor import RunWriter, attach, compare_runs
 from hf_monitor.cli import main
 from hf_monitor.errors import InputError, RunFolderError
 from hf_monitor.report import chance
@@ -702,3 +702,26 @@ def test_the_page_can_be_read_in_every_dress_and_runs_nothing(browser, sweep, tm
         assert seen["clipped"] == [], dress
         assert seen["same"] == [], dress
     assert shown.caught == []
+
+
+def test_without_a_metric_the_score_judges_and_what_saving_adds_to_a_configuration_is_no_difference(tmp_path):
+    saved = {"architectures": ["T5ForConditionalGeneration"], "dtype": "float32", "d_model": 64}
+    for name, config, way in (("a", {"d_model": 64}, 1), ("b", saved, 2)):
+        writer = RunWriter(tmp_path / name)
+        model = {"class": "T5ForConditionalGeneration", "dtype": ["float32"], "config": config}
+        writer.begin_attempt({"model": model, "arguments": {"seed": way}})
+        writer.event("train_begin", 0)
+        for step in (1, 2, 3):
+            scores = {f"eval_en_{score}": way * step for score in ("bleu", "score", "rougeL", "rouge1")}
+            writer.row("eval", step, {"eval_en_loss": 1 / step, **scores})
+        writer.event("train_end", 3)
+    found = compare_runs([tmp_path / "a", tmp_path / "b"])
+    assert found.verdict.metric == "eval_en_score"
+    assert names(found) == ["arguments.seed"]
+    shown = found._repr_html_()
+    captions = re.findall("<caption>(best values.*?)</caption>", shown)
+    assert captions == [
+        "best values: eval_en_score, eval_en_loss",
+        "best values: eval_en_bleu, eval_en_rougeL, eval_en_rouge1",
+    ]
+    assert shown.count('fill="none" stroke="currentColor"') == 2  # curves are seen on black, too

@@ -1,9 +1,11 @@
 """What a training was, where others evaluated into its folder afterwards; and which end of a metric is good."""
 
+import re
+
 import pytest
 
 from hf_monitor import RunWriter, load_run
-from hf_monitor.run.better import greater_is_better, lower_is_better, name_says_lower
+from hf_monitor.run.better import greater_is_better, is_direction_known, lower_is_better, name_says_lower
 
 
 def arguments(rate, **more):
@@ -87,6 +89,26 @@ def test_a_name_leaves_no_doubt_only_by_its_end():
     assert not lower_is_better("")
 
 
+def test_of_some_names_nobody_knows_which_way_is_better():
+    known = (
+        "eval_wer",
+        "loss",
+        "cer",
+        "val_err",
+        "eval_kl",
+        "손실",
+        "검증 정확도",
+        "eval_rougeL",
+        "acc",
+        "f1",
+        "neg_x",
+    )
+    assert all(is_direction_known(name, {}) for name in known)
+    assert not any(is_direction_known(name, {}) for name in ("lr", "time", "weights", "temperature", "mine", ""))
+    assert is_direction_known("eval_mine", {"metric_for_best_model": "mine", "greater_is_better": False})
+    assert lower_is_better("검증_손실")
+
+
 def test_the_best_word_error_rate_is_the_lowest(tmp_path):
     writer = trained(tmp_path, arguments(5e-5, metric_for_best_model="wer", greater_is_better=True))
     for step, value in ((1, 0.4), (2, 0.9), (3, 0.5)):
@@ -94,7 +116,7 @@ def test_the_best_word_error_rate_is_the_lowest(tmp_path):
     run = load_run(tmp_path)
     assert run.best("eval_wer") == (0.4, 1, 1)
     assert run.best("eval_wer", greater_is_better=True).value == 0.9
-    assert "best eval_wer</th><td>0.4 at step 1<" in run._repr_html_()
+    assert re.search(r">eval_wer</td><td[^>]*>0.5</td><td[^>]*>0.4</td><td[^>]*>1</td>", run._repr_html_())
 
 
 def test_the_arguments_say_which_end_of_their_own_metric_is_good(tmp_path):

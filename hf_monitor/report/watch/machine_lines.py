@@ -10,7 +10,7 @@ from rich.text import Text
 from hf_monitor.gpu.report_text import one_line
 from hf_monitor.report.watch.layout import WIDE, Look, bar, wrapped
 from hf_monitor.report.watch.state import State, finite
-from hf_monitor.report.words import number
+from hf_monitor.report.words import duration, number
 
 __all__ = ["card_lines", "machine_lines"]
 
@@ -55,7 +55,7 @@ def machine_lines(state: State, look: Look) -> Iterator[Text]:
             words.append(f"{number(value, 3)} {unit}")
     pace = state.pace.seconds_per_step
     if pace is not None:
-        words.append(f"{number(pace, 3)} s a step")
+        words.append(f"{f'{number(pace, 3)} s' if pace >= 0.01 else duration(pace)} a step")
     wait = finite(state.timing.get("data_wait_share"))
     if wait is not None:
         words.append(f"waits for data {100 * wait:.0f} % of the time")
