@@ -11,8 +11,8 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 # With uv where it can be had, which takes a quarter of the time, and else with pip.
 INSTALL := $(BIN)/python scripts/install.py install
-# pip compiles on one core, a third of its time; this takes all cores, and leaves out the tests of others and the 450 models of
-# transformers (a quarter of all; Python compiles the few that are imported). Torch's turn comes while pip installs the rest,
+# Neither compiles: pip would on one core. This takes all cores, and leaves out the tests of others and the 450 models of
+# transformers (a quarter of all; Python compiles the few that are imported). Torch's turn comes while the rest is installed,
 # that of the rest, in CI, beside the checks.
 COMPILE := { $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/|/transformers/models/.*/' $(VENV)/lib || true; }
 # Both sets of extras at once where the tests are asked for first: the stamp says which.

@@ -1,6 +1,6 @@
 """Install what ``pip install`` would, with uv where it can be had: it takes a quarter of the time.
 
-``make`` calls this as ``.venv/bin/python scripts/install.py install ...``, with what is to stand behind ``pip install``.
+``make`` calls this as ``.venv/bin/python scripts/install.py install ...``, with what ``pip install`` is to be given.
 uv does not read pip's configuration, so it is told here where to look. pip does the work itself where uv is not to be
 had, fails, or would have to be told what this does not know. ``HF_MONITOR_UV=0`` leaves uv out.
 """
@@ -28,7 +28,7 @@ LISTS = {"extra-index-url": "--extra-index-url", "find-links": "--find-links", "
 
 
 def configured(listed: str) -> dict[str, str]:
-    """What pip is told by its files and by the environment, of ``pip config list``; the stronger one counts."""
+    """Read ``pip config list``: what pip is told by its files and by the environment, the stronger one of each."""
     options: dict[str, str] = {}
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():
