@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 #   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"
 # Looked at when .venv is made: rm -r .venv to change it.
 TORCH ?= torch==2.13.0
-# With uv where it can be had, which takes a quarter of the time, and else with pip.
+# With uv where it can be had, which is quicker, and else with pip; with pip alone: HF_MONITOR_UV=0 make train
 INSTALL := $(BIN)/python scripts/install.py install
 # Neither compiles: pip would on one core. This takes all cores, and leaves out the tests of others and the 450 models of
 # transformers (a quarter of all; Python compiles the few that are imported). Torch's turn comes while the rest is installed,

@@ -1,4 +1,4 @@
-"""Install what ``pip install`` would, with uv where it can be had: it takes a quarter of the time.
+"""Install what ``pip install`` would, with uv where it can be had: less than half of the work, on all cores.
 
 ``make`` calls this as ``.venv/bin/python scripts/install.py install ...``, with what ``pip install`` is to be given.
 uv does not read pip's configuration, so it is told here where to look. pip does the work itself where uv is not to be
