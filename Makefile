@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 #   make train TORCH="torch --index-url https://download.pytorch.org/whl/cu130"
 # Looked at when .venv is made: rm -r .venv to change it.
 TORCH ?= torch==2.13.0
-PIP := PIP_COMPILE=0 $(BIN)/python -m pip --disable-pip-version-check --quiet
-# pip compiles on one core, a third of its time; this takes all cores, and leaves out the tests of others and the 450 models of
-# transformers (a quarter of all; Python compiles the few that are imported). Torch's turn comes while pip installs the rest,
+# With uv where it can be had, which is quicker, and else with pip; with pip alone: HF_MONITOR_UV=0 make train
+INSTALL := $(BIN)/python scripts/install.py install
+# Neither compiles: pip would on one core. This takes all cores, and leaves out the tests of others and the 450 models of
+# transformers (a quarter of all; Python compiles the few that are imported). Torch's turn comes while the rest is installed,
 # that of the rest, in CI, beside the checks.
 COMPILE := { $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/|/transformers/models/.*/' $(VENV)/lib || true; }
 # Both sets of extras at once where the tests are asked for first: the stamp says which.
@@ -42,8 +43,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(VENV_IS_WHOLE) || { echo "making $(VENV)"; rm -rf $(VENV); mkdir $(VENV); touch $(VENV)/.begun; $(PYTHON) -m venv $(VENV); } || \
 	  { echo "$(VENV) could not be made. On Debian and Ubuntu: apt install python3-venv, then make $(MAKECMDGOALS) again."; exit 2; }
 	@echo "installing $(firstword $(TORCH)) and the package (some minutes, once)"
-	@$(PIP) install $(TORCH)
-	@$(COMPILE) & $(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'; installed=$$?; wait; exit $$installed
+	@$(INSTALL) $(TORCH)
+	@$(COMPILE) & $(INSTALL) -c constraints.txt -e '.[$(EXTRAS)]'; installed=$$?; wait; exit $$installed
 	@echo '$(EXTRAS)' > $@
 
 $(VENV)/.compiled: $(VENV)/.installed
@@ -52,11 +53,11 @@ $(VENV)/.compiled: $(VENV)/.installed
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@grep -q '^$(FOR_TESTS)$$' $< || { echo "installing the test tools (once)" && \
-	  $(PIP) install -c constraints.txt -e '.[$(FOR_TESTS)]' && $(COMPILE); }
+	  $(INSTALL) -c constraints.txt -e '.[$(FOR_TESTS)]' && $(COMPILE); }
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test
-	@$(PIP) install -c constraints.txt -e '.[bench]'
+	@$(INSTALL) -c constraints.txt -e '.[bench]'
 	@touch $@
 
 compiled: $(VENV)/.compiled

@@ -24,7 +24,7 @@ case "$1 $2" in
         exit 1
     fi
     touch "$folder/bin/pip-is-there" "$folder/bin/activate" ;;
-"-m pip")
+"-m pip"|"scripts/install.py install")
     [ -e "$here/pip-is-there" ] || {{ echo "No module named pip"; exit 1; }}
     case "$*" in *" install "*) [ ! -e {no_network} ] ;; esac ;;
 "-c import"*) [ ! -e {old} ] ;;
