@@ -21,6 +21,7 @@ from hf_monitor.run.views import NEITHER_WAY
 __all__ = ["Reading", "metrics_table", "readings", "shown_metrics"]
 
 _MOST = 12
+_OF_THE_TRAINING = ("learning_rate", "grad_norm")
 
 
 class Reading(NamedTuple):
@@ -41,6 +42,7 @@ def shown_metrics(scene: Scene) -> list[str]:
     names = chosen(state, Look(metrics=scene.metrics))
     if not scene.metrics:
         names = [*names, *state.curves, *state.alone]
+        names.sort(key=lambda one: one in _OF_THE_TRAINING)  # scores stand together
     return [one for one in dict.fromkeys(names) if (curve := state.curve(one)) is not None and curve.last is not None]
 
 

@@ -14,6 +14,7 @@ from made_scenes import BEGAN, row, scene, trained
 from hf_monitor.notebook import curve_pictures
 from hf_monitor.notebook.area import Drawing
 from hf_monitor.notebook.draw import draw
+from hf_monitor.notebook.metrics_table import readings
 from hf_monitor.notebook.pictures import curve_image
 from hf_monitor.notebook.scene import Bar, Sample
 from hf_monitor.report.line_plot import line_plot
@@ -154,6 +155,12 @@ def test_metrics_are_those_asked_for_else_the_first_and_the_rest_is_counted():
     found = read(draw(scene(state, samples=(), metrics=("accuracy", "bleu"))))
     assert "accuracy 0.3 +0.1 0.3 3 not logged so far: bleu" in found.text
     assert [image["alt"].partition(":")[0] for image in found.images] == ["accuracy"]
+
+
+def test_scores_stand_together_before_what_is_of_the_training():
+    names = [one.name for one in readings(scene())]
+    assert names[:2] == ["loss", "eval_loss"]
+    assert names[-2:] == ["learning_rate", "grad_norm"]
 
 
 def test_which_way_is_better_is_told_as_the_reader_tells_it():
