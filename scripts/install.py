@@ -69,7 +69,10 @@ def is_there(place: str) -> bool:
 def by_uv(arguments: list[str]) -> bool:
     """Install with uv; say in a line why not, where it does not."""
     listed = subprocess.run([*PIP[:4], "config", "list"], capture_output=True, text=True, check=False)
-    told = for_uv(configured(listed.stdout)) if listed.returncode == 0 else None
+    try:
+        told = for_uv(configured(listed.stdout)) if listed.returncode == 0 else None
+    except (ValueError, SyntaxError):  # not as pip writes it today
+        told = None
     if told is None:
         print("pip's configuration says more than uv can be told: installing with pip")
         return False
@@ -81,7 +84,11 @@ def by_uv(arguments: list[str]) -> bool:
         return False
     options, environment = told
     command = [str(UV), "--quiet", "pip", "install", "--python", sys.executable, *options, *arguments]
-    done = subprocess.run(command, env=environment | os.environ, stderr=subprocess.PIPE, text=True, check=False)
+    try:
+        done = subprocess.run(command, env=environment | os.environ, stderr=subprocess.PIPE, text=True, check=False)
+    except OSError as error:  # a program that this machine cannot start
+        print(f"uv does not start ({error.strerror or error}): installing with pip")
+        return False
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         print(f"uv failed ({said[:300]}): installing with pip")

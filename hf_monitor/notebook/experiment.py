@@ -53,9 +53,8 @@ class Experiment:
         self.cell = this_cell()
         self._lock = threading.RLock()  # a collection of garbage may end another one while it is held
         self._record = None if run_dir is None else Record(run_dir, name, config, total_steps)
-        self._mask = SecretMask() if self._record is None else self._record.mask
+        self._mask = SecretMask.of_process() if self._record is None else self._record.mask
         if self._record is None:
-            self._mask.learn_process()
             self._mask.learn(plain(config))
         self.name = name = self._mask.text(name)
         self._began = time.time()

@@ -35,7 +35,7 @@ def in_notebook() -> bool:
 
 
 def this_cell() -> int:
-    """Give the number of the cell that runs, ``In [7]``; a cell that is run again has another. 0 without IPython."""
+    """Give a number that the cell that runs has alone; one that is run again has another. 0 without IPython."""
     return int(getattr(_shell(), "execution_count", 0))
 
 

@@ -129,3 +129,11 @@ def test_uv_is_fetched_once_and_pip_goes_on_where_it_is_missing_or_fails(install
     code, said, calls = install("torch", "-f", "x")
     assert (code, said) == (0, "pip's configuration says more than uv can be told: installing with pip\n")
     assert calls == [PIP_INSTALLS]
+    (tmp_path / "config").write_text("global.index-url=not a literal of Python")
+    assert install("torch", "-f", "x") == (0, said, [PIP_INSTALLS])
+
+    (tmp_path / "config").write_text("")
+    (tmp_path / "venv" / "bin" / "uv").write_bytes(b"\x7fELF of another machine")
+    code, said, calls = install("torch", "-f", "x")
+    assert (code, said) == (0, "uv does not start (Exec format error): installing with pip\n")
+    assert calls == [PIP_INSTALLS]
