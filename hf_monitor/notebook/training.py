@@ -191,7 +191,6 @@ class TrainingView(_View):
             shown = max((curve.last[0] for curve in state.curves.values() if curve.last), default=self._first_step)
             told = f"what is shown ends at step {shown:,.0f}, what came since waits in memory"
             self._waits = f"The disk takes nothing ({self._trouble.reason}): {told}."
-        state.step = max(state.step or 0, self.step)
         return state
 
     def _progress(self, state: State, now: float, *, live: bool) -> Bar:
